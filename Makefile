@@ -1,0 +1,41 @@
+# Every developer tool is a Go module of its own under tools/, built once into .cache/bin.
+BIN := $(CURDIR)/.cache/bin
+TOOLS := $(addprefix $(BIN)/,promtool amtool prometheus alertmanager docker-compose docker-buildx golangci-lint)
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help demo demo-down test e2e lint build
+help:       ## list these commands
+	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
+	@go run ./e2e/demo up
+demo-down:  ## remove every container, volume and network of the demo
+	@go run ./e2e/demo down
+test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
+	go test -race -shuffle=on ./cmd/... ./internal/... ./rules/... ./compose/...
+	$(MAKE) e2e
+e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
+	go test -count=1 -timeout=20m -v ./e2e/...
+lint: $(BIN)/golangci-lint ## go vet and golangci-lint
+	go vet ./...
+	golangci-lint run ./...
+build:      ## the four programs, into bin/
+	@for p in exporter remediator runner lab; do echo "bin/ghostrunner-$$p"; CGO_ENABLED=0 go build -trimpath \
+	  -ldflags "-X github.com/prometheus/common/version.Version=$$(git describe --always --dirty)" \
+	  -o bin/ghostrunner-$$p ./cmd/$$p || exit 1; done
+
+# The tools. Prometheus without its service discoveries builds in a quarter of the time and is otherwise the same.
+tool = cd tools/$(1) && echo "building $(2) from source (once)" && CGO_ENABLED=0 go build -trimpath -o $(BIN)/$(2)
+$(BIN)/prometheus: tools/prometheus/go.mod
+	@$(call tool,prometheus,prometheus) -tags remove_all_sd github.com/prometheus/prometheus/cmd/prometheus
+$(BIN)/promtool: tools/prometheus/go.mod
+	@$(call tool,prometheus,promtool) -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool
+$(BIN)/alertmanager: tools/alertmanager/go.mod
+	@$(call tool,alertmanager,alertmanager) github.com/prometheus/alertmanager/cmd/alertmanager
+$(BIN)/amtool: tools/amtool/go.mod
+	@$(call tool,amtool,amtool) github.com/prometheus/alertmanager/cmd/amtool
+$(BIN)/docker-compose: tools/compose/go.mod
+	@$(call tool,compose,docker-compose) -ldflags "-X github.com/docker/compose/v2/internal.Version=v2.40.3" github.com/docker/compose/v2/cmd
+$(BIN)/docker-buildx: tools/buildx/go.mod
+	@$(call tool,buildx,docker-buildx) -ldflags "-X github.com/docker/buildx/version.Version=v0.29.1" github.com/docker/buildx/cmd/buildx
+$(BIN)/golangci-lint: tools/golangci-lint/go.mod
+	@$(call tool,golangci-lint,golangci-lint) github.com/golangci/golangci-lint/v2/cmd/golangci-lint

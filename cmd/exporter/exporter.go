@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/common/version"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
+	"github.com/blueguy23/ghostrunner/internal/clock"
+	"github.com/blueguy23/ghostrunner/internal/collector"
+	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/github"
+	"github.com/blueguy23/ghostrunner/internal/listener"
+	"github.com/blueguy23/ghostrunner/internal/web"
+)
+
+// startGrace is how long Docker may take for its first answer before the exporter calls itself ready without it.
+const startGrace = 5 * time.Second
+
+// rootPause is the time between two looks whether Docker answers, to learn its root then.
+const rootPause = 100 * time.Millisecond
+
+// exporter is everything wired together. Fields that are nil are turned off.
+type exporter struct {
+	cfg    config
+	logger *slog.Logger
+
+	docker *engine.Engine
+	logs   *listener.Fleet
+	github *github.Client
+	scope  github.Scope
+	clock  *clock.Monitor
+	dns    *collector.DNS
+
+	reclaimable *collector.Reclaimable
+
+	diskPaths atomic.Pointer[[]string]
+	sources   *collector.Set
+}
+
+// build wires without any I/O but a look at the token file. Its errors name the flag at fault.
+func build(cfg config, logger *slog.Logger) (*exporter, error) {
+	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(time.Now())}
+	var err error
+	if e.docker, err = engine.New(engine.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger}); err != nil {
+		return nil, fmt.Errorf("--docker.host, --docker.label: %w", err)
+	}
+	if err := e.buildGitHub(); err != nil {
+		return nil, err
+	}
+	e.clock = clock.New(clock.Options{
+		ChronyAddress: cfg.chronyAddress, NTPServers: cfg.ntpServers,
+		ChronyInterval: cfg.chronyInterval, NTPInterval: cfg.ntpInterval, Logger: logger,
+	})
+	names := cfg.dnsNames
+	if len(names) == 0 {
+		names = dnsNames(cfg.github.APIURL)
+	}
+	e.dns = collector.NewDNS(net.DefaultResolver, names)
+	e.diskPaths.Store(&cfg.diskPaths)
+
+	if cfg.reclaimableInterval > 0 {
+		e.reclaimable = &collector.Reclaimable{
+			Measure: e.docker.ReclaimableBytes, Up: func() bool { return e.docker.Snapshot().Up },
+			Interval: cfg.reclaimableInterval, Logger: logger,
+		}
+	}
+
+	containers := &dockerAdapter{Engine: e.docker}
+	sources := []collector.Source{
+		collector.NewContainer(containers),
+		collector.NewListener(e.logs, containers),
+		collector.NewClock(clockAdapter{e.clock, e.github}),
+		collector.NewDisk(func() []string { return *e.diskPaths.Load() }, collector.Statfs, e.reclaimable),
+		collector.NewThreshold(cfg.thresholds),
+		e.dns,
+	}
+	if e.github != nil {
+		view := &githubAdapter{Client: e.github}
+		sources = append(sources, collector.NewGitHub(view, containers, e.logs), collector.NewCredential(view))
+	}
+	e.sources = collector.NewSet(logger, sources...)
+	return e, nil
+}
+
+// buildGitHub leaves e.github nil where the owner or the token is not given. A token file that cannot be read is an error;
+// an empty one is not, since it can be filled later.
+func (e *exporter) buildGitHub() error {
+	if e.cfg.github.Owner == "" && e.cfg.github.Repo != "" {
+		return errors.New("--github.repo (REPO_NAME) without --github.owner (REPO_OWNER): give both, or the owner alone")
+	}
+	token := e.cfg.github.Token()
+	if token == nil || e.cfg.github.Owner == "" {
+		return nil
+	}
+	if _, err := token(); err != nil && !errors.Is(err, cli.ErrEmpty) {
+		return err
+	}
+	var err error
+	if e.scope, err = e.cfg.github.Scope(); err != nil {
+		return fmt.Errorf("--github.owner, --github.repo: %w", err)
+	}
+	e.github, err = github.New(github.Options{
+		APIURL: e.cfg.github.APIURL, Token: token, Scopes: []github.Scope{e.scope}, PollInterval: e.cfg.pollInterval,
+		Logger: e.logger, UserAgent: program + "/" + version.Version,
+	})
+	if err != nil {
+		return fmt.Errorf("--github.api-url: %w", err)
+	}
+	return nil
+}
+
+// dnsNames are the names that this machine must be able to look up to work with the API: for github.com itself also the
+// one that clones and artifacts come from. An address needs no lookup.
+func dnsNames(api string) []string {
+	u, err := url.Parse(api)
+	if err != nil || u.Hostname() == "" {
+		return nil // github.New says it
+	}
+	host := u.Hostname()
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	if host == "api.github.com" {
+		return []string{host, "github.com"}
+	}
+	return []string{host}
+}
+
+// serve runs everything until ctx ends or one part fails.
+func (e *exporter) serve(ctx context.Context) error {
+	begun := time.Now()
+	own := prometheus.NewRegistry()
+	own.MustRegister(
+		versioncollector.NewCollector("ghostrunner_exporter"),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	server, err := web.New(web.Options{
+		Logger: e.logger, Flags: e.cfg.web, Registry: own, Name: program,
+		Description:    "The health of self-hosted GitHub Actions runners on this machine.",
+		MetricsHandler: e.sources.Handler(own, e.logger),
+		Ready: func() error {
+			if !e.docker.Snapshot().Up && time.Since(begun) < startGrace {
+				return errors.New("Docker has not answered yet") //nolint:staticcheck // a name
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	e.logger.Info("starting "+program, "version", version.Info(), "build_context", version.BuildContext())
+	e.logOff()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Run(ctx) })
+	for _, work := range e.background() {
+		g.Go(func() error { return work(ctx) })
+	}
+	g.Go(func() error { return e.logDockerOff(ctx) })
+	return g.Wait()
+}
+
+// background is what must run for the sources to know anything.
+func (e *exporter) background() []func(context.Context) error {
+	work := []func(context.Context) error{
+		e.docker.Watch,
+		func(ctx context.Context) error { return e.docker.Tail(ctx, e.logs) },
+		e.clock.Run,
+		e.dns.Run,
+		e.findDockerRoot,
+	}
+	if e.reclaimable != nil {
+		work = append(work, e.reclaimable.Run)
+	}
+	if e.github != nil {
+		work = append(work, e.github.Poll)
+	}
+	return work
+}
+
+// findDockerRoot makes Docker's root the path to measure, unless paths were given. It asks only once the watcher has an
+// answer: an engine that is down need not be asked by two.
+func (e *exporter) findDockerRoot(ctx context.Context) error {
+	if len(e.cfg.diskPaths) > 0 {
+		return nil
+	}
+	tick := time.NewTicker(rootPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if !e.docker.Snapshot().Up {
+			continue
+		}
+		root, err := e.dockerRoot(ctx)
+		if err != nil {
+			tick.Reset(startGrace)
+			continue
+		}
+		e.diskPaths.Store(&[]string{root})
+		if _, err := os.Stat(root); err != nil {
+			e.logger.Warn("free disk space is off: Docker's root is not visible here", "err", err, "remedy", remedyDisk)
+		}
+		return nil
+	}
+}
+
+func (e *exporter) dockerRoot(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startGrace)
+	defer cancel()
+	return e.docker.Root(ctx)
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/exporter-toolkit/web"
+	webflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
+	"github.com/blueguy23/ghostrunner/internal/collector"
+)
+
+// config is what the command line and the environment say, checked as far as that is possible without any I/O.
+type config struct {
+	check bool // subcommand
+
+	app *cli.App
+	web *web.FlagConfig
+
+	dockerHost   string
+	dockerLabels []string
+
+	reclaimableInterval time.Duration // 0: not measured
+
+	github       *cli.GitHub
+	pollInterval time.Duration
+
+	chronyAddress               string
+	ntpServers                  []string
+	chronyInterval, ntpInterval time.Duration
+
+	diskPaths  []string // empty: Docker's root
+	dnsNames   []string // empty: the names behind the API
+	thresholds map[string]float64
+}
+
+// maxInterval keeps every value younger than what the collectors drop for its age.
+const maxInterval = collector.StaleAfter - time.Minute
+
+// parse reads args and the environment. done says that everything is done already: help or version was asked for.
+func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
+	app := cli.New(program, "Exports the health of self-hosted GitHub Actions runners on this machine as Prometheus metrics.", stdout)
+	cfg.app = app
+	cfg.web = webflag.AddFlags(app.Application, ":10068")
+
+	app.Flag("docker.host", "Address of the Docker engine; empty: the default socket.").Envar("DOCKER_HOST").StringVar(&cfg.dockerHost)
+	app.Flag("docker.label", "KEY=VALUE that a container must carry to exist for this program. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
+
+	reclaimable(app.Flag("docker.reclaimable-interval", "Time between two measurements of what a prune could free; 0: never.").Default("1h"), &cfg.reclaimableInterval)
+
+	cfg.github = cli.GitHubFlags(app)
+	interval(app.Flag("github.poll-interval", "Time between two looks at GitHub.").Default("30s"), &cfg.pollInterval)
+
+	app.Flag("clock.chrony-address", "Command address of chronyd; empty: it is not asked.").
+		Envar("CHRONY_ADDRESS").Default(unlessEmptied("CHRONY_ADDRESS", "127.0.0.1:323")).StringVar(&cfg.chronyAddress)
+	list(app.Flag("clock.ntp-servers", "NTP servers, separated by commas; empty: none is asked.").
+		Envar("NTP_SERVERS").Default(unlessEmptied("NTP_SERVERS", "pool.ntp.org")), &cfg.ntpServers)
+	interval(app.Flag("clock.chrony-interval", "Time between two questions to chronyd.").Default("5s"), &cfg.chronyInterval)
+	interval(app.Flag("clock.ntp-interval", "Time between two questions to the NTP servers.").Default("60s"), &cfg.ntpInterval)
+
+	list(app.Flag("disk.paths", "Paths whose file systems are measured, separated by commas; empty: Docker's root, where that is visible.").
+		Envar("DISK_PATHS"), &cfg.diskPaths)
+	list(app.Flag("dns.names", "Names to look up, separated by commas; empty: those behind --github.api-url."), &cfg.dnsNames)
+
+	thresholds := make(map[string]float64)
+	threshold(app.Flag("disk.prune-threshold-gb", "Published for the rules if set: prune below this much free space (10^9 bytes).").
+		Envar("PRUNE_THRESHOLD_GB"), thresholds, "disk_prune_bytes", 1e9)
+	threshold(app.Flag("watchdog.max-fires", "Published for the rules if set: watchdog restarts an hour before a runner is backed off.").
+		Envar("WATCHDOG_MAX_FIRES"), thresholds, "watchdog_max_fires", 1)
+	threshold(app.Flag("clock.drift-threshold", "Published for the rules if set: clock offset in seconds that is reported.").
+		Envar("CLOCK_DRIFT_SECONDS"), thresholds, "clock_drift_seconds", 1)
+	cfg.thresholds = thresholds
+
+	app.Command("serve", "Serve metrics (the default).").Default()
+	check := app.Command("check", "Read every source once and print what is wrong with it, and the remedy; exit 1 if something is.")
+
+	command, done, err := app.Parse(args)
+	cfg.check = command == check.FullCommand()
+	return cfg, done, err
+}
+
+// unlessEmptied makes a variable that is set to nothing mean nothing; kingpin takes it for unset.
+func unlessEmptied(envar, value string) string {
+	if v, ok := os.LookupEnv(envar); ok && v == "" {
+		return ""
+	}
+	return value
+}
+
+// parsed is a kingpin.Value made of a function.
+type parsed struct {
+	text string
+	from func(string) error
+}
+
+func (p *parsed) String() string { return p.text }
+
+func (p *parsed) Set(s string) error {
+	p.text = s
+	return p.from(s)
+}
+
+func interval(flag *kingpin.FlagClause, to *time.Duration) {
+	cli.Set(flag, &parsed{from: func(s string) (err error) {
+		if *to, err = time.ParseDuration(s); err != nil || *to < time.Second || *to > maxInterval {
+			return fmt.Errorf("want a duration between 1s and %s, such as 30s", maxInterval)
+		}
+		return nil
+	}})
+}
+
+// reclaimable is an interval for what costs the engine minutes of disk work.
+func reclaimable(flag *kingpin.FlagClause, to *time.Duration) {
+	cli.Set(flag, &parsed{from: func(s string) (err error) {
+		if *to, err = time.ParseDuration(s); err != nil || *to != 0 && *to < collector.MinReclaimableInterval {
+			return fmt.Errorf("want a duration of at least %s, such as 1h, or 0", collector.MinReclaimableInterval)
+		}
+		return nil
+	}})
+}
+
+// list splits at commas and drops what is empty or repeated.
+func list(flag *kingpin.FlagClause, to *[]string) {
+	cli.Set(flag, &parsed{from: func(s string) error {
+		*to = nil
+		for item := range strings.SplitSeq(s, ",") {
+			if item = strings.TrimSpace(item); item != "" && !slices.Contains(*to, item) {
+				*to = append(*to, item)
+			}
+		}
+		return nil
+	}})
+}
+
+func threshold(flag *kingpin.FlagClause, to map[string]float64, name string, unit float64) {
+	cli.Set(flag.PlaceHolder("NUMBER"), &parsed{from: func(s string) error {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(v > 0) || math.IsInf(v, 0) {
+			return errors.New("want a number greater than 0, or nothing for the rule's default")
+		}
+		to[name] = v * unit
+		return nil
+	}})
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// What turns a missing source on; said in the log at the start, and by check.
+const (
+	remedyDocker     = "start Docker, let this user open its socket (group DOCKER_GID), or name the engine with --docker.host (DOCKER_HOST)"
+	remedyToken      = "write a token into a file and name it with --github.token-file (GITHUB_PAT_FILE), or set GITHUB_PAT"
+	remedyOwner      = "set --github.owner (REPO_OWNER), and --github.repo (REPO_NAME) unless the runners are an organisation's"
+	remedyPermission = "classic token: scope repo for a repository, admin:org for an organisation; fine-grained: Administration, or Self-hosted runners"
+	remedyClock      = "run chronyd and name it with --clock.chrony-address (CHRONY_ADDRESS), or name an NTP server with --clock.ntp-servers (NTP_SERVERS)"
+	remedyDisk       = "mount something of that file system into this container, read-only, and name the path with --disk.paths (DISK_PATHS)"
+	remedyDNS        = "check /etc/resolv.conf here and a VPN on the host; other names: --dns.names"
+)
+
+// logOff says once what is turned off by the configuration.
+func (e *exporter) logOff() {
+	switch {
+	case e.cfg.github.Token() == nil:
+		e.logger.Warn("sources github and credential are off: no token", "remedy", remedyToken)
+	case e.cfg.github.Owner == "":
+		e.logger.Warn("sources github and credential are off: no owner", "remedy", remedyOwner)
+	}
+	if e.cfg.chronyAddress == "" && len(e.cfg.ntpServers) == 0 {
+		e.logger.Warn("clock offset comes from GitHub's answers alone", "remedy", remedyClock)
+	}
+}
+
+// logDockerOff says once that Docker did not answer in time; that it comes and goes later is the watcher's to say.
+func (e *exporter) logDockerOff(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(startGrace):
+	}
+	if !e.docker.Snapshot().Up {
+		e.logger.Warn("sources container and listener are off until Docker answers", "remedy", remedyDocker)
+	}
+	return nil
+}

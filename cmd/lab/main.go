@@ -1,0 +1,319 @@
+// Command ghostrunner-lab is the simulated outside world of ghostrunner's demo and tests. It is no part of the product, and
+// must never be reachable from anywhere but the machine that it runs on: its control interface has no authentication.
+//
+//	ghostrunner-lab github --token=T [--owner=O --repo=R] [--jobs.every=10s]
+//	ghostrunner-lab ntp [--listen-address=:123] [--lab.url=URL]
+//	ghostrunner-lab service [--listen-address=:6380] [--lab.url=URL]
+//	ghostrunner-lab service --check
+//	ghostrunner-lab listener
+//	ghostrunner-lab fault list
+//	ghostrunner-lab fault NAME on|off [--runner=SLOT] [--value=V]
+//
+// # github
+//
+// GitHub's REST API for self-hosted runners (at / and at /api/v3/), the broker that listeners poll, and the lab's own API:
+//
+//	GET    /lab/v1/state                       everything that a test may want to assert
+//	POST   /lab/v1/jobs                        {"name","duration":"10s","result":"Succeeded","runner":SLOT}, each optional
+//	DELETE /lab/v1/jobs                        forget the jobs that are still queued
+//	GET    /lab/v1/faults                      the table of faults and what is on
+//	GET    /lab/v1/faults/NAME[?runner=SLOT]   one switch
+//	PUT    /lab/v1/faults/NAME[?runner=SLOT]   {"on":true,"value":"..."}
+//
+// The token is the only one that is accepted. --time-scale multiplies the service's delays (long poll 50 s, pick-up 60 s,
+// job lock 10 min), not the durations of jobs, and not --offline-after.
+//
+// # listener
+//
+// Stands in for bin/Runner.Listener of actions/runner, and for bin/Runner.Worker: a link to this program under one of these
+// names is that program. The folder above the one with the link is the runner's root. LAB_TIME_SCALE multiplies its delays.
+//
+// # ntp, service
+//
+// An SNTP server that serves true time minus the value of the fault clock-offset, and a stand-in for a database that hangs
+// when the fault service-hang is switched on. Both ask the lab at --lab.url five times a second.
+//
+// All servers stop on SIGINT and SIGTERM with exit code 0.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/blueguy23/ghostrunner/internal/lab"
+)
+
+func main() {
+	switch filepath.Base(os.Args[0]) {
+	case "Runner.Listener":
+		os.Exit(lab.Listener(lab.ListenerOptions{Root: runnerRoot(), Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr}))
+	case "Runner.Worker":
+		os.Exit(lab.Worker(runnerRoot(), os.Stdin, os.Stdout))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, stop, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// runnerRoot is the folder above the one that holds the link by which this program was called.
+func runnerRoot() string {
+	name := os.Args[0]
+	if !strings.ContainsRune(name, filepath.Separator) {
+		return "."
+	}
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "."
+	}
+	return filepath.Dir(filepath.Dir(abs))
+}
+
+// run parses the command line and does what it says. release gives the signals back to a listener, which handles them
+// itself.
+func run(ctx context.Context, release func(), args []string, stdout, stderr io.Writer) int {
+	app := kingpin.New("ghostrunner-lab", "The simulated outside world of ghostrunner's demo and tests.")
+	app.DefaultEnvars()
+	app.UsageWriter(stdout).ErrorWriter(stderr)
+	app.Version(version.Print("ghostrunner-lab"))
+	app.HelpFlag.Short('h')
+	ended := -1
+	app.Terminate(func(code int) {
+		if ended < 0 {
+			ended = code
+		}
+	})
+	logging := &promslog.Config{Writer: stderr}
+	promslogflag.AddFlags(app, logging)
+
+	github := app.Command("github", "Serve the simulated GitHub.")
+	githubOpts := githubFlags{
+		address:  github.Flag("web.listen-address", "Address to listen on.").Default(":10070").String(),
+		token:    github.Flag("token", "The personal access token that is accepted.").String(),
+		file:     github.Flag("token-file", "File with that token; read for each request.").String(),
+		expires:  github.Flag("token-expires-in", "Time from the start until the token expires; 0 for never.").Default("2160h").Duration(),
+		owner:    github.Flag("owner", "The only user, organisation and enterprise that exists; empty: all do.").Envar("REPO_OWNER").String(),
+		repo:     github.Flag("repo", "The only repository that exists; empty: all do.").Envar("REPO_NAME").String(),
+		every:    github.Flag("jobs.every", "How often a job is enqueued; 0 for never.").Default("0s").Duration(),
+		duration: github.Flag("jobs.duration", "How long a job runs.").Default("10s").Duration(),
+		offline:  github.Flag("offline-after", "How long after its last poll a runner counts as online.").Default("30s").Duration(),
+		scale:    github.Flag("time-scale", "Factor for the service's own delays.").Default("1").Float64(),
+	}
+
+	ntp := app.Command("ntp", "Serve time that can be wrong, over SNTP.")
+	ntpAddress := ntp.Flag("listen-address", "UDP address to listen on.").Default(":123").String()
+	ntpURL := ntp.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
+	ntpOffset := ntp.Flag("offset", "How far clients' clocks shall seem to be ahead, while the fault clock-offset is off.").Default("0s").Duration()
+
+	listener := app.Command("listener", "Be a runner's listener in the current folder.")
+	listenerRoot := listener.Flag("root", "The runner's folder.").Default(".").String()
+	listener.Flag("startuptype", "Accepted, as the real one does.").String()
+	listener.Arg("command", "run, or nothing.").Default("run").Enum("run")
+
+	fault := app.Command("fault", "Switch a fault of the simulated world.")
+	faultName := fault.Arg("name", "The fault's name, or list.").Required().String()
+	faultState := fault.Arg("state", "on or off.").Enum("on", "off")
+	faultRunner := fault.Flag("runner", "Slot that is struck; without it, all are.").String()
+	faultValue := fault.Flag("value", "The fault's value; see list.").String()
+	faultURL := fault.Flag("lab.url", "Address of the simulated GitHub.").Default("http://127.0.0.1:10070").Envar("LAB_URL").String()
+
+	service := app.Command("service", "Be a stand-in for a database: answer PONG over TCP.")
+	serviceAddress := service.Flag("listen-address", "TCP address to listen on.").Default(":6380").String()
+	serviceCheck := service.Flag("check", "Ask the service on this machine instead: exit code 0 if it answers within 2 s, else 1.").Bool()
+	serviceURL := service.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
+
+	command, err := app.Parse(args)
+	if ended >= 0 { // --help or --version
+		return ended
+	}
+	fail := func(err error) int {
+		fmt.Fprintln(stderr, "ghostrunner-lab:", err)
+		return 1
+	}
+	if err != nil {
+		return fail(fmt.Errorf("%w, try --help", err))
+	}
+	logger := promslog.New(logging)
+	switch command {
+	case github.FullCommand():
+		err = serveGitHub(ctx, githubOpts, logger)
+	case ntp.FullCommand():
+		err = serveNTP(ctx, *ntpAddress, lab.NTPOptions{Offset: *ntpOffset, LabURL: *ntpURL, Logger: logger})
+	case listener.FullCommand():
+		release()
+		return lab.Listener(lab.ListenerOptions{Root: *listenerRoot, Stdout: stdout, Stderr: stderr})
+	case fault.FullCommand():
+		err = switchFault(ctx, lab.NewClient(*faultURL), *faultName, *faultState, *faultRunner, *faultValue, stdout)
+	case service.FullCommand():
+		if *serviceCheck {
+			err = checkService(ctx, *serviceAddress)
+			break
+		}
+		err = serveService(ctx, *serviceAddress, lab.ServiceOptions{LabURL: *serviceURL, Logger: logger})
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return 0
+}
+
+type githubFlags struct {
+	address, token, file, owner, repo *string
+	expires, every, duration, offline *time.Duration
+	scale                             *float64
+}
+
+func serveGitHub(ctx context.Context, f githubFlags, logger *slog.Logger) error {
+	if (*f.token == "") == (*f.file == "") {
+		return errors.New("give --token or --token-file, and not both")
+	}
+	if !(*f.scale > 0) || math.IsInf(*f.scale, 0) {
+		return fmt.Errorf("--time-scale=%g must be more than 0", *f.scale)
+	}
+	opts := lab.GitHubOptions{
+		Token: func() (string, error) { return *f.token, nil },
+		Owner: *f.owner, Repo: *f.repo, OfflineAfter: *f.offline, TimeScale: *f.scale,
+		JobsEvery: *f.every, JobsDuration: *f.duration, Logger: logger,
+	}
+	if *f.file != "" {
+		opts.Token = func() (string, error) {
+			b, err := os.ReadFile(*f.file)
+			if err != nil {
+				return "", fmt.Errorf("--token-file: %w", err)
+			}
+			token := strings.TrimSpace(string(b))
+			if token == "" {
+				return "", fmt.Errorf("--token-file: %s is empty", *f.file)
+			}
+			return token, nil
+		}
+		if _, err := opts.Token(); err != nil {
+			return err
+		}
+	}
+	if *f.expires != 0 {
+		opts.TokenExpiry = time.Now().Add(*f.expires)
+	}
+	g, err := lab.NewGitHub(opts)
+	if err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *f.address)
+	if err != nil {
+		return fmt.Errorf("--web.listen-address: %w", err)
+	}
+	polls, endPolls := context.WithCancel(context.Background())
+	defer endPolls()
+	server := &http.Server{
+		Handler: g, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context { return polls },
+	}
+	logger.Info("simulated GitHub", "address", l.Addr().String())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.Run(ctx) })
+	group.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		endPolls() // or the long polls would hold the shutdown up
+		bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return server.Shutdown(bounded)
+	})
+	return group.Wait()
+}
+
+func serveNTP(ctx context.Context, address string, opts lab.NTPOptions) error {
+	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return fmt.Errorf("--listen-address: %w", err)
+	}
+	opts.Logger.Info("SNTP server", "address", conn.LocalAddr().String())
+	return lab.NewNTP(opts).Serve(ctx, conn)
+}
+
+func serveService(ctx context.Context, address string, opts lab.ServiceOptions) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("--listen-address: %w", err)
+	}
+	opts.Logger.Info("service", "address", l.Addr().String())
+	return lab.NewService(opts).Serve(ctx, l)
+}
+
+// checkService asks at a listen address, which may have no host.
+func checkService(ctx context.Context, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("--listen-address: %w", err)
+	}
+	if host == "" || net.ParseIP(host).IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return lab.CheckService(ctx, net.JoinHostPort(host, port))
+}
+
+func switchFault(ctx context.Context, c *lab.Client, name, state, runner, value string, stdout io.Writer) error {
+	if name == "list" {
+		return listFaults(ctx, c, stdout)
+	}
+	if state == "" {
+		return fmt.Errorf("fault %s: say on or off", name)
+	}
+	st, err := c.SetFault(ctx, name, runner, state == "on", value)
+	if err != nil {
+		return err
+	}
+	whom := "everybody"
+	if st.Runner != "" {
+		whom = st.Runner
+	}
+	fmt.Fprintf(stdout, "%s %s for %s\n", st.Name, state, whom)
+	return nil
+}
+
+// listFaults prints the table, with what is on.
+func listFaults(ctx context.Context, c *lab.Client, stdout io.Writer) error {
+	list, err := c.Faults(ctx)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
+	for _, f := range list.Faults {
+		fmt.Fprintf(t, "%s\t%s", f.Name, f.Effect)
+		for _, st := range list.On {
+			if st.Name == f.Name {
+				fmt.Fprintf(t, " [%s]", strings.Join(strings.Fields("on "+st.Runner+" "+st.Value), " "))
+			}
+		}
+		fmt.Fprintln(t)
+		if f.Value != "" {
+			fmt.Fprintf(t, "\tValue: %s.\n", f.Value)
+		}
+	}
+	return t.Flush()
+}

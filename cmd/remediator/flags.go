@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+	webflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
+)
+
+// config is what the command line and the environment say, checked as far as that is possible without any I/O.
+type config struct {
+	command string
+	app     *cli.App
+
+	web       *web.FlagConfig
+	tokenFile string // of the webhook and the API
+
+	dockerHost   string
+	dockerLabels []string
+
+	journalPath                                   string
+	restartCooldown, restartGrace                 time.Duration
+	backoffDuration, backoffMax, backoffProbation time.Duration
+	pruneLabel                                    string
+	pruneMinAge, pruneCooldown                    time.Duration
+	diskPath                                      string
+	pruneThreshold                                uint64 // bytes
+	dryRun                                        bool
+
+	github       *cli.GitHub
+	pollInterval time.Duration
+
+	// Of the other subcommands.
+	url         string
+	limit       int
+	reset       string
+	payloadFile string
+	tokenOut    string
+	tokenMode   fs.FileMode
+}
+
+// parse reads args and the environment. done says that everything is done already: help or version was asked for.
+func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
+	app := cli.New(program, "Heals self-hosted GitHub Actions runners on this machine, as Alertmanager asks for it.", stdout)
+	cfg.app = app
+	cfg.web = webflag.AddFlags(app.Application, ":10069")
+	app.Flag("web.bearer-token-file", "File with the token that webhook and API want; read for each request.").
+		Envar("WEBHOOK_TOKEN_FILE").StringVar(&cfg.tokenFile)
+
+	app.Flag("docker.host", "Address of the Docker engine; empty: the default socket.").Envar("DOCKER_HOST").StringVar(&cfg.dockerHost)
+	app.Flag("docker.label", "KEY=VALUE that a container must carry to exist for this program. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
+
+	app.Flag("journal.path", "File that remembers what was accepted, begun and done.").Default("/var/lib/ghostrunner/journal.db").StringVar(&cfg.journalPath)
+	duration := func(name, help, def string, v *time.Duration) { app.Flag(name, help).Default(def).DurationVar(v) }
+	duration("restart.cooldown", "Least time between two restarts of one container.", "2m", &cfg.restartCooldown)
+	duration("restart.grace", "How long an idle container may take to leave by itself.", "30s", &cfg.restartGrace)
+	duration("backoff.duration", "How long a runner stays stopped the first time.", "10m", &cfg.backoffDuration)
+	duration("backoff.max", "Longest back-off; each fire on probation doubles it.", "60m", &cfg.backoffMax)
+	duration("backoff.probation", "Time without a fire that ends the probation.", "1h", &cfg.backoffProbation)
+	app.Flag("prune.label", "KEY=VALUE that an object must carry to be pruned; build cache is then left alone. Empty: any unused image.").StringVar(&cfg.pruneLabel)
+	duration("prune.min-age", "Least age of an unused image that still has a name.", "24h", &cfg.pruneMinAge)
+	duration("prune.cooldown", "Least time between two prunes.", "5m", &cfg.pruneCooldown)
+	app.Flag("disk.path", "Folder on the disk whose free space counts; empty: Docker's root.").StringVar(&cfg.diskPath)
+	threshold := app.Flag("disk.prune-threshold-gb", "Free space in GB (10^9 bytes) below which pruning is wanted; it ends at 1.2 times this.").
+		Envar("PRUNE_THRESHOLD_GB").Default("10").Float64()
+	app.Flag("dry-run", "Decide, journal and report, but do nothing.").Envar("REMEDIATION_DRY_RUN").BoolVar(&cfg.dryRun)
+
+	// Without an owner GitHub is not asked whether a runner is busy.
+	cfg.github = cli.GitHubFlags(app)
+	duration("github.poll-interval", "Time between two looks at GitHub.", "30s", &cfg.pollInterval)
+
+	app.Flag("remediator.url", "Where a running remediator is; for the subcommands that talk to one.").Default("http://127.0.0.1:10069").StringVar(&cfg.url)
+
+	app.Command("serve", "Receive alerts and act. This is the default.").Default()
+	history := app.Command("history", "Show what was done and refused, and why.")
+	history.Flag("limit", "Number of lines.").Default("20").IntVar(&cfg.limit)
+	breakers := app.Command("breakers", "Show the circuit breakers, or end a back-off.")
+	breakers.Arg("reset", "Runner whose back-off is to end now: it is started if it is down, and is on probation.").StringVar(&cfg.reset)
+	app.Command("pause", "Refuse every alert until resumed, across restarts.")
+	app.Command("resume", "End a pause.")
+	explain := app.Command("explain", "Say what would be done about each alert of a payload. Does nothing.")
+	explain.Arg("payload", "File with a webhook payload; - for standard input.").Required().StringVar(&cfg.payloadFile)
+	token := app.Command("token", "Make a random token for the webhook. A file that exists is left as it is.")
+	token.Flag("out", "File to write.").Required().StringVar(&cfg.tokenOut)
+	mode := token.Flag("mode", "Permissions of the file, octal.").Default("0444").String()
+
+	cfg.command, done, err = app.Parse(args)
+	if done || err != nil {
+		return cfg, done, err
+	}
+	return cfg, false, cfg.check(*threshold, *mode)
+}
+
+// check finds values that the flag parser takes but nobody can use.
+func (c *config) check(thresholdGB float64, mode string) error {
+	for name, d := range map[string]time.Duration{
+		"restart.cooldown": c.restartCooldown, "restart.grace": c.restartGrace, "backoff.duration": c.backoffDuration,
+		"backoff.max": c.backoffMax, "backoff.probation": c.backoffProbation, "prune.min-age": c.pruneMinAge,
+		"prune.cooldown": c.pruneCooldown, "github.poll-interval": c.pollInterval,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("--%s=%s: must be more than 0", name, d)
+		}
+	}
+	if c.backoffMax < c.backoffDuration {
+		return fmt.Errorf("--backoff.max=%s: must not be less than --backoff.duration=%s", c.backoffMax, c.backoffDuration)
+	}
+	if !(thresholdGB > 0) || thresholdGB > 1e6 || math.IsNaN(thresholdGB) {
+		return fmt.Errorf("--disk.prune-threshold-gb=%g: must be more than 0 and at most 1000000", thresholdGB)
+	}
+	c.pruneThreshold = uint64(thresholdGB * 1e9)
+	if c.pruneLabel != "" {
+		if k, v, ok := strings.Cut(c.pruneLabel, "="); !ok || k == "" || v == "" {
+			return fmt.Errorf("--prune.label=%s: want KEY=VALUE", c.pruneLabel)
+		}
+	}
+	if c.command == "history" && c.limit < 1 {
+		return fmt.Errorf("--limit=%d: must be at least 1", c.limit)
+	}
+	if c.command == "token" {
+		m, err := strconv.ParseUint(mode, 8, 9)
+		if err != nil {
+			return fmt.Errorf("--mode=%s: want octal permissions such as 0444", mode)
+		}
+		c.tokenMode = fs.FileMode(m)
+		return nil
+	}
+	if c.tokenFile == "" {
+		return errors.New("--web.bearer-token-file (WEBHOOK_TOKEN_FILE): not given; make one with `" + program + " token --out=FILE`")
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+// Ghostrunner-remediator receives alerts from Alertmanager and restarts, backs off or prunes - or refuses, and says why.
+// It judges only whether an action is safe; whether one is wanted is said by the alert's label "remediation".
+//
+// # What it may touch
+//
+// Containers that carry every --docker.label and whose label ghostrunner.heal names the action; images, and build cache
+// if --prune.label is not set. No volume, no network, nothing else, ever.
+//
+// # The webhook
+//
+// POST /webhook takes Alertmanager's payload (version 4) with "Authorization: Bearer" from --web.bearer-token-file. It is
+// answered with 202 as soon as the alerts are on disk; 503 asks Alertmanager to try again. An alert names its target by
+// the label runner or container, which must match exactly one container.
+//
+// # The journal
+//
+// --journal.path holds what was accepted, begun and done. An intent is on disk before the first call to Docker; after
+// kill -9 the next process finishes what was begun, and starts what was stopped. A journal that cannot be opened or
+// written is said in the log, on / and by /-/ready; nothing is done until it can.
+//
+// # For people
+//
+//	ghostrunner-remediator history [--limit=N]    what was done and refused, and why
+//	ghostrunner-remediator breakers [RESET]       circuit breakers; with the name of a runner, end its back-off
+//	ghostrunner-remediator pause | resume         refuse everything until resumed, across restarts
+//	ghostrunner-remediator explain payload.json   which guard says what to each alert of a webhook payload; does nothing
+//	ghostrunner-remediator token --out=FILE       make a random token for the webhook, unless the file exists
+//
+// They talk to the API of a running remediator at --remediator.url with the token of --web.bearer-token-file.
+//
+// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
+// flag, file or value that cannot be used ends it with 1 and one line before anything is started.
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
+)
+
+const program = "ghostrunner-remediator"
+
+func main() { cli.Main(run) }
+
+// run is main without the process: it can be called any number of times in one.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	cfg, done, err := parse(args, stdout)
+	switch {
+	case done:
+		return 0
+	case err != nil:
+		return cli.Fail(stderr, program, err)
+	}
+	switch cfg.command {
+	case "serve":
+		err = serve(ctx, cfg, cfg.app.Logger(stderr))
+	case "token":
+		err = makeToken(cfg.tokenOut, cfg.tokenMode, stdout)
+	default:
+		err = command(ctx, cfg, stdout)
+	}
+	if err != nil {
+		return cli.Fail(stderr, program, err)
+	}
+	return 0
+}

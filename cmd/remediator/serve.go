@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/common/version"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
+	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/web"
+)
+
+// serve is the program: it wires the parts and runs them until ctx ends.
+func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
+	token := func() (string, error) { return cli.ReadSecret("web.bearer-token-file", cfg.tokenFile) }
+	if _, err := token(); err != nil {
+		return fmt.Errorf("%w; make one with `%s token --out=%s`", err, program, cfg.tokenFile)
+	}
+	docker, err := engine.New(engine.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger})
+	if err != nil {
+		return err
+	}
+	proof, err := newGitHubProof(cfg, logger)
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("ghostrunner_remediator"))
+	remediator, err := remedy.New(remedy.Options{
+		Logger: logger, Registry: registry, Docker: dockerAdapter{docker}, GitHub: proof.orNil(),
+		JournalPath:     cfg.journalPath,
+		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace,
+		BackoffDuration: cfg.backoffDuration, BackoffMax: cfg.backoffMax, BackoffProbation: cfg.backoffProbation,
+		PruneLabel: cfg.pruneLabel, PruneMinAge: cfg.pruneMinAge, PruneCooldown: cfg.pruneCooldown,
+		PruneThreshold: cfg.pruneThreshold, DiskPath: cfg.diskPath, DryRun: cfg.dryRun,
+	})
+	if err != nil {
+		return err
+	}
+	server, err := web.New(web.Options{
+		Logger: logger, Flags: cfg.web, Registry: registry,
+		Name: "Ghostrunner Remediator", Description: "Acts on alerts, or refuses and says why",
+		Ready: remediator.Ready, Root: remediator.Page(),
+		Routes: func(mux *http.ServeMux) {
+			remediator.Routes(mux, func(next http.Handler) http.Handler {
+				return web.Bearer(logged(token, logger), next)
+			})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	logger.Info("Starting", "program", program, "version", version.Info(), "build_context", version.BuildContext(), "dry_run", cfg.dryRun)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error { return remediator.Run(ctx) })
+	if proof != nil {
+		group.Go(func() error { return proof.client.Poll(ctx) })
+	}
+	err = group.Wait()
+	logger.Info("Stopped")
+	return err
+}
+
+// logged says why a token could not be read, which the client is not told.
+func logged(token func() (string, error), logger *slog.Logger) func() (string, error) {
+	return func() (string, error) {
+		t, err := token()
+		if err != nil {
+			logger.Error("Requests are refused", "err", err)
+		}
+		return t, err
+	}
+}

@@ -1,0 +1,141 @@
+package stack
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// docker runs the Docker command line and returns its trimmed output.
+func docker(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "docker", args...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Docker runs the Docker command line and returns its trimmed output.
+func (s *Stack) Docker(ctx context.Context, args ...string) (string, error) {
+	return docker(ctx, args...)
+}
+
+// dockerAnswers turns the two usual troubles into one line with the remedy.
+func (s *Stack) dockerAnswers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if _, err := exec.LookPath("docker"); err != nil {
+		return errors.New("the docker command is missing: install Docker Engine and its command line")
+	}
+	if _, err := docker(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
+		return fmt.Errorf("the Docker daemon does not answer: start it, and make sure that you may use its socket (%w)", err)
+	}
+	return nil
+}
+
+// Containers lists the names of the project's containers, running or not.
+func (s *Stack) Containers(ctx context.Context) ([]string, error) {
+	out, err := docker(ctx, "ps", "--all", "--filter", "label=com.docker.compose.project="+s.opts.Project, "--format", "{{.Names}}")
+	return strings.Fields(out), err
+}
+
+// Container is the name of a service's container.
+func (s *Stack) Container(slot string) string { return s.opts.Project + "-" + slot }
+
+// ServiceContainer finds the container of a Compose service.
+func (s *Stack) ServiceContainer(ctx context.Context, service string) (string, error) {
+	name, err := docker(ctx, "ps", "--all", "--filter", "label=com.docker.compose.project="+s.opts.Project,
+		"--filter", "label=com.docker.compose.service="+service, "--format", "{{.Names}}")
+	if err == nil && name == "" {
+		err = fmt.Errorf("no container of service %s", service)
+	}
+	return name, err
+}
+
+// Event is one message of Docker's event stream.
+type Event struct {
+	Action    string
+	Container string
+	At        time.Time
+}
+
+// Events follows the project's container events until ctx ends. The channel is closed then.
+func (s *Stack) Events(ctx context.Context) (<-chan Event, error) {
+	cmd := exec.CommandContext(ctx, "docker", "events", "--filter", "type=container",
+		"--filter", "label=com.docker.compose.project="+s.opts.Project, "--format", "{{json .}}")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	events := make(chan Event, 4096)
+	go func() {
+		defer close(events)
+		defer cmd.Wait() //nolint:errcheck // ended by ctx
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var raw struct {
+				Action   string
+				TimeNano int64 `json:"timeNano"`
+				Actor    struct{ Attributes map[string]string }
+			}
+			if json.Unmarshal(lines.Bytes(), &raw) != nil || strings.HasPrefix(raw.Action, "exec_") {
+				continue
+			}
+			select {
+			case events <- Event{raw.Action, raw.Actor.Attributes["name"], time.Unix(0, raw.TimeNano)}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return events, nil
+}
+
+// Leftovers lists containers, volumes and networks of the project.
+func (s *Stack) Leftovers(ctx context.Context) ([]string, error) {
+	var left []string
+	label := "label=com.docker.compose.project=" + s.opts.Project
+	for _, args := range [][]string{
+		{"ps", "--all", "--filter", label, "--format", "container {{.Names}}"},
+		{"volume", "ls", "--filter", label, "--format", "volume {{.Name}}"},
+		{"network", "ls", "--filter", label, "--format", "network {{.Name}}"},
+		{"images", "--all", "--filter", "label=" + s.ballastLabel(), "--format", "image {{.ID}}"},
+	} {
+		out, err := docker(ctx, args...)
+		if err != nil {
+			return left, err
+		}
+		for line := range strings.Lines(out) {
+			left = append(left, strings.TrimSpace(line))
+		}
+	}
+	return left, nil
+}
+
+// Diagnose writes the state and the last log lines of every container, for a run that failed.
+func (s *Stack) Diagnose(ctx context.Context, w io.Writer) {
+	names, err := s.Containers(ctx)
+	if err != nil {
+		fmt.Fprintln(w, err)
+	}
+	for _, name := range names {
+		state, _ := docker(ctx, "inspect", "--format", "{{json .State}}", name)
+		fmt.Fprintf(w, "\n=== %s %s\n", name, state)
+		cmd := exec.CommandContext(ctx, "docker", "logs", "--tail=40", name)
+		cmd.Stdout, cmd.Stderr = w, w
+		_ = cmd.Run() // best effort: the run failed already
+	}
+}

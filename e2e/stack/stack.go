@@ -1,0 +1,245 @@
+// Package stack starts the whole of ghostrunner on the real dockerd, Prometheus and Alertmanager, in the simulated world
+// of ghostrunner-lab: the same Compose file that people run, with compose/demo.yaml over it. The demo and the end-to-end
+// tests share it, so that what the demo shows is what the tests assert.
+//
+// Everything that it creates belongs to one Compose project; Down removes exactly that.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Options say where a stack lives and how it differs from the demo.
+type Options struct {
+	// Project is the Compose project: the prefix of every container, volume and network.
+	Project string
+	// FirstPort is the first of six consecutive ports on 127.0.0.1.
+	FirstPort int
+	// Env overrides variables of the Compose files.
+	Env map[string]string
+	// Out receives progress for people.
+	Out io.Writer
+}
+
+// Stack is one running copy of the system.
+type Stack struct {
+	opts Options
+	root string // the repository
+	dir  string // generated configuration
+	env  map[string]string
+	http *http.Client
+
+	threshold uint64 // free bytes below which this stack prunes
+
+	Ports Ports
+}
+
+// Ports are the published ports, all on 127.0.0.1.
+type Ports struct {
+	Exporter, Remediator, Prometheus, Alertmanager, Lab int
+}
+
+// each lists the ports with the variable that moves them.
+func (p Ports) each() map[string]int {
+	return map[string]int{
+		"EXPORTER_PORT": p.Exporter, "REMEDIATOR_PORT": p.Remediator, "PROMETHEUS_PORT": p.Prometheus,
+		"ALERTMANAGER_PORT": p.Alertmanager, "LAB_PORT": p.Lab,
+	}
+}
+
+// Token is the PAT that the simulated GitHub accepts.
+const Token = "github_pat_of_the_lab"
+
+// New prepares a stack without starting anything.
+func New(opts Options) (*Stack, error) {
+	root, err := repository()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{
+		opts: opts,
+		root: root,
+		dir:  filepath.Join(root, ".cache", opts.Project),
+		http: &http.Client{Timeout: 10 * time.Second},
+		Ports: Ports{
+			Exporter: opts.FirstPort, Remediator: opts.FirstPort + 1, Prometheus: opts.FirstPort + 2,
+			Alertmanager: opts.FirstPort + 3, Lab: opts.FirstPort + 4,
+		},
+	}
+	for name, port := range map[string]*int{
+		"EXPORTER_PORT": &s.Ports.Exporter, "REMEDIATOR_PORT": &s.Ports.Remediator, "PROMETHEUS_PORT": &s.Ports.Prometheus,
+		"ALERTMANAGER_PORT": &s.Ports.Alertmanager, "LAB_PORT": &s.Ports.Lab,
+	} {
+		value := os.Getenv(name)
+		if value == "" {
+			continue
+		}
+		if *port, err = strconv.Atoi(value); err != nil || *port < 1 || *port > 65535 {
+			return nil, fmt.Errorf("%s=%q: want a port number", name, value)
+		}
+	}
+	return s, nil
+}
+
+// repository returns the module's root folder.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("run this from inside the repository: no go.mod found above the working directory")
+}
+
+// Up builds what is missing and starts the stack from nothing: what an earlier run left behind is removed first, because
+// its journal remembers restarts of which this run knows nothing.
+func (s *Stack) Up(ctx context.Context) error {
+	if err := s.dockerAnswers(ctx); err != nil {
+		return err
+	}
+	left, err := s.Leftovers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		s.progress("removing what an earlier run left")
+		if err := s.Down(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.portsFree(ctx); err != nil {
+		return err
+	}
+	images, err := s.images(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.writeConfig(); err != nil {
+		return err
+	}
+	if err := s.chooseThreshold(); err != nil {
+		return err
+	}
+	s.env = map[string]string{
+		"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets",
+		"GITHUB_API_URL":           "http://lab:10070",
+		"CONTAINER_PREFIX":         s.opts.Project + "-",
+		"DOCKER_GID":               socketGroup(),
+		"PROMETHEUS_CONFIG":        filepath.Join(s.dir, "prometheus", "prometheus.yml"),
+		"ALERTMANAGER_CONFIG_DIR":  filepath.Join(s.dir, "alertmanager"),
+		"RULES_DIR":                filepath.Join(s.dir, "rules"),
+		"PRUNE_THRESHOLD_GB":       strconv.FormatFloat(float64(s.threshold)/1e9, 'f', 6, 64),
+		"WATCHDOG_MAX_FIRES":       "5",
+		"RUNNER_HEALTH_INTERVAL":   "1s",
+		"RUNNER_STOP_GRACE_PERIOD": "30s",
+		"RUNNER_CPUS":              "1.0",
+	}
+	maps.Copy(s.env, images)
+	for name, port := range s.Ports.each() {
+		s.env[name] = strconv.Itoa(port)
+	}
+	maps.Copy(s.env, s.opts.Env)
+	s.progress("starting containers")
+	return s.compose(ctx, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
+}
+
+// Down removes every container, volume and network of the project, and the throw-away images of its disk fault. The
+// images of the stack itself stay: they make the next start quick.
+func (s *Stack) Down(ctx context.Context) error {
+	if s.env == nil {
+		// Compose wants the variables that the files name, whatever their values.
+		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0"}
+	}
+	err := s.compose(ctx, "down", "--volumes", "--remove-orphans", "--timeout=20")
+	return errors.Join(err, s.RemoveBallast(ctx))
+}
+
+// compose runs Docker Compose on the project.
+func (s *Stack) compose(ctx context.Context, args ...string) error {
+	command, err := s.composeCommand(ctx)
+	if err != nil {
+		return err
+	}
+	command = append(command, "--project-name", s.opts.Project, "--progress=quiet",
+		"--file", filepath.Join(s.root, "compose", "compose.yaml"),
+		"--file", filepath.Join(s.root, "compose", "demo.yaml"),
+		// The developer's own compose/.env is for the developer's own stack.
+		"--env-file", os.DevNull)
+	cmd := exec.CommandContext(ctx, command[0], append(command[1:], args...)...)
+	cmd.Env = os.Environ()
+	for _, k := range slices.Sorted(maps.Keys(s.env)) {
+		cmd.Env = append(cmd.Env, k+"="+s.env[k])
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("docker compose %s: %w\n%s", args[0], err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// composeCommand is the installed Compose plugin if it is new enough, else the pinned one built from source.
+func (s *Stack) composeCommand(ctx context.Context) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "docker", "compose", "version", "--short").Output()
+	if err == nil && newEnough(strings.TrimSpace(string(out))) {
+		return []string{"docker", "compose"}, nil
+	}
+	path, err := s.tool(ctx, "docker-compose")
+	return []string{path}, err
+}
+
+// newEnough reports whether Compose knows `!reset` and secrets from the environment with a mode (2.24 and later).
+func newEnough(version string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(strings.TrimPrefix(version, "v"), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 2 || major == 2 && minor >= 24
+}
+
+// portsFree names the first port that somebody else holds, and the variable that moves it.
+func (s *Stack) portsFree(ctx context.Context) error {
+	ports := s.Ports.each()
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(ports[name]))
+		if err != nil {
+			return fmt.Errorf("port %d is taken: stop what listens on 127.0.0.1:%d, or choose another one with %s=<port>", ports[name], ports[name], name)
+		}
+		_ = l.Close()
+	}
+	return nil
+}
+
+// socketGroup is the group that may use the Docker socket.
+func socketGroup() string {
+	info, err := os.Stat("/var/run/docker.sock")
+	if err != nil {
+		return "0"
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return strconv.FormatUint(uint64(st.Gid), 10)
+	}
+	return "0"
+}
+
+// progress tells people what takes the time.
+func (s *Stack) progress(format string, args ...any) {
+	fmt.Fprintf(s.opts.Out, "  · "+format+"\n", args...)
+}

@@ -1,0 +1,130 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestTakenPort wants one line that names the port and the variable that moves it.
+func TestTakenPort(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	port := l.Addr().(*net.TCPAddr).Port
+	t.Setenv("PROMETHEUS_PORT", strconv.Itoa(port))
+	s, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.portsFree(t.Context())
+	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) || !strings.Contains(err.Error(), "PROMETHEUS_PORT") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want one line with %d and PROMETHEUS_PORT", err, port)
+	}
+}
+
+func TestBadPort(t *testing.T) {
+	for _, bad := range []string{"http", "0", "65536"} {
+		t.Setenv("LAB_PORT", bad)
+		if _, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard}); err == nil || !strings.Contains(err.Error(), "LAB_PORT") {
+			t.Errorf("LAB_PORT=%s: %v", bad, err)
+		}
+	}
+}
+
+// TestOnlyWaitingIsShortened compares the stack's configuration with the shipped one, line by line.
+func TestOnlyWaitingIsShortened(t *testing.T) {
+	s, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dir = t.TempDir()
+	if err := s.writeConfig(); err != nil {
+		t.Fatal(err)
+	}
+	waiting := regexp.MustCompile(`^\s+(- )?(for|keep_firing_for|\w*interval|scrape_timeout): `)
+	changed := 0
+	for shipped, written := range map[string]string{
+		"rules/fast.yml": "rules/fast.yml", "rules/causes.yml": "rules/causes.yml", "rules/disk.yml": "rules/disk.yml",
+		"rules/runners.yml": "rules/runners.yml", "rules/pipeline.yml": "rules/pipeline.yml",
+		"compose/prometheus/prometheus.yml":     "prometheus/prometheus.yml",
+		"compose/alertmanager/alertmanager.yml": "alertmanager/alertmanager.yml",
+	} {
+		want, got := lines(t, filepath.Join(s.root, shipped)), lines(t, filepath.Join(s.dir, written))
+		if len(want) != len(got) {
+			t.Fatalf("%s has %d lines, shipped are %d", written, len(got), len(want))
+		}
+		for i := range want {
+			if want[i] == got[i] {
+				continue
+			}
+			changed++
+			if !waiting.MatchString(want[i]) {
+				t.Errorf("%s:%d: %q became %q", shipped, i+1, want[i], got[i])
+			}
+		}
+	}
+	if changed < 20 {
+		t.Errorf("only %d lines were shortened: the patterns no longer fit the files", changed)
+	}
+}
+
+// TestPulledWhereARegistryAnswers puts a stand-in for the docker command in front, which answers as a machine with a
+// registry does, or as one without.
+func TestPulledWhereARegistryAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		pulled bool
+	}{
+		"registry":    {`case "$1" in image) exit 1;; manifest|pull) exit 0;; *) exit 9;; esac`, true},
+		"no registry": {`exit 1`, false},
+		"broken pull": {`case "$1" in manifest) exit 0;; *) exit 1;; esac`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bin := t.TempDir()
+			if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\n"+c.script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			// Building is the other way, and must not be taken for real here.
+			if err := os.WriteFile(filepath.Join(bin, "make"), []byte("#!/bin/sh\nexit 7\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+			s := &Stack{opts: Options{Out: io.Discard}, root: t.TempDir()}
+			ref, err := s.serverImage(t.Context(), "prometheus", "prom/prometheus:v3.16.0", "/prometheus")
+			if c.pulled && (err != nil || ref != "prom/prometheus:v3.16.0") {
+				t.Errorf("got %q, %v; want the published image", ref, err)
+			}
+			if !c.pulled && (err == nil || !strings.Contains(err.Error(), "build prometheus")) {
+				t.Errorf("got %q, %v; want it to be built", ref, err)
+			}
+		})
+	}
+}
+
+func TestAwaitSaysWhatItWaitedFor(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := Await(ctx, "the moon", func(context.Context) (bool, error) { return false, errors.New("clouds") })
+	if err == nil || !strings.Contains(err.Error(), "the moon") || !strings.Contains(err.Error(), "clouds") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func lines(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(string(text), "\n")
+}

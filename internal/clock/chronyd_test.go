@@ -1,0 +1,216 @@
+package clock
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// ntpServer is an SNTP server whose clock is off by an adjustable amount.
+type ntpServer struct {
+	addr  string
+	port  int
+	ahead atomic.Int64  // time.Duration that the server's clock is ahead of ours
+	leap  atomic.Uint32 // leap indicator; 3 is "not synchronised"
+	kiss  atomic.Bool   // answer with a kiss of death
+	asked atomic.Int64
+}
+
+func newNTPServer(t testing.TB, ahead time.Duration) *ntpServer {
+	t.Helper()
+	conn := listenUDP(t)
+	s := &ntpServer{addr: conn.LocalAddr().String(), port: conn.LocalAddr().(*net.UDPAddr).Port}
+	s.ahead.Store(int64(ahead))
+	go func() {
+		buf := make([]byte, 1024)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if n >= 48 {
+				s.asked.Add(1)
+				_, _ = conn.WriteTo(s.answer(buf[:48]), from)
+			}
+		}
+	}()
+	return s
+}
+
+// listenUDP takes a free port of the loopback until the test ends.
+func listenUDP(t testing.TB) net.PacketConn {
+	t.Helper()
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// answer is an answer of RFC 5905 in mode 4 from a primary server.
+func (s *ntpServer) answer(question []byte) []byte {
+	const epoch = 2208988800 // 1900 to 1970
+	now := time.Now().Add(time.Duration(s.ahead.Load()))
+	stamp := func(b []byte, t time.Time) {
+		binary.BigEndian.PutUint32(b, uint32(t.Unix()+epoch))
+		binary.BigEndian.PutUint32(b[4:], uint32(uint64(t.Nanosecond())<<32/uint64(time.Second)))
+	}
+	a := make([]byte, 48)
+	a[0] = byte(s.leap.Load())<<6 | question[0]&0x38 | 4
+	a[1], a[2], a[3] = 1, question[2], 0xEC // stratum, poll, precision 2^-20
+	copy(a[12:], "TEST")
+	if s.kiss.Load() {
+		a[1] = 0
+		copy(a[12:], "RATE")
+	}
+	stamp(a[16:], now.Add(-time.Second))
+	copy(a[24:32], question[40:48])
+	stamp(a[32:], now)
+	stamp(a[40:], now)
+	return a
+}
+
+// startChronyd runs a real chronyd that never touches the clock (-x) and returns
+// its command address.
+func startChronyd(t *testing.T, config string) (address string, stop func()) {
+	t.Helper()
+	path, err := exec.LookPath("chronyd")
+	if err != nil {
+		if path = "/usr/sbin/chronyd"; !exists(path) {
+			t.Fatal("chronyd is needed for this test and is not installed; on Debian and Ubuntu: apt-get install chrony")
+		}
+	}
+	conn := listenUDP(t)
+	address = conn.LocalAddr().String()
+	port := conn.LocalAddr().(*net.UDPAddr).Port
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "chrony.conf")
+	text := strings.Join([]string{
+		"cmdport " + strconv.Itoa(port), "bindcmdaddress 127.0.0.1", "bindcmdaddress /", "port 0",
+		"pidfile " + filepath.Join(dir, "chronyd.pid"), "driftfile " + filepath.Join(dir, "drift"), config,
+	}, "\n")
+	if err := os.WriteFile(conf, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-x", "-d", "-f", conf}
+	if os.Geteuid() == 0 {
+		args = append(args, "-u", "root")
+	} else {
+		args = append(args, "-U")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, path, args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	done := false
+	stop = func() {
+		if !done {
+			done = true
+			cancel()
+			_ = cmd.Wait()
+		}
+	}
+	t.Cleanup(func() {
+		stop()
+		if t.Failed() {
+			t.Log("chronyd:\n" + out.String())
+		}
+	})
+	return address, stop
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+// until asks again and again until the sample is as wanted, and returns it.
+func until(t *testing.T, what string, query func(context.Context) (Sample, error), want func(Sample, error) bool) Sample {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		s, err := query(ctx)
+		if want(s, err) {
+			return s
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: still %+v, %v", what, s, err)
+		case <-ticker.C:
+		}
+	}
+}
+
+func tracking(address string) func(context.Context) (Sample, error) {
+	return func(ctx context.Context) (Sample, error) { return queryChrony(ctx, address, time.Second) }
+}
+
+func answers(_ Sample, err error) bool { return err == nil }
+
+func TestChronydNeverSynchronised(t *testing.T) {
+	address, _ := startChronyd(t, "")
+	s := until(t, "answer", tracking(address), answers)
+	if s.HasOffset || s.Synchronized || !s.SynchronizedKnown || s.Offset != 0 || s.At.IsZero() || s.Source != SourceChrony {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestChronydLocal(t *testing.T) {
+	address, _ := startChronyd(t, "local stratum 10")
+	// It starts as merely unsynchronised and falls back to its own clock then.
+	until(t, "local reference", func(ctx context.Context) (Sample, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "udp", address)
+		if err != nil {
+			return Sample{}, err
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+			return Sample{}, err
+		}
+		raw, err := exchange(conn)
+		if err != nil {
+			return Sample{}, err
+		}
+		if raw.RefID != refIDLocal || raw.LeapStatus != 0 {
+			return Sample{}, fmt.Errorf("reference %08X, leap status %d", raw.RefID, raw.LeapStatus)
+		}
+		return chronySample(raw)
+	}, answers)
+	s := until(t, "answer", tracking(address), answers)
+	if s.HasOffset || s.Synchronized || !s.SynchronizedKnown {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestChronydOffset has chronyd follow a server that is 3 s off, in both
+// directions. The server ahead means that the local clock is behind: negative.
+func TestChronydOffset(t *testing.T) {
+	for _, ahead := range []time.Duration{3 * time.Second, -3 * time.Second} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			server := newNTPServer(t, ahead)
+			address, _ := startChronyd(t, fmt.Sprintf("server 127.0.0.1 port %d minpoll -2 maxpoll -2 iburst", server.port))
+			s := until(t, "offset", tracking(address), func(s Sample, err error) bool { return err == nil && s.HasOffset })
+			if d := (s.Offset + ahead).Abs(); d > 100*time.Millisecond || !s.Synchronized || !s.SynchronizedKnown {
+				t.Errorf("%+v; want an offset of about %v", s, -ahead)
+			}
+		})
+	}
+}

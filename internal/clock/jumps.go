@@ -1,0 +1,114 @@
+package clock
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The directions that Monitor.Jumps counts.
+const (
+	// JumpForward: the wall clock was set ahead by more than half a second. This
+	// is also what is left of a sleep that the kernel did not see, as when the
+	// host of a virtual machine (WSL2) slept and the guest's clock was put right
+	// afterwards.
+	JumpForward = "forward"
+	// JumpBackward: the wall clock was set back by more than half a second.
+	JumpBackward = "backward"
+	// JumpSleep: the machine was suspended for more than a second: boot time
+	// went on, monotonic time stood still.
+	JumpSleep = "sleep"
+)
+
+var directions = []string{JumpForward, JumpBackward, JumpSleep}
+
+const (
+	jumpInterval = time.Second
+	minStep      = 500 * time.Millisecond
+	minSleep     = time.Second
+	// maxReadTime is how long reading the clocks may take; a reading that was
+	// interrupted for longer is no reading.
+	maxReadTime = 20 * time.Millisecond
+)
+
+// reading is the three clocks of the kernel at one moment.
+type reading struct{ wall, mono, boot time.Duration }
+
+// jumped tells what happened between two readings. Boot time counts through a
+// sleep and is steered like the wall clock, so that steering by NTP shows in
+// neither difference; the wall clock alone can be set.
+func jumped(before, after reading) []string {
+	var out []string
+	wall, mono, boot := after.wall-before.wall, after.mono-before.mono, after.boot-before.boot
+	if boot-mono > minSleep {
+		out = append(out, JumpSleep)
+	}
+	switch step := wall - boot; {
+	case step > minStep:
+		out = append(out, JumpForward)
+	case step < -minStep:
+		out = append(out, JumpBackward)
+	}
+	return out
+}
+
+// watchJumps compares the clocks every second, counts jumps, and signals each of
+// the channels that it is time to measure again.
+func (m *Monitor) watchJumps(ctx context.Context, now ...chan<- struct{}) {
+	ticker := time.NewTicker(jumpInterval)
+	defer ticker.Stop()
+	last, have := m.read()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		next, ok := m.read()
+		if !ok {
+			continue
+		}
+		if have {
+			for _, direction := range jumped(last, next) {
+				m.mu.Lock()
+				m.jumps[direction]++
+				m.mu.Unlock()
+				m.opts.Logger.Info("clock jumped", "direction", direction,
+					"step", (next.wall-last.wall)-(next.boot-last.boot), "slept", (next.boot-last.boot)-(next.mono-last.mono))
+				for _, ch := range now {
+					select {
+					case ch <- struct{}{}:
+					default:
+					}
+				}
+			}
+		}
+		last, have = next, true
+	}
+}
+
+// readClocks reads the three clocks; ok is false if they could not be read close
+// enough to each other.
+func readClocks() (r reading, ok bool) {
+	for range 5 {
+		var err error
+		get := func(id int32) time.Duration {
+			var ts unix.Timespec
+			if e := unix.ClockGettime(id, &ts); e != nil {
+				err = e
+			}
+			return time.Duration(ts.Nano())
+		}
+		first := get(unix.CLOCK_MONOTONIC)
+		r.wall, r.boot = get(unix.CLOCK_REALTIME), get(unix.CLOCK_BOOTTIME)
+		r.mono = get(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return reading{}, false
+		}
+		if r.mono-first <= maxReadTime {
+			return r, true
+		}
+	}
+	return reading{}, false
+}

@@ -1,0 +1,104 @@
+package clock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/beevik/ntp"
+)
+
+const (
+	maxServers = 16
+	// kissPause is how long a server that asked to be left alone is.
+	kissPause = 10 * time.Minute
+)
+
+// sntp asks several servers and takes the median, so that one wrong server of
+// three does no harm.
+type sntp struct {
+	servers []string
+	timeout time.Duration
+
+	paused map[string]time.Time // by server; used by one goroutine
+}
+
+func newSNTP(servers []string, timeout time.Duration) *sntp {
+	var use []string
+	for _, s := range servers {
+		if s != "" && !slices.Contains(use, s) && len(use) < maxServers {
+			use = append(use, s)
+		}
+	}
+	return &sntp{servers: use, timeout: timeout, paused: map[string]time.Time{}}
+}
+
+// query asks all servers at the same time.
+func (s *sntp) query(ctx context.Context) (Sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	offsets := make([]time.Duration, len(s.servers))
+	errs := make([]error, len(s.servers))
+	var wg sync.WaitGroup
+	for i, server := range s.servers {
+		if time.Now().Before(s.paused[server]) {
+			errs[i] = fmt.Errorf("ntp server %s: wants to be left alone", server)
+			continue
+		}
+		wg.Go(func() { offsets[i], errs[i] = ask(ctx, server, s.timeout) })
+	}
+	wg.Wait()
+	var valid []time.Duration
+	for i, err := range errs {
+		if err == nil {
+			valid = append(valid, offsets[i])
+		} else if errors.Is(err, ntp.ErrKissOfDeath) {
+			s.paused[s.servers[i]] = time.Now().Add(kissPause)
+		}
+	}
+	if len(valid) == 0 {
+		return Sample{}, errors.Join(errs...)
+	}
+	return Sample{Source: SourceNTP, Offset: median(valid), HasOffset: true, At: time.Now().Round(0)}, nil
+}
+
+// ask returns by how much the local clock is ahead of one server.
+func ask(ctx context.Context, server string, timeout time.Duration) (time.Duration, error) {
+	began := time.Now()
+	var stop func() bool
+	answer, err := ntp.QueryWithOptions(server, ntp.QueryOptions{
+		Timeout: timeout,
+		// Wall time carried on by the monotonic clock: a step between question
+		// and answer does not spoil the measurement.
+		GetSystemTime: func() time.Time { return began.Round(0).Add(time.Since(began)) },
+		Dialer: func(_, address string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "udp", address)
+			if err == nil {
+				stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			}
+			return conn, err
+		},
+	})
+	if stop != nil {
+		stop()
+	}
+	if err == nil {
+		err = answer.Validate()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ntp server %s: %w", server, err)
+	}
+	return -answer.ClockOffset, nil
+}
+
+// median is the middle one, or the mean of the middle two. v is sorted by it.
+func median(v []time.Duration) time.Duration {
+	slices.Sort(v)
+	low, high := v[(len(v)-1)/2], v[len(v)/2]
+	return low + (high-low)/2
+}

@@ -1,0 +1,111 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Names are looked up in the background, with the resolver that this process has; a scrape reads the last results. A
+// lookup that fails is a result, not an error of the source. The resolver of a runner's container can differ (Docker
+// copies resolv.conf when the container starts), so this tells about the machine, not about each runner.
+
+const (
+	dnsInterval = 15 * time.Second
+	dnsTimeout  = 5 * time.Second
+)
+
+var (
+	dnsSuccess = newDesc("ghostrunner_dns_lookup_success",
+		"Whether the last lookup of the name gave an address.", "name")
+	dnsDuration = newDesc("ghostrunner_dns_lookup_duration_seconds",
+		"How long the last lookup took, successful or not.", "name")
+)
+
+// Resolver looks a name up; *net.Resolver does.
+type Resolver interface {
+	LookupHost(ctx context.Context, host string) (addrs []string, err error)
+}
+
+// DNS is the source "dns". Its Run must be called for it to know anything.
+type DNS struct {
+	resolver Resolver
+	names    []string
+
+	mu      sync.Mutex
+	results map[string]lookup
+}
+
+type lookup struct {
+	at   time.Time
+	took time.Duration
+	err  error
+}
+
+// NewDNS returns a source for the given names.
+func NewDNS(resolver Resolver, names []string) *DNS {
+	return &DNS{resolver: resolver, names: names, results: make(map[string]lookup, len(names))}
+}
+
+// Run looks every name up at once and then every fifteen seconds, until ctx ends; then it returns nil.
+func (d *DNS) Run(ctx context.Context) error {
+	tick := time.NewTicker(dnsInterval)
+	defer tick.Stop()
+	for {
+		_ = d.Lookup(ctx) // a failure is kept as a result
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Lookup looks every name up once, in parallel. The error is that of the first name that failed.
+func (d *DNS) Lookup(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, name := range d.names {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
+			defer cancel()
+			begin := time.Now()
+			_, err := d.resolver.LookupHost(ctx, name)
+			result := lookup{at: time.Now(), took: time.Since(begin), err: err}
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return // we are stopping: says nothing about the name
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.results[name] = result
+		})
+	}
+	wg.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range d.names {
+		if err := d.results[name].err; err != nil {
+			return fmt.Errorf("look up %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Name implements Source.
+func (*DNS) Name() string { return NameDNS }
+
+// Collect implements Source.
+func (d *DNS) Collect(_ context.Context, out *Samples) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range d.names {
+		if l := d.results[name]; fresh(l.at) {
+			gauge(out, dnsSuccess, boolean(l.err == nil), name)
+			gauge(out, dnsDuration, l.took.Seconds(), name)
+		}
+	}
+	return nil
+}
+
+var _ Source = (*DNS)(nil)

@@ -1,0 +1,387 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/blueguy23/ghostrunner/internal/listener"
+)
+
+var probe = newDesc("ghostrunner_probe", "A probe.", "source")
+
+type fakeSource struct {
+	name    string
+	collect func(ctx context.Context) error
+}
+
+func (f fakeSource) Name() string { return f.name }
+func (f fakeSource) Collect(ctx context.Context, out *Samples) error {
+	gauge(out, probe, 1, f.name)
+	return f.collect(ctx)
+}
+
+func works(context.Context) error { return nil }
+
+// One source that fails, one that panics and one that hangs cost the healthy one nothing, and all of them are reported.
+func TestSourcesFailAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		got := exposition(t,
+			fakeSource{"good", works},
+			fakeSource{"bad", func(context.Context) error { return errors.New("broken") }},
+			fakeSource{"mad", func(context.Context) error { panic("mad") }},
+			fakeSource{"dead", func(context.Context) error { <-release; return nil }},
+		)
+		for _, line := range []string{
+			`ghostrunner_probe{source="good"} 1`, `ghostrunner_probe{source="bad"} 1`,
+			`ghostrunner_scrape_collector_success{collector="good"} 1`, `ghostrunner_scrape_collector_success{collector="bad"} 0`,
+			`ghostrunner_scrape_collector_success{collector="mad"} 0`, `ghostrunner_scrape_collector_success{collector="dead"} 0`,
+		} {
+			if !strings.Contains(got, line) {
+				t.Errorf("%s is missing in\n%s", line, got)
+			}
+		}
+		close(release)
+	})
+}
+
+// A source that hangs is begun once, not once per scrape, and is asked again when it has come back.
+func TestHangingSourceIsNotPiledUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var begun atomic.Int32
+		release := make(chan struct{})
+		set := NewSet(quiet(), fakeSource{"dead", func(context.Context) error { begun.Add(1); <-release; return nil }})
+		scrape := func() (took time.Duration) {
+			begin := time.Now()
+			_, _ = set.Gather()
+			return time.Since(begin)
+		}
+		if took := scrape(); took != Timeout {
+			t.Errorf("first scrape: %s, want %s", took, Timeout)
+		}
+		if took := scrape(); took != 0 || begun.Load() != 1 {
+			t.Errorf("second scrape: %s, source begun %d times", took, begun.Load())
+		}
+		close(release)
+		synctest.Wait()
+		if scrape(); begun.Load() != 2 {
+			t.Errorf("after it came back: begun %d times, want 2", begun.Load())
+		}
+	})
+}
+
+func TestErrorsAreLoggedOncePerChange(t *testing.T) {
+	var b bytes.Buffer
+	var err error
+	logger := slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	set := NewSet(logger, fakeSource{"disk", func(context.Context) error { return err }})
+	for _, e := range []error{nil, errors.New("a"), errors.New("a"), errors.Join(errors.New("a"), errors.New("b")), nil, nil} {
+		err = e
+		_, _ = set.Gather()
+	}
+	const want = `level=WARN msg="source cannot be read" collector=disk err=a
+level=WARN msg="source cannot be read" collector=disk err="a; b"
+level=INFO msg="source can be read again" collector=disk
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("log: want (-), got (+):\n%s", diff)
+	}
+}
+
+func TestHandlerSelects(t *testing.T) {
+	own := prometheus.NewPedanticRegistry()
+	own.MustRegister(collectors.NewGoCollector())
+	h := NewSet(quiet(), fakeSource{NameContainer, works}, fakeSource{NameDisk, works}).Handler(own, quiet())
+	for query, want := range map[string]struct {
+		status  int
+		sources string
+		own     bool
+	}{
+		"":                                 {200, "container disk", true},
+		"?collect[]=container":             {200, "container", false},
+		"?collect[]=disk&collect[]=github": {200, "disk", false}, // github is turned off here
+		"?collect[]=exporter":              {200, "", true},
+		"?exclude[]=container":             {200, "disk", true},
+		"?exclude[]=exporter":              {200, "container disk", false},
+		"?collect[]=nonsense":              {400, "", false},
+		"?exclude[]=nonsense":              {400, "", false},
+		"?collect[]=disk&exclude[]=disk":   {400, "", false},
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics"+query, http.NoBody))
+		body := w.Body.String()
+		var sources []string
+		for _, name := range []string{NameContainer, NameDisk} {
+			if strings.Contains(body, fmt.Sprintf(`ghostrunner_scrape_collector_success{collector=%q} 1`, name)) {
+				sources = append(sources, name)
+			}
+		}
+		if w.Code != want.status || strings.Join(sources, " ") != want.sources || strings.Contains(body, "go_goroutines") != want.own {
+			t.Errorf("%q: status %d, sources %q; want %+v:\n%.300s", query, w.Code, sources, want, body)
+		}
+		if strings.Contains(query, "nonsense") && !strings.Contains(body, strings.Join(names, ", ")) {
+			t.Errorf("%q: the answer does not list the names: %q", query, body)
+		}
+	}
+	if !slices.IsSorted(names) {
+		t.Errorf("names are not sorted: %q", names)
+	}
+}
+
+func TestDiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		release := make(chan struct{})
+		source := NewDisk(func() []string { return []string{"/mnt/c", "/var/lib/docker"} }, func(_ context.Context, path string) (Space, error) {
+			if path == "/mnt/c" {
+				asked.Add(1)
+				<-release
+			}
+			return Space{Free: 1, Size: 2}, nil
+		}, nil)
+		collect := func() (series int, took time.Duration, err error) {
+			out := newSamples(nil)
+			begin := time.Now()
+			err = source.Collect(t.Context(), out)
+			for _, f := range out.families {
+				series += f.n
+			}
+			return series, time.Since(begin), err
+		}
+		for i, want := range []time.Duration{diskTimeout, 0, 0} {
+			series, took, err := collect()
+			if series != 2 || took != want || !errors.Is(err, errNoAnswer) || !strings.Contains(err.Error(), "/mnt/c") || strings.Contains(err.Error(), "docker") {
+				t.Errorf("scrape %d: %d series after %s, error %v", i, series, took, err)
+			}
+		}
+		if asked.Load() != 1 {
+			t.Errorf("asked %d times while the first question was open, want 1", asked.Load())
+		}
+		close(release)
+		synctest.Wait()
+		if series, _, err := collect(); series != 4 || err != nil {
+			t.Errorf("after it came back: %d series, error %v", series, err)
+		}
+	})
+}
+
+func TestStatfs(t *testing.T) {
+	space, err := Statfs(t.Context(), t.TempDir())
+	if err != nil || space.Size == 0 || space.Free > space.Size {
+		t.Errorf("%+v, %v", space, err)
+	}
+	if _, err := Statfs(t.Context(), "/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a path that does not exist: %v", err)
+	}
+}
+
+func TestSlotMatch(t *testing.T) {
+	s := slotsOf([]Container{{Runner: "a"}, {Runner: "a-1"}, {Runner: "b", Scope: "Org"}, {Runner: "b", Scope: "late"}, {Runner: ""}}, "o/r")
+	for _, tc := range []struct{ registration, scope, slot string }{
+		{"a", "o/r", "a"}, {"a-1", "o/r", "a-1"}, {"a-1-x-y", "O/R", "a-1"}, {"a-12", "o/r", "a"}, {"a-", "o/r", "a"},
+		{"ab", "o/r", ""}, {"b-1", "o/r", ""}, {"b-1", "org", "b"}, {"", "o/r", ""}, {"-", "o/r", ""}, {"-a", "o/r", ""},
+	} {
+		if got, ok := s.match(tc.registration, tc.scope); got != tc.slot || ok != (tc.slot != "") {
+			t.Errorf("match(%q, %q) = %q, %t; want %q", tc.registration, tc.scope, got, ok, tc.slot)
+		}
+	}
+}
+
+// A slot stays known while Docker is down, so that GitHub's view of it does.
+func TestSlotsOutliveDocker(t *testing.T) {
+	containers := docker(true, []Container{{Role: "runner", Runner: "a"}})
+	source := NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r", LastSuccess: time.Now(), Runners: []Registration{{Name: "a-1", Online: true}}}}},
+		&containers, fakeLogs(nil))
+	for _, up := range []bool{true, false} {
+		if containers.snapshot.Up = up; !up {
+			containers.snapshot.Containers = nil
+		}
+		if got := exposition(t, source); !strings.Contains(got, `ghostrunner_runner_online{runner="a"} 1`) {
+			t.Errorf("up %t:\n%s", up, got)
+		}
+	}
+}
+
+func TestFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			name string
+			t    time.Time
+			want bool
+		}{
+			{"never", time.Time{}, false},
+			{"now", now, true},
+			{"just in time", ago(StaleAfter), true},
+			{"just too old", ago(StaleAfter + 1), false},
+			{"the clock was set back a little", ago(-time.Minute), true},
+			{"the clock was set back an hour", ago(-time.Hour), false},
+		} {
+			if got := fresh(tc.t); got != tc.want {
+				t.Errorf("%s: %t", tc.name, got)
+			}
+		}
+	})
+}
+
+// manyRunners is a set over n runners, and the fakes behind it.
+func manyRunners(n int) (*Set, *fakeContainers, fakeLogs) {
+	containers := docker(true, nil)
+	scope := Scope{Name: "o/r", Polled: true, Up: true, LastSuccess: time.Now()}
+	logs := make(fakeLogs, 0, n)
+	for i := range n {
+		name := fmt.Sprintf("ci-runner-%d", i)
+		containers.snapshot.Containers = append(containers.snapshot.Containers,
+			Container{Name: "gr-" + name, Role: "runner", Runner: name, State: "running", Health: "healthy"})
+		scope.Runners = append(scope.Runners, Registration{ID: int64(i), Name: name + "-abcdef", OS: "linux", Online: true, Labels: []string{"self-hosted", "linux", "x64"}})
+		logs = append(logs, listener.Slot{Runner: name, State: listener.State{Version: "2.336.0"}})
+	}
+	return NewSet(quiet(), NewContainer(&containers), NewListener(logs, &containers),
+		NewGitHub(fakeGitHub{Scopes: []Scope{scope}}, &containers, logs)), &containers, logs
+}
+
+// discard is the answer to a request of which only the length matters.
+type discard struct {
+	header http.Header
+	status int
+	length int
+}
+
+func (d *discard) Header() http.Header { return d.header }
+func (d *discard) WriteHeader(s int)   { d.status = s }
+func (d *discard) Write(b []byte) (int, error) {
+	d.length += len(b)
+	return len(b), nil
+}
+
+// What is handed out is never changed, what is as it was is not made anew, and what changes does.
+func TestSeriesAreKept(t *testing.T) {
+	set, containers, logs := manyRunners(3)
+	text := func() string {
+		t.Helper()
+		var b strings.Builder
+		for _, f := range set.gather(func(name string) bool { return name != NameGitHub }) {
+			if f.GetName() == "ghostrunner_scrape_collector_duration_seconds" {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				fmt.Fprintln(&b, f.GetName(), m)
+			}
+		}
+		lines := strings.Split(b.String(), "\n")
+		slices.Sort(lines)
+		return strings.Join(lines, "\n")
+	}
+	find := func(name string) []*dto.Metric {
+		t.Helper()
+		for _, f := range set.gather(func(string) bool { return true }) {
+			if f.GetName() == name {
+				return f.GetMetric()
+			}
+		}
+		t.Fatalf("no %s", name)
+		return nil
+	}
+	first, held := text(), find("ghostrunner_runner_log_lines_total")
+	if again := text(); again != first {
+		t.Errorf("the second reading differs:\n%s", cmp.Diff(first, again))
+	}
+	logs[1].Counts.LogLines = 7
+	now := find("ghostrunner_runner_log_lines_total")
+	if now[0] != held[0] || now[2] != held[2] {
+		t.Error("what did not change was made anew")
+	}
+	if now[1].GetCounter().GetValue() != 7 || held[1].GetCounter().GetValue() != 0 {
+		t.Errorf("changed: %v, handed out before: %v", now[1], held[1])
+	}
+	for _, change := range []func(){
+		func() { containers.snapshot.Containers = containers.snapshot.Containers[1:] },
+		func() {
+			containers.snapshot.Containers = append([]Container{{Name: "a", Role: "service", State: "running"}}, containers.snapshot.Containers...)
+		},
+		func() {
+			containers.snapshot.Containers = slices.Clone(containers.snapshot.Containers)
+			containers.snapshot.Containers[1].State = "exited"
+		},
+		func() { containers.snapshot.Up = false },
+		func() { containers.snapshot.Up = true },
+	} {
+		change()
+		got := text()
+		for _, g := range set.guards {
+			g.before = nil
+		}
+		if diff := cmp.Diff(text(), got); diff != "" {
+			t.Errorf("made anew (-), from what was (+):\n%s", diff)
+		}
+	}
+}
+
+// A scrape of a thousand runners, far more than one machine carries, may allocate 2 MB. That of the log is not here: it is
+// the fleet's.
+func TestScrapeIsCheap(t *testing.T) {
+	set, _, _ := manyRunners(1000)
+	h := set.Handler(prometheus.NewRegistry(), quiet())
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
+	scrape := func() {
+		w := &discard{header: http.Header{}}
+		if h.ServeHTTP(w, req); w.length < 1<<20 {
+			t.Fatalf("status %d, %d bytes", w.status, w.length)
+		}
+	}
+	scrape()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const scrapes = 5
+	for range scrapes {
+		scrape()
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / scrapes; each > 2e6 {
+		t.Errorf("%d bytes allocated for a scrape", each)
+	}
+}
+
+func BenchmarkScrape(b *testing.B) {
+	for _, n := range []int{2, 1000} {
+		b.Run(fmt.Sprintf("runners=%d", n), func(b *testing.B) {
+			set, _, _ := manyRunners(n)
+			h := set.Handler(prometheus.NewRegistry(), quiet())
+			req := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", http.NoBody)
+			w := &discard{header: http.Header{}}
+			b.ReportAllocs()
+			var took []time.Duration
+			for b.Loop() {
+				begin := time.Now()
+				w.length = 0
+				h.ServeHTTP(w, req)
+				took = append(took, time.Since(begin))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(w.length), "bytes/scrape")
+			b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
+		})
+	}
+}

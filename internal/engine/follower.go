@@ -1,0 +1,263 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+)
+
+const (
+	// settle is how long the event of a container's end may come after the end of its log.
+	settle = time.Second
+	// linger is how long a log stream may go on after the container has ended, before it is cut.
+	linger = 3 * time.Second
+	// startSlack is how much earlier than the event of its start a container's first line may be, where no event told of
+	// the end of the run before.
+	startSlack = 500 * time.Millisecond
+	// warnAfter is how many failures in a row are worth a word.
+	warnAfter = 3
+)
+
+// follower reads the log of one container, run after run. Where a run ends and the next begins within the log is found
+// by time: the engine reports an end after it has read the last line, and before it starts the next run (moby
+// daemon/monitor.go, handleContainerExit).
+type follower struct {
+	*Engine
+	id, runner string
+	sink       LineSink
+	turn       chan struct{} // holds one token while some container of this runner is in a run
+	holding    bool
+
+	version uint64     // of the table, when pending was last brought up to date
+	last    uint64     // the last boundary fetched
+	pending []boundary // fetched, not yet passed
+	inRun   bool       // Started was called, Ended not yet
+	pos     position
+	open    int64 // the earliest line that had begun when the last stream ended
+	waiting bool  // that it has to wait for another container was reported
+}
+
+// run follows until the container is gone or ctx ends.
+func (f *follower) run(ctx context.Context) {
+	defer f.release()
+	delay, failures := minBackoff, 0
+	for ctx.Err() == nil {
+		changed := f.table.wait()
+		up, known := f.fetch()
+		if !known {
+			f.finish(time.Now())
+			return
+		}
+		if !up || !f.inRun && len(f.pending) == 0 {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if !f.inRun && !f.begin(ctx, changed) {
+			continue
+		}
+		over := f.last
+		ended := len(f.pending) > 0
+		err := f.attach(ctx, !ended)
+		switch {
+		case err != nil:
+			if ctx.Err() != nil {
+				return
+			}
+			// A single failure is a container that goes, or an engine that the watcher reports any moment.
+			if failures++; failures == warnAfter {
+				f.log.Warn("log of a runner container not readable, trying again", "runner", f.runner, "container", short(f.id), "err", err)
+			}
+			f.pause(ctx, delay)
+			delay = min(2*delay, maxBackoff)
+			continue
+		case ended:
+			// This was a second reading, after the end was known: now nothing of that run can be missing.
+			for len(f.pending) > 0 && f.pending[0].seq <= over {
+				f.pass()
+			}
+		default:
+			f.settle(ctx)
+		}
+		delay, failures = minBackoff, 0
+	}
+}
+
+// begin passes the boundary that begins a run, when no other container of the same runner is in one. It reports
+// whether it did.
+func (f *follower) begin(ctx context.Context, changed <-chan struct{}) bool {
+	if !f.pending[0].start {
+		if f.pending = f.pending[1:]; len(f.pending) == 0 {
+			f.release()
+		}
+		return false
+	}
+	if !f.holding {
+		select {
+		case f.turn <- struct{}{}:
+			f.holding = true
+		default:
+			if !f.waiting {
+				f.waiting = true
+				f.log.Info("runner label on two containers, following one after the other", "runner", f.runner, "container", short(f.id))
+			}
+			select {
+			case f.turn <- struct{}{}:
+				f.holding = true
+			case <-changed: // perhaps the container is gone
+				return false
+			case <-ctx.Done():
+				return false
+			}
+		}
+	}
+	f.pass()
+	return true
+}
+
+// fetch brings the pending boundaries up to date.
+func (f *follower) fetch() (up, known bool) {
+	version := f.table.version.Load() // before reading: a change in between is fetched again
+	bs, up, known := f.table.runs(f.id, f.last)
+	f.version = version
+	f.pending = append(f.pending, bs...)
+	if n := len(f.pending); n > 0 {
+		f.last = f.pending[n-1].seq
+	}
+	return up, known
+}
+
+// pass tells the sink of the first pending boundary.
+func (f *follower) pass() {
+	b := f.pending[0]
+	f.pending = f.pending[1:]
+	if f.inRun {
+		f.sink.Ended(f.runner, b.at)
+	}
+	if f.inRun = b.start; b.start {
+		f.sink.Started(f.runner, b.at)
+	}
+	if !f.inRun && (len(f.pending) == 0) {
+		f.release()
+	}
+}
+
+// finish ends the run of a container that is gone.
+func (f *follower) finish(now time.Time) {
+	for f.holding && len(f.pending) > 0 {
+		f.pass()
+	}
+	if f.inRun {
+		f.inRun = false
+		f.sink.Ended(f.runner, now)
+	}
+}
+
+func (f *follower) release() {
+	if f.holding {
+		f.holding = false
+		<-f.turn
+	}
+}
+
+// line hands on a line that was not delivered before, after the boundaries that lie before it.
+func (f *follower) line(at int64, line []byte) {
+	if !f.pos.admit(at, line) {
+		return
+	}
+	if f.table.version.Load() != f.version {
+		f.fetch()
+	}
+	t := time.Unix(0, at)
+	for len(f.pending) > 0 && f.before(t) {
+		f.pass()
+	}
+	f.sink.Line(f.runner, t, line)
+}
+
+// before reports whether the first pending boundary lies before a line of that time. A line belongs to a run, so a
+// begin that follows an end lies before any line that comes after the end.
+func (f *follower) before(t time.Time) bool {
+	b := f.pending[0]
+	switch {
+	case !b.start:
+		return t.After(b.at)
+	case !f.inRun:
+		return true
+	default:
+		return t.After(b.at.Add(-startSlack))
+	}
+}
+
+// attach reads the log from the position on. With follow it reads on as long as the container runs.
+func (f *follower) attach(ctx context.Context, follow bool) error {
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if follow {
+		go f.cut(reading, cancel, f.last)
+	}
+	opts := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Tail: "all"}
+	if since := f.pos.reopen(f.open); !since.IsZero() {
+		opts.Since = unixNano(since)
+	}
+	body, err := f.api(reading).ContainerLogs(reading, f.id, opts)
+	if err != nil {
+		return wrap("logs", f.id, err)
+	}
+	defer body.Close()
+	s := newLogStream(body, f.line)
+	err = s.read()
+	f.open = s.earliest()
+	if reading.Err() != nil && ctx.Err() == nil {
+		return nil // cut, which is as good an end as any
+	}
+	return err
+}
+
+// cut ends a stream that goes on although its container has ended, which is after the boundary with that number.
+func (f *follower) cut(ctx context.Context, cancel context.CancelFunc, after uint64) {
+	for {
+		changed := f.table.wait()
+		if f.table.ended(f.id, after) {
+			select {
+			case <-time.After(linger):
+				cancel()
+			case <-ctx.Done():
+			}
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// settle waits a moment for the reason of a stream's end.
+func (f *follower) settle(ctx context.Context) {
+	timeout := time.After(settle)
+	for {
+		changed := f.table.wait()
+		if _, known := f.fetch(); !known || len(f.pending) > 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (f *follower) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,313 @@
+package engine
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The states of a container, as the engine writes them.
+const (
+	stateCreated = "created"
+	stateRunning = "running"
+	statePaused  = "paused"
+	stateExited  = "exited"
+	stateDead    = "dead"
+)
+
+// The results of a health check, as the engine writes them.
+const (
+	healthStarting  = "starting"
+	healthHealthy   = "healthy"
+	healthUnhealthy = "unhealthy"
+)
+
+// Snapshot is the engine at one moment. It is shared: nobody may modify it, nor the maps and slices in it.
+type Snapshot struct {
+	// Up says that the engine answers and the watcher follows it.
+	Up bool
+	// At is when the engine last answered; zero before it ever did.
+	At time.Time
+	// Containers are those with a ghostrunner.role, sorted by name. None are told while the engine is not up: what was
+	// true of them then may not be now.
+	Containers []Container
+}
+
+// boundary is the begin or the end of one run of a container.
+type boundary struct {
+	seq   uint64 // counts the boundaries of one container, from 1
+	start bool
+	at    time.Time
+	// guessed: inferred from a list, because the event was missed or came before our time.
+	guessed bool
+}
+
+// maxBoundaries bounds what is kept of a container that restarts faster than its log follower reads. The oldest go.
+const maxBoundaries = 32
+
+// createSlack is what lies between the creation, told in whole seconds, and the first start of a container that is
+// started at once.
+const createSlack = 2 * time.Second
+
+// entry is what the table knows of one container.
+type entry struct {
+	c      Container
+	listed bool   // some list has shown it; until then only events speak of it
+	probed bool   // it has a health check
+	rested string // the health that it had when it was paused
+	runs   []boundary
+	seq    uint64
+}
+
+func (e *entry) running() bool { return len(e.runs) > 0 && e.runs[len(e.runs)-1].start }
+
+// mark adds a boundary. A second end, or a begin right after a guessed begin, is the same boundary seen again.
+func (e *entry) mark(start bool, at time.Time, guessed bool) {
+	if n := len(e.runs); n > 0 && e.runs[n-1].start == start && (!start || guessed || e.runs[n-1].guessed) {
+		e.runs[n-1].guessed = guessed && e.runs[n-1].guessed
+		return
+	}
+	if len(e.runs) == maxBoundaries {
+		e.runs = slices.Delete(e.runs, 0, 1)
+	}
+	e.seq++
+	e.runs = append(e.runs, boundary{seq: e.seq, start: start, at: at, guessed: guessed})
+}
+
+// table is the state that the watcher keeps: written by the watcher alone, read by the log followers and, through the
+// published snapshot, by everybody else without a lock.
+type table struct {
+	snap atomic.Pointer[Snapshot]
+	// version counts changes, so that a reader can tell cheaply that there is nothing new.
+	version atomic.Uint64
+
+	mu      sync.Mutex
+	up      bool
+	at      time.Time
+	entries map[string]*entry
+	changed chan struct{} // closed and replaced by every change
+}
+
+func newTable() *table {
+	t := &table{entries: map[string]*entry{}, changed: make(chan struct{})}
+	t.snap.Store(&Snapshot{})
+	return t
+}
+
+func (t *table) snapshot() Snapshot { return *t.snap.Load() }
+
+// publish makes the present state visible and wakes whoever waits for a change. The caller holds the lock.
+func (t *table) publish() {
+	s := &Snapshot{Up: t.up, At: t.at}
+	if t.up {
+		s.Containers = make([]Container, 0, len(t.entries))
+		for _, e := range t.entries {
+			if e.listed {
+				s.Containers = append(s.Containers, e.c)
+			}
+		}
+		slices.SortFunc(s.Containers, func(a, b Container) int { return strings.Compare(a.Name, b.Name) })
+	}
+	t.snap.Store(s)
+	t.version.Add(1)
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// seen records that the engine answered. It is no change, so nobody is woken.
+func (t *table) seen(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at = now
+	s := *t.snap.Load()
+	s.At = now
+	t.snap.Store(&s)
+}
+
+// down records that the engine does not answer.
+func (t *table) down() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.up {
+		t.up = false
+		t.publish()
+	}
+}
+
+// event applies a new event: state, counts and run boundaries. It reports whether that is all; otherwise a list is
+// wanted for the details. A health event of a known container says all there is to know.
+func (t *table) event(ev event, now time.Time) (complete bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.state(ev) {
+		return false
+	}
+	e := t.entries[ev.id]
+	if e != nil {
+		switch ev.action {
+		case actionStart:
+			e.c.Starts++
+			e.mark(true, ev.at, false)
+		case actionDie:
+			e.mark(false, ev.at, false)
+		case actionOOM:
+			e.c.OOMKills++
+		}
+	}
+	t.at = now
+	t.publish()
+	return ev.health != "" && e.listed
+}
+
+// state applies what an event says of the present, which may be done twice without harm. It reports whether the event
+// can have changed anything.
+func (t *table) state(ev event) bool {
+	if ev.action == actionDestroy {
+		delete(t.entries, ev.id)
+		return true
+	}
+	e := t.entries[ev.id]
+	if e == nil {
+		if ev.action != actionStart && ev.action != actionDie && ev.action != actionOOM && ev.health == "" {
+			return false // a list will show it
+		}
+		e = &entry{}
+		e.c.ID = ev.id
+		t.entries[ev.id] = e
+	}
+	switch ev.action {
+	case actionStart:
+		e.c.State = stateRunning
+		e.c.Health, e.rested = "", ""
+		if e.probed {
+			e.c.Health = healthStarting
+		}
+	case actionDie:
+		e.c.State, e.c.Health, e.rested = stateExited, "", ""
+		if ev.hasExitCode {
+			e.c.ExitCode, e.c.Exited = ev.exitCode, true
+		}
+	case actionPause:
+		if e.c.Health != "" {
+			e.rested = e.c.Health
+		}
+		e.c.State, e.c.Health = statePaused, "" // health checks rest too
+	case actionUnpause:
+		e.c.State, e.c.Health = stateRunning, cmp.Or(e.c.Health, e.rested)
+		e.rested = ""
+	case actionRename:
+		e.c.Name = ev.name
+	default:
+		if ev.health != "" {
+			e.c.Health, e.probed = ev.health, true
+		}
+	}
+	return true
+}
+
+// merge replaces the state by that of a list. The journal holds the events that the list may or may not include; their
+// effect on the state is applied again, their counts are not.
+//
+// With resync, run boundaries that no event told are inferred from the list.
+func (t *table) merge(list []listed, journal []heard, resync bool, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keep := make(map[string]bool, len(list)+len(journal))
+	for i := range list {
+		c := list[i].Container
+		keep[c.ID] = true
+		e := t.entries[c.ID]
+		if e == nil {
+			e = &entry{}
+			t.entries[c.ID] = e
+		}
+		c.Starts, c.OOMKills = e.c.Starts, e.c.OOMKills
+		if !c.Exited && e.c.Exited {
+			c.ExitCode, c.Exited = e.c.ExitCode, true
+		}
+		e.c, e.listed = c, true
+		e.probed = e.probed || c.Health != ""
+	}
+	for _, ev := range journal {
+		keep[ev.id] = true
+		t.state(ev.event)
+	}
+	maps.DeleteFunc(t.entries, func(id string, _ *entry) bool { return !keep[id] })
+	if resync {
+		for i := range list {
+			if e := t.entries[list[i].ID]; e != nil {
+				e.infer(list[i].began, now)
+			}
+		}
+	}
+	t.up, t.at = true, now
+	t.publish()
+}
+
+// infer adds the boundaries that must lie between the last known one and the present state.
+func (e *entry) infer(began, now time.Time) {
+	first := len(e.runs) == 0
+	switch runs := e.c.State == stateRunning || e.c.State == statePaused; {
+	case e.c.State == stateCreated, runs == e.running() && !first:
+	case runs && first:
+		e.mark(true, e.c.Created, true)
+		if began.After(e.c.Created.Add(createSlack)) {
+			// It may have run before; those lines of its log belong to earlier runs.
+			e.mark(false, began, true)
+			e.mark(true, began, true)
+		}
+	case runs:
+		e.mark(true, now, true)
+	case first:
+		e.mark(true, e.c.Created, true)
+		e.mark(false, now, true)
+	default:
+		e.mark(false, now, true)
+	}
+}
+
+// wait returns the channel that the next change closes. Whoever reads the state after this call misses nothing.
+func (t *table) wait() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changed
+}
+
+// runs returns the boundaries of a container after the given one, and whether the table knows the container.
+func (t *table) runs(id string, after uint64) (bs []boundary, up, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries[id]
+	if e == nil {
+		return nil, t.up, false
+	}
+	for _, b := range e.runs {
+		if b.seq > after {
+			bs = append(bs, b)
+		}
+	}
+	return bs, t.up, true
+}
+
+// runners returns the id of every runner container with its slot name.
+func (t *table) runners() map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[string]string{}
+	for id, e := range t.entries {
+		if e.listed && e.c.Role == roleRunner && e.c.Runner != "" {
+			out[id] = e.c.Runner
+		}
+	}
+	return out
+}
+
+// ended reports whether the container is gone, or a run of it has ended after the given boundary.
+func (t *table) ended(id string, after uint64) bool {
+	bs, _, known := t.runs(id, after)
+	return !known || slices.ContainsFunc(bs, func(b boundary) bool { return !b.start })
+}

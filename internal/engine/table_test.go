@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+	"github.com/google/go-cmp/cmp"
+)
+
+var t0 = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func at(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+
+func runner(state, health string) listed {
+	return listed{Container: Container{ID: "1", Name: "a", Role: roleRunner, Runner: "ci-1", State: state, Health: health, Created: t0}}
+}
+
+func hear(evs ...event) (out []heard) {
+	for _, ev := range evs {
+		out = append(out, heard{ev, ev.at})
+	}
+	return out
+}
+
+func only(t *testing.T, tab *table) Container {
+	t.Helper()
+	s := tab.snapshot()
+	if len(s.Containers) != 1 {
+		t.Fatalf("snapshot %+v, want one container", s)
+	}
+	return s.Containers[0]
+}
+
+// A list that was under way while events came may be older than they are: they win, and are counted once.
+func TestMergeKeepsEvents(t *testing.T) {
+	tab := newTable()
+	tab.merge([]listed{runner(stateRunning, healthHealthy)}, nil, true, at(1))
+	journal := []event{
+		{id: "1", action: actionOOM, at: at(2)},
+		{id: "1", action: actionDie, at: at(2), exitCode: 137, hasExitCode: true},
+		{id: "1", action: actionStart, at: at(3)},
+		{id: "1", action: "health_status: unhealthy", health: healthUnhealthy, at: at(4)},
+	}
+	for _, ev := range journal {
+		tab.event(ev, ev.at)
+	}
+	for _, resync := range []bool{false, true, true} {
+		tab.merge([]listed{runner(stateRunning, healthHealthy)}, hear(journal...), resync, at(5))
+		c := only(t, tab)
+		if c.State != stateRunning || c.Health != healthUnhealthy || c.Starts != 1 || c.OOMKills != 1 || c.ExitCode != 137 || !c.Exited {
+			t.Errorf("resync %t: %+v", resync, c)
+		}
+		bs, _, _ := tab.runs("1", 0)
+		if len(bs) != 3 || bs[1].at != at(2) || bs[2].at != at(3) {
+			t.Errorf("resync %t: boundaries %+v", resync, bs)
+		}
+	}
+	// What a list does not show is gone, unless it came during the list.
+	tab.merge(nil, hear(event{id: "1", action: actionPause, at: at(6)}), false, at(6))
+	if c := only(t, tab); c.State != statePaused || c.Health != "" {
+		t.Errorf("paused: %+v", c)
+	}
+	// A pause that is over leaves the health as it was.
+	rest := hear(event{id: "1", action: actionPause}, event{id: "1", action: actionUnpause})
+	tab.merge([]listed{runner(stateRunning, healthHealthy)}, rest, false, at(6))
+	if c := only(t, tab); c.State != stateRunning || c.Health != healthHealthy {
+		t.Errorf("paused and unpaused: %+v", c)
+	}
+	tab.merge(nil, nil, false, at(7))
+	if s := tab.snapshot(); len(s.Containers) != 0 || !s.Up || s.At != at(7) {
+		t.Errorf("after an empty list: %+v", s)
+	}
+	// A list from before a removal does not bring the container back.
+	tab.merge([]listed{runner(stateExited, "")}, hear(event{id: "1", action: actionDestroy, at: at(8)}), true, at(8))
+	if s := tab.snapshot(); len(s.Containers) != 0 {
+		t.Errorf("a removed container is back: %+v", s)
+	}
+}
+
+// Events of a container that no list has shown yet are kept, but not shown.
+func TestEventBeforeList(t *testing.T) {
+	tab := newTable()
+	tab.merge(nil, nil, true, at(0))
+	ev := event{id: "1", action: actionStart, at: at(1)}
+	if complete := tab.event(ev, at(1)); complete {
+		t.Error("no list is wanted for an unknown container")
+	}
+	if s := tab.snapshot(); len(s.Containers) != 0 {
+		t.Errorf("shown without name or role: %+v", s.Containers)
+	}
+	tab.merge([]listed{runner(stateRunning, "")}, nil, false, at(2))
+	if c := only(t, tab); c.Starts != 1 {
+		t.Errorf("starts %d, want 1", c.Starts)
+	}
+}
+
+func TestInfer(t *testing.T) {
+	type b struct {
+		Start bool
+		At    int
+	}
+	with := func(l listed, began int) listed { l.began = at(began); return l }
+	for name, tc := range map[string]struct {
+		lists  []listed
+		events []event // after the first list
+		want   []b
+	}{
+		"created":              {[]listed{runner(stateCreated, "")}, nil, nil},
+		"first run":            {[]listed{with(runner(stateRunning, ""), -5)}, nil, []b{{true, 0}}},
+		"perhaps a later run":  {[]listed{with(runner(stateRunning, ""), 50)}, nil, []b{{true, 0}, {false, 50}, {true, 50}}},
+		"over":                 {[]listed{runner(stateExited, "")}, nil, []b{{true, 0}, {false, 100}}},
+		"in a restart loop":    {[]listed{runner("restarting", "")}, nil, []b{{true, 0}, {false, 100}}},
+		"end missed":           {[]listed{runner(stateRunning, ""), runner(stateExited, "")}, nil, []b{{true, 0}, {false, 101}}},
+		"start missed":         {[]listed{runner(stateExited, ""), runner(statePaused, "")}, nil, []b{{true, 0}, {false, 100}, {true, 101}}},
+		"start told after all": {[]listed{runner(stateRunning, "")}, []event{{id: "1", action: actionStart, at: at(99)}}, []b{{true, 0}}},
+		"end missed, start told": {[]listed{runner(stateRunning, "")}, []event{{id: "1", action: actionStart, at: at(99)}, {id: "1", action: actionStart, at: at(200)}},
+			[]b{{true, 0}, {true, 200}}},
+	} {
+		tab := newTable()
+		for i, l := range tc.lists {
+			tab.merge([]listed{l}, nil, true, at(100+i))
+		}
+		for _, ev := range tc.events {
+			tab.event(ev, ev.at)
+		}
+		bs, _, _ := tab.runs("1", 0)
+		var got []b
+		for _, x := range bs {
+			got = append(got, b{x.start, int(x.at.Sub(t0) / time.Second)})
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestBoundariesAreBounded(t *testing.T) {
+	tab := newTable()
+	tab.merge([]listed{runner(stateRunning, "")}, nil, true, at(0))
+	for i := range 10 * maxBoundaries {
+		tab.event(event{id: "1", action: []string{actionDie, actionStart}[i%2], at: at(i)}, at(i))
+	}
+	if bs, _, _ := tab.runs("1", 0); len(bs) != maxBoundaries || bs[len(bs)-1].seq != 10*maxBoundaries+1 {
+		t.Errorf("%d boundaries are kept, the last is %+v", len(bs), bs[len(bs)-1])
+	}
+}
+
+func TestReadEvent(t *testing.T) {
+	sel := selector{{"stack", "mine"}}
+	msg := func(action string, attrs ...string) events.Message {
+		m := events.Message{Type: events.ContainerEventType, Action: events.Action(action), TimeNano: 7,
+			Actor: events.Actor{ID: "1", Attributes: map[string]string{"stack": "mine", labelRole: "runner"}}}
+		for i := 0; i < len(attrs); i += 2 {
+			m.Actor.Attributes[attrs[i]] = attrs[i+1]
+		}
+		return m
+	}
+	foreign, image := msg(actionStart, "stack", "theirs"), msg(actionStart)
+	image.Type = events.ImageEventType
+	plain := msg(actionStart)
+	delete(plain.Actor.Attributes, labelRole)
+	for name, m := range map[string]events.Message{
+		"foreign": foreign, "of an image": image, "without role": plain, "matched by prefix": msg("start_something"), "unknown health": msg("health_status: odd"), "running": msg("health_status: running"),
+	} {
+		if ev, ok := readEvent(m, sel); ok {
+			t.Errorf("%s: accepted as %+v", name, ev)
+		}
+	}
+	for _, tc := range []struct {
+		m    events.Message
+		want event
+	}{
+		{msg(actionDie, "exitCode", "137"), event{id: "1", action: actionDie, exitCode: 137, hasExitCode: true}},
+		{msg(actionDie), event{id: "1", action: actionDie}},
+		{msg(actionRename, "name", "b", "oldName", "/a"), event{id: "1", action: actionRename, name: "b"}},
+		{msg("health_status: unhealthy"), event{id: "1", action: "health_status: unhealthy", health: healthUnhealthy}},
+	} {
+		tc.want.at = time.Unix(0, 7)
+		if got, ok := readEvent(tc.m, sel); !ok || got != tc.want {
+			t.Errorf("got %+v, %t; want %+v", got, ok, tc.want)
+		}
+	}
+}
+
+func TestSeenEvents(t *testing.T) {
+	var s seenEvents
+	for round := range 2 {
+		for i := range int64(len(s.ring)) {
+			if got := s.first(eventKey{i, "1", actionStart}); got != (round == 0) {
+				t.Fatalf("round %d, event %d: first %t", round, i, got)
+			}
+		}
+	}
+	if !s.first(eventKey{0, "1", actionDie}) || !s.first(eventKey{0, "2", actionStart}) {
+		t.Error("another action, another container are taken for the same")
+	}
+	for i := range int64(10 * len(s.ring)) {
+		s.first(eventKey{1e6 + i, "1", actionStart})
+	}
+	if len(s.keys) != len(s.ring) {
+		t.Errorf("%d keys are kept, want %d", len(s.keys), len(s.ring))
+	}
+}

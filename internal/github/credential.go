@@ -1,0 +1,191 @@
+package github
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// expiryHeader is sent when the token has an expiry.
+const expiryHeader = "Github-Authentication-Token-Expiration"
+
+// parseExpiry reads the two forms seen on github.com, "2023-01-31 23:00:00 UTC"
+// and "2023-04-26 23:23:18 +0200" (google/go-github#2649), and RFC 3339. A zone
+// name other than UTC is read as UTC: an expiry that is some hours off is worth
+// more than none.
+func parseExpiry(s string) (time.Time, bool) {
+	s = strings.TrimSpace(s)
+	for _, layout := range []string{"2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", time.RFC3339} {
+		t, err := time.ParseInLocation(layout, s, time.UTC)
+		if err == nil && t.Year() >= 2008 && t.Year() < 10000 { // GitHub is of 2008
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// permission is whether a token can do what a scope needs.
+type permission int
+
+const (
+	permissionUnknown permission = iota
+	permissionSufficient
+	permissionInsufficient
+)
+
+// learn takes from the end of an operation what it says about the token. err is
+// the operation's result, list says that it was the list of runners. c.mu is held.
+func (c *Client) learn(l *call, list bool, err error) {
+	a := l.last
+	if a == nil {
+		return // no answer says nothing about the token
+	}
+	var e *Error
+	valid := err == nil
+	if errors.As(err, &e) {
+		switch {
+		case a.status == http.StatusUnauthorized && e.Reason == ReasonAuth:
+		case a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError && a.provesToken() && e.Reason != ReasonAuth:
+			valid = true
+		default:
+			return
+		}
+	} else if err != nil {
+		return
+	}
+	if l.hash != c.judged {
+		// Nothing that was known of another token is true of this one.
+		c.judged, c.credential = l.hash, Credential{}
+		for _, st := range c.scopes {
+			st.permission = permissionUnknown
+		}
+	}
+	c.credential.Known, c.credential.Valid, c.credential.LastCheck = true, valid, a.received
+	if expiry, ok := parseExpiry(a.header.Get(expiryHeader)); ok {
+		c.credential.Expiry = expiry
+	} else if err == nil && !a.cached && a.header.Get(expiryHeader) == "" {
+		c.credential.Expiry = time.Time{} // errors and 304 need not repeat it
+	}
+	telling := err == nil || e != nil && (e.Reason == ReasonPermission || e.Reason == ReasonNotFound)
+	if st := c.state(l.scope); list && st != nil && valid && telling {
+		st.permission = permissionBy(l.scope, a, e)
+	}
+	c.credential.PermissionKnown, c.credential.PermissionSufficient = c.permissions()
+}
+
+// permissions sums up the scopes: one that is refused is enough to know, all
+// must be good to be good. c.mu is held.
+func (c *Client) permissions() (known, sufficient bool) {
+	known = len(c.scopes) > 0
+	for _, st := range c.scopes {
+		switch st.permission {
+		case permissionInsufficient:
+			return true, false
+		case permissionUnknown:
+			known = false
+		case permissionSufficient:
+		}
+	}
+	return known, known
+}
+
+// provesToken reports whether an answer carries something that GitHub sends to
+// an accepted token only. A 403 or 404 without it may come from anywhere.
+func (a *answer) provesToken() bool {
+	for _, h := range []string{"X-Oauth-Scopes", "X-Accepted-Github-Permissions", "X-Github-Sso", expiryHeader} {
+		if _, ok := a.header[h]; ok {
+			return true
+		}
+	}
+	// 60 an hour is what GitHub gives to strangers.
+	limit, err := strconv.Atoi(a.header.Get("X-Ratelimit-Limit"))
+	return err == nil && limit > 60
+}
+
+// permissionBy judges the answer to a list of runners. e is nil if it was good.
+//
+// Classic tokens state their scopes, and the endpoint those that it would
+// accept; where it names none, the documented needs count. Fine-grained tokens
+// state nothing: a list that was delivered is proof of reading, a 403 of the
+// contrary, and a 404 may also be a misspelt scope.
+func permissionBy(s Scope, a *answer, e *Error) permission {
+	have := scopeList(a.header.Get("X-Oauth-Scopes"))
+	if len(have) > 0 {
+		need := scopeList(a.header.Get("X-Accepted-Oauth-Scopes"))
+		if len(need) == 0 {
+			need = neededScopes(s)
+		}
+		if !grants(have, need) {
+			return permissionInsufficient
+		}
+	}
+	switch {
+	case e == nil:
+		return permissionSufficient
+	case e.Reason == ReasonPermission:
+		return permissionInsufficient
+	default:
+		return permissionUnknown
+	}
+}
+
+// neededScopes are the classic scopes of which one is needed (REST reference of
+// self-hosted runners).
+func neededScopes(s Scope) []string {
+	switch s.kind {
+	case scopeOrganization:
+		return []string{"admin:org", "manage_runners:org"}
+	case scopeEnterprise:
+		return []string{"admin:enterprise", "manage_runners:enterprise"}
+	default:
+		return []string{"repo"}
+	}
+}
+
+// impliedScopes are the classic scopes that contain others which matter here
+// (docs.github.com "Scopes for OAuth apps").
+var impliedScopes = map[string][]string{
+	"repo":             {"public_repo", "repo:status", "repo_deployment", "repo:invite", "security_events"},
+	"admin:org":        {"write:org", "read:org", "manage_runners:org"},
+	"admin:enterprise": {"manage_runners:enterprise", "manage_billing:enterprise", "read:enterprise"},
+}
+
+func grants(have, need []string) bool {
+	for _, h := range have {
+		if slices.Contains(need, h) || slices.ContainsFunc(impliedScopes[h], func(s string) bool { return slices.Contains(need, s) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// scopeList splits a header such as "repo, admin:org"; bounded.
+func scopeList(header string) []string {
+	var out []string
+	for s := range strings.SplitSeq(header, ",") {
+		if s = strings.TrimSpace(s); s != "" && len(out) < 100 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// rejectedHint tells an expired token from one that was revoked or mistyped, by
+// the last expiry that GitHub reported for it and GitHub's present time.
+func (l *call) rejectedHint(a *answer) string {
+	l.c.mu.Lock()
+	expiry, same := l.c.credential.Expiry, l.c.judged == l.hash
+	l.c.mu.Unlock()
+	switch {
+	case !same || expiry.IsZero():
+		return "GitHub rejects the token: it is mistyped, revoked or expired; put a new one into the token file, it is picked up by itself"
+	case !a.now().Before(expiry):
+		return "the token expired at " + expiry.Format(time.RFC3339) + "; put a new one into the token file, it is picked up by itself"
+	default:
+		return "GitHub rejects the token before its expiry at " + expiry.Format(time.RFC3339) +
+			": it was revoked; put a new one into the token file, it is picked up by itself"
+	}
+}

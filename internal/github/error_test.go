@@ -1,0 +1,392 @@
+package github
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReasons has every row of GitHub's documented refusals, and the answers of
+// things that are not GitHub.
+func TestReasons(t *testing.T) {
+	epoch := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Unix(), 10) }
+	tests := map[string]struct {
+		status     int
+		header     map[string]string
+		body       string
+		reason     string
+		hint       string        // part of it
+		retryAfter time.Duration // within 2 s
+		credential Credential    // without its times
+	}{
+		"bad credentials": {
+			status: 401, body: `{"message":"Bad credentials"}`,
+			reason: ReasonAuth, hint: "token file", credential: Credential{Known: true},
+		},
+		"login page": {
+			status: 401, header: map[string]string{"Content-Type": "text/html"}, body: "<html>log in</html>",
+			reason: ReasonInvalid, hint: "not from GitHub",
+		},
+		"locked out": {
+			status: 403, body: `{"message":"Maximum number of login attempts exceeded. Please try again later."}`,
+			reason: ReasonAuth, hint: "locked out",
+		},
+		"classic without scope": {
+			status: 403, header: map[string]string{"X-OAuth-Scopes": "gist", "X-Accepted-OAuth-Scopes": "repo"},
+			body:   `{"message":"Must have admin rights to Repository."}`,
+			reason: ReasonPermission, hint: "scope repo", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+		},
+		"fine-grained without permission": {
+			status: 403, header: map[string]string{"X-Accepted-GitHub-Permissions": "administration=read"},
+			body:   `{"message":"Resource not accessible by personal access token"}`,
+			reason: ReasonPermission, hint: "administration=read", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+		},
+		"app without permission": {
+			status: 403, header: map[string]string{"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4999"},
+			body:   `{"message":"Resource not accessible by integration"}`,
+			reason: ReasonPermission, hint: "Administration", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+		},
+		"single sign-on": {
+			status: 403, header: map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/o/sso?authorization_request=A"},
+			body:   `{"message":"Resource protected by organization SAML enforcement."}`,
+			reason: ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+		},
+		"403 of a stranger": {
+			status: 403, body: `nope`, reason: ReasonPermission,
+		},
+		"not found or not visible": {
+			status: 404, header: map[string]string{"X-OAuth-Scopes": "repo"}, body: `{"message":"Not Found"}`,
+			reason: ReasonNotFound, hint: "may not see it", credential: Credential{Known: true, Valid: true},
+		},
+		"not visible for lack of scope": {
+			status: 404, header: map[string]string{"X-OAuth-Scopes": "gist", "X-Accepted-OAuth-Scopes": "repo"}, body: `{"message":"Not Found"}`,
+			reason: ReasonNotFound, credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+		},
+		"404 of a stranger": {status: 404, body: `no such page`, reason: ReasonNotFound, hint: "/api/v3"},
+		"primary limit": {
+			status: 403, header: map[string]string{
+				"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": epoch(10 * time.Minute),
+			},
+			body:   `{"message":"API rate limit exceeded for user ID 1."}`,
+			reason: ReasonRateLimited, retryAfter: 10 * time.Minute, credential: Credential{Known: true, Valid: true},
+		},
+		"primary limit, 429": {
+			status: 429, header: map[string]string{
+				"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": epoch(20 * time.Minute),
+			},
+			reason: ReasonRateLimited, retryAfter: 20 * time.Minute, credential: Credential{Known: true, Valid: true},
+		},
+		"secondary limit": {
+			status: 403, header: map[string]string{"Retry-After": "90", "X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": epoch(time.Hour)},
+			body:   `{"message":"You have exceeded a secondary rate limit.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`,
+			reason: ReasonRateLimited, retryAfter: 90 * time.Second,
+		},
+		"secondary limit without time": {
+			status: 403, body: `{"message":"You have exceeded a secondary rate limit."}`, reason: ReasonRateLimited,
+		},
+		"429 alone":            {status: 429, reason: ReasonRateLimited},
+		"absurd Retry-After":   {status: 429, header: map[string]string{"Retry-After": "99999999999"}, reason: ReasonRateLimited, retryAfter: maxLimitWait},
+		"negative Retry-After": {status: 429, header: map[string]string{"Retry-After": "-5"}, reason: ReasonRateLimited},
+		"past reset": {
+			status: 429, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": epoch(-time.Hour)},
+			reason: ReasonRateLimited, retryAfter: minLimitWait,
+		},
+		"bad gateway":         {status: 502, body: `{"message":"Server Error"}`, reason: ReasonServer, hint: "githubstatus"},
+		"unavailable":         {status: 503, header: map[string]string{"Retry-After": "30"}, reason: ReasonServer, retryAfter: 30 * time.Second},
+		"unknown API version": {status: 400, body: `{"message":"unsupported version"}`, reason: ReasonInvalid},
+		"accepted":            {status: 202, body: `{}`, reason: ReasonInvalid, hint: "not from GitHub"},
+		"empty":               {status: 200, reason: ReasonInvalid},
+		"no list":             {status: 200, body: `{}`, reason: ReasonInvalid, hint: "/api/v3"},
+		"null":                {status: 200, body: `null`, reason: ReasonInvalid},
+		"runner without id":   {status: 200, body: `{"total_count":1,"runners":[{"name":"x"}]}`, reason: ReasonInvalid},
+		"null runner":         {status: 200, body: `{"total_count":1,"runners":[null]}`, reason: ReasonInvalid},
+		"garbage":             {status: 200, body: "\x00\xff<<<", reason: ReasonInvalid},
+		"cut short":           {status: 200, body: `{"total_count":1,"runners":[{"id":1,`, reason: ReasonInvalid},
+		"captive portal":      {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>accept the terms</html>", reason: ReasonInvalid},
+		"304 unasked":         {status: 304, reason: ReasonInvalid},
+		"redirect away":       {status: 302, header: map[string]string{"Location": "http://elsewhere.invalid/"}, reason: ReasonInvalid, hint: "redirect"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeGitHub(1)
+			f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+				for k, v := range tc.header {
+					w.Header().Set(k, v)
+				}
+				w.WriteHeader(tc.status)
+				_, _ = io.WriteString(w, tc.body)
+				return true
+			}
+			c := newClient(t, f, nil)
+			_, err := c.Runners(t.Context(), mustScope(t, "octo/hello"))
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("%#v", err)
+			}
+			if e.Reason != tc.reason || !strings.Contains(e.Hint, tc.hint) || tc.hint == "" && tc.reason == ReasonAuth {
+				t.Errorf("reason %q, hint %q, error %v", e.Reason, e.Hint, e)
+			}
+			if d := e.RetryAfter - tc.retryAfter; d.Abs() > 2*time.Second || (e.RetryAfter == 0) != (tc.retryAfter == 0) {
+				t.Errorf("retry after %v, want %v", e.RetryAfter, tc.retryAfter)
+			}
+			if e.Status != tc.status && tc.status != 304 || e.RequestID != "ABCD:1234" && tc.status != 304 {
+				t.Errorf("status %d, request %q", e.Status, e.RequestID)
+			}
+			s := c.Snapshot()
+			if s.Failures[tc.reason] != 1 || s.Requests[strconv.Itoa(tc.status)] != 1 {
+				t.Errorf("failures %v, requests %v", s.Failures, s.Requests)
+			}
+			got := s.Credential
+			if got.Known == got.LastCheck.IsZero() {
+				t.Errorf("known %v, last check %v", got.Known, got.LastCheck)
+			}
+			got.LastCheck = time.Time{}
+			if got != tc.credential {
+				t.Errorf("credential %+v, want %+v", got, tc.credential)
+			}
+		})
+	}
+}
+
+// TestLimitIsNotRemembered is the trap of go-github v60: after an answer with
+// nothing remaining it refuses by itself until the local clock passes the reset.
+func TestLimitIsNotRemembered(t *testing.T) {
+	f := newFakeGitHub(150)
+	f.header = map[string]string{
+		"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Resource": "core",
+		"X-RateLimit-Reset": strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10),
+	}
+	c := newClient(t, f, nil)
+	for range 2 {
+		if got, err := c.Runners(t.Context(), mustScope(t, "octo")); err != nil || len(got) != 150 {
+			t.Fatal(len(got), err)
+		}
+	}
+	want := RateLimit{Resource: "core", Limit: 5000}
+	got := c.Snapshot().RateLimits
+	if len(got) != 1 || got[0].Reset.IsZero() || got[0].At.IsZero() {
+		t.Fatal(got)
+	}
+	if got[0].Reset, got[0].At = (time.Time{}), (time.Time{}); got[0] != want {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestWrongClockWaits has GitHub's clock an hour away from ours.
+func TestWrongClockWaits(t *testing.T) {
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		f := newFakeGitHub(0)
+		f.skew = skew
+		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("X-RateLimit-Remaining", "0")
+			w.Header().Set("X-RateLimit-Reset", strconv.FormatInt(time.Now().Add(skew+5*time.Minute).Unix(), 10))
+			fail(w, 403, "API rate limit exceeded")
+			return true
+		}
+		_, err := newClient(t, f, nil).Runners(t.Context(), mustScope(t, "octo"))
+		var e *Error
+		if !errors.As(err, &e) || (e.RetryAfter-5*time.Minute).Abs() > 2*time.Second {
+			t.Errorf("skew %v: %v, wait %v", skew, err, e.RetryAfter)
+		}
+	}
+}
+
+func TestRetryAfterDate(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	a := &answer{header: http.Header{
+		"Date": {now.Format(http.TimeFormat)}, "Retry-After": {now.Add(2 * time.Minute).Format(http.TimeFormat)},
+	}}
+	if d := a.retryAfterHeader(); d != 2*time.Minute {
+		t.Errorf("%v", d)
+	}
+	a.header.Set("Retry-After", "soon")
+	if d := a.retryAfterHeader(); d != 0 {
+		t.Errorf("%v", d)
+	}
+}
+
+func TestNetworkDead(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, newFakeGitHub(1), func(o *Options) { o.APIURL = "http://" + addr })
+	_, err = c.Runners(t.Context(), mustScope(t, "octo"))
+	var e *Error
+	if !errors.As(err, &e) || e.Reason != ReasonNetwork || e.Status != 0 {
+		t.Fatal(err)
+	}
+	if s := c.Snapshot(); s.Credential.Known || s.Failures[ReasonNetwork] != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWrongCertificate(t *testing.T) {
+	srv := httptest.NewUnstartedServer(newFakeGitHub(1))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	c := newClient(t, newFakeGitHub(1), func(o *Options) { o.APIURL = srv.URL })
+	_, err := c.Runners(t.Context(), mustScope(t, "octo"))
+	var e *Error
+	if !errors.As(err, &e) || e.Reason != ReasonNetwork || !strings.Contains(e.Hint, "clock") {
+		t.Fatal(err)
+	}
+}
+
+func TestSlow(t *testing.T) {
+	for name, before := range map[string]func(w http.ResponseWriter){
+		"no header": func(http.ResponseWriter) {},
+		"no end": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"total_`)
+			_ = http.NewResponseController(w).Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeGitHub(1)
+			f.before = func(w http.ResponseWriter, r *http.Request) bool {
+				before(w)
+				<-r.Context().Done()
+				return true
+			}
+			c := newClient(t, f, func(o *Options) { o.Timeout = 100 * time.Millisecond })
+			_, err := c.Runners(t.Context(), mustScope(t, "octo"))
+			var e *Error
+			if !errors.As(err, &e) || e.Reason != ReasonTimeout {
+				t.Fatalf("%v", err)
+			}
+		})
+	}
+}
+
+// TestHugeBody has an answer without end.
+func TestHugeBody(t *testing.T) {
+	f := newFakeGitHub(1)
+	f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+		for block := bytes.Repeat([]byte{' '}, 1<<16); ; {
+			if _, err := w.Write(block); err != nil {
+				return true
+			}
+		}
+	}
+	_, err := newClient(t, f, nil).Runners(t.Context(), mustScope(t, "octo"))
+	var e *Error
+	if !errors.As(err, &e) || e.Reason != ReasonInvalid || !errors.Is(err, errTooLarge) {
+		t.Fatal(err)
+	}
+}
+
+// TestRedirects follows GitHub after a rename, and nobody to another host.
+func TestRedirects(t *testing.T) {
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("request to another host, Authorization %q", r.Header.Get("Authorization"))
+	}))
+	defer thief.Close()
+	f := newFakeGitHub(1)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/repos/old/"):
+			http.Redirect(w, r, "/repositories/1/actions/runners?"+r.URL.RawQuery, http.StatusMovedPermanently)
+		case strings.HasPrefix(r.URL.Path, "/repos/evil/"):
+			http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
+		case r.Method == http.MethodDelete:
+			http.Redirect(w, r, "/repos/octo/hello/actions/runners", http.StatusMovedPermanently)
+		default:
+			return false
+		}
+		return true
+	}
+	c := newClient(t, f, nil)
+	if got, err := c.Runners(t.Context(), mustScope(t, "old/hello")); err != nil || len(got) != 1 {
+		t.Error(got, err)
+	}
+	if _, err := c.Runners(t.Context(), mustScope(t, "evil/hello")); err == nil {
+		t.Error("followed to another host")
+	}
+	if err := c.DeleteRunner(t.Context(), mustScope(t, "octo/hello"), 1); err == nil {
+		t.Error("a deletion that became a read passed for done")
+	}
+}
+
+// TestBadPageIsForgotten has a page that makes no sense with an ETag, which must
+// not be confirmed by a 304 for ever.
+func TestBadPageIsForgotten(t *testing.T) {
+	f := newFakeGitHub(1)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("ETag", `"x"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return true
+		}
+		_, _ = io.WriteString(w, `{}`)
+		return true
+	}
+	c := newClient(t, f, nil)
+	for range 2 {
+		if _, err := c.Runners(t.Context(), mustScope(t, "octo")); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if got := c.Snapshot().Requests; got["304"] != 0 || got["200"] != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestTokenStaysSecret has the server echo the token wherever it can.
+func TestTokenStaysSecret(t *testing.T) {
+	f := newFakeGitHub(1)
+	for _, status := range []int{200, 400, 401, 403, 404, 422, 429, 500} {
+		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("X-GitHub-Request-Id", testToken)
+			w.Header().Set("X-Accepted-GitHub-Permissions", testToken)
+			// Once so that the bound on the text would cut it, once before.
+			fail(w, status, "you sent "+testToken+"\n\x1b[31m"+strings.Repeat("x", 235)+testToken)
+			return true
+		}
+		c := newClient(t, f, nil)
+		_, err := c.Runners(t.Context(), mustScope(t, "octo"))
+		texts := []string{fmt.Sprintf("%v %+v %#v %+v", err, err, err, c.Snapshot())}
+		for ; err != nil; err = errors.Unwrap(err) {
+			texts = append(texts, fmt.Sprintf("%v %#v", err, err))
+		}
+		for _, text := range texts {
+			if strings.Contains(text, testToken[:8]) || strings.ContainsAny(text, "\n\x1b") {
+				t.Errorf("status %d: %s", status, text)
+			}
+		}
+	}
+	// A proxy's error that repeats the request.
+	c := newClient(t, f, func(o *Options) {
+		o.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("proxy refused %v", r.Header)
+		})
+	})
+	if _, err := c.Runners(t.Context(), mustScope(t, "octo")); err == nil || strings.Contains(fmt.Sprintf("%v %#v", err, err), testToken) {
+		t.Error(err)
+	}
+	c = newClient(t, f, func(o *Options) { o.Token = staticToken("two words " + testToken) })
+	_, err := c.Runners(t.Context(), mustScope(t, "octo"))
+	var e *Error
+	if !errors.As(err, &e) || e.Reason != ReasonAuth || strings.Contains(err.Error(), testToken) {
+		t.Error(err)
+	}
+}
+
+// roundTrip is a network made of a function.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

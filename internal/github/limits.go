@@ -1,0 +1,96 @@
+package github
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Waiting times after a refusal for quota, by the order that GitHub documents:
+// Retry-After, then the reset if nothing remains, then at least a minute and
+// longer each time. Bounds guard against absurd headers.
+const (
+	minLimitWait  = time.Second
+	maxLimitWait  = 65 * time.Minute // the primary window is an hour
+	secondaryWait = time.Minute
+	maxResources  = 32
+)
+
+// rateLimited reports whether a 403 or 429 is about quota, primary or secondary.
+// msg is the message in lower case.
+func (a *answer) rateLimited(msg string) bool {
+	switch a.status {
+	case http.StatusTooManyRequests:
+		return true
+	case http.StatusForbidden:
+		return a.header.Get("X-Ratelimit-Remaining") == "0" || a.header.Get("Retry-After") != "" ||
+			strings.Contains(msg, "rate limit") || strings.Contains(msg, "abuse detection")
+	default:
+		return false
+	}
+}
+
+// retryAfter is how long GitHub wants to be left alone, 0 if it did not say. It
+// is a difference of two of GitHub's own times wherever GitHub sent its time, so
+// that a wrong local clock neither stalls nor hurries anything.
+func (a *answer) retryAfter() time.Duration {
+	if d := a.retryAfterHeader(); d > 0 {
+		return d
+	}
+	if a.header.Get("X-Ratelimit-Remaining") != "0" {
+		return 0
+	}
+	reset, err := strconv.ParseInt(a.header.Get("X-Ratelimit-Reset"), 10, 64)
+	if err != nil || reset <= 0 {
+		return 0
+	}
+	// Both times are cut to seconds, hence one more.
+	return bound(time.Unix(reset, 0).Sub(a.now()) + time.Second)
+}
+
+// retryAfterHeader reads Retry-After in both of its forms.
+func (a *answer) retryAfterHeader() time.Duration {
+	v := strings.TrimSpace(a.header.Get("Retry-After"))
+	if v == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil {
+		if seconds < 0 {
+			return 0
+		}
+		return bound(time.Duration(min(seconds, int64(maxLimitWait/time.Second))) * time.Second)
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return bound(at.Sub(a.now()))
+	}
+	return 0
+}
+
+func bound(d time.Duration) time.Duration { return min(max(d, minLimitWait), maxLimitWait) }
+
+// now is GitHub's time of the answer, or ours if it sent none.
+func (a *answer) now() time.Time {
+	if date, err := http.ParseTime(a.header.Get("Date")); err == nil {
+		return date
+	}
+	return a.received
+}
+
+// rateLimit reads the quota headers; ok is false where GitHub sent none (GitHub
+// Enterprise Server has limits off by default).
+func (a *answer) rateLimit() (r RateLimit, ok bool) {
+	limit, err1 := strconv.Atoi(a.header.Get("X-Ratelimit-Limit"))
+	remaining, err2 := strconv.Atoi(a.header.Get("X-Ratelimit-Remaining"))
+	if err1 != nil || err2 != nil || limit < 0 || remaining < 0 {
+		return RateLimit{}, false
+	}
+	r = RateLimit{Resource: clean(a.header.Get("X-Ratelimit-Resource"), 64), Limit: limit, Remaining: remaining, At: a.received}
+	if r.Resource == "" {
+		r.Resource = "core"
+	}
+	if reset, err := strconv.ParseInt(a.header.Get("X-Ratelimit-Reset"), 10, 64); err == nil && reset > 0 {
+		r.Reset = time.Unix(reset, 0)
+	}
+	return r, true
+}

@@ -1,0 +1,455 @@
+package github
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// bubble is a poll in fake time against a GitHub without sockets.
+type bubble struct {
+	t     *testing.T
+	f     *fakeGitHub
+	c     *Client
+	token atomic.Pointer[string] // nil: cannot be read
+	log   bytes.Buffer           // read only after the poll has ended or waits
+	began time.Time
+	times []time.Duration // of each request
+}
+
+func runBubble(t *testing.T, scopes []string, prepare func(b *bubble), test func(b *bubble)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{t: t, f: newFakeGitHub(2), began: time.Now()}
+		b.f.onRequest = func(*http.Request) { b.times = append(b.times, time.Since(b.began).Round(time.Second)) }
+		b.setToken(testToken)
+		var list []Scope
+		for _, s := range scopes {
+			list = append(list, mustScope(t, s))
+		}
+		if prepare != nil {
+			prepare(b)
+		}
+		c, err := New(Options{
+			Token: func() (string, error) {
+				if p := b.token.Load(); p != nil {
+					return *p, nil
+				}
+				return "", errors.New("open /run/secrets/github_pat: no such file or directory")
+			},
+			Scopes: list, Transport: direct{b.f}, Logger: slog.New(slog.NewTextHandler(&b.log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.c = c
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := c.Poll(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		test(b)
+		cancel()
+		wg.Wait()
+		if strings.Contains(b.log.String(), testToken) {
+			t.Error("the token is in the log")
+		}
+	})
+}
+
+func (b *bubble) setToken(s string) { b.token.Store(&s) }
+
+func (b *bubble) sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// requests returns the times of the requests since the last call.
+func (b *bubble) requests() []time.Duration {
+	b.f.mu.Lock()
+	defer b.f.mu.Unlock()
+	out := b.times
+	b.times = nil
+	return out
+}
+
+func (b *bubble) logged(s string) int { return strings.Count(b.log.String(), s) }
+
+func (b *bubble) scope(i int) ScopeSnapshot { return b.c.Snapshot().Scopes[i] }
+
+func (b *bubble) refuse(status int, message string, header ...string) {
+	b.f.do(func() {
+		b.f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			for i := 0; i < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			fail(w, status, message)
+			return true
+		}
+	})
+}
+
+func (b *bubble) accept() { b.f.do(func() { b.f.before = nil }) }
+
+func TestPollAnHour(t *testing.T) {
+	runBubble(t, []string{"octo/hello", "octo", "enterprises/acme"}, nil, func(b *bubble) {
+		if s := b.c.Snapshot(); !b.scope(0).LastAttempt.IsZero() && b.scope(0).Up || s.Credential.Known {
+			b.t.Errorf("before the first answer: %+v", s)
+		}
+		synctest.Wait()
+		for i := range 3 {
+			if s := b.scope(i); !s.Up || len(s.Runners) != 2 || s.LastError != nil || !s.LastSuccess.Equal(b.began) {
+				b.t.Errorf("%+v", s)
+			}
+		}
+		first, _ := b.f.count()
+		b.sleep(time.Hour)
+		counted, all := b.f.count()
+		if counted != first || first != 3 || all < 3*114 || all > 3*127 {
+			b.t.Errorf("%d of %d requests counted, %d in the first round", counted, all, first)
+		}
+		s := b.c.Snapshot()
+		if s.Requests["200"] != 3 || s.Requests["304"] != uint64(all-3) || time.Since(s.Scopes[0].LastSuccess) > 32*time.Second {
+			b.t.Errorf("%+v", s)
+		}
+		old := b.scope(0).Runners
+		b.f.do(func() { b.f.runners[1].Status = "offline" })
+		b.sleep(time.Minute)
+		if got := b.scope(0).Runners[1].Status; got != "offline" || old[1].Status != "online" {
+			b.t.Errorf("%s; a snapshot that was handed out says %s", got, old[1].Status)
+		}
+		b.sleep(6 * time.Hour)
+		if counted, _ := b.f.count(); counted != 9 { // first, changed, full check
+			b.t.Errorf("%d requests counted", counted)
+		}
+		if b.log.Len() != 0 {
+			b.t.Error(b.log.String())
+		}
+	})
+}
+
+// TestPollRejected backs off hard, and looks at a new token at once.
+func TestPollRejected(t *testing.T) {
+	runBubble(t, []string{"octo/hello", "octo"}, func(b *bubble) { b.refuse(401, "Bad credentials") }, func(b *bubble) {
+		b.sleep(time.Hour)
+		// One request for both scopes each time: 1, 2, 4, 8, 10, 10, ... min.
+		want := []time.Duration{0, 60, 180, 420, 900, 1500, 2100, 2700, 3300}
+		for i := range want {
+			want[i] *= time.Second
+		}
+		if d := cmp.Diff(want, b.requests()); d != "" {
+			b.t.Error(d)
+		}
+		s := b.c.Snapshot()
+		if !s.Credential.Known || s.Credential.Valid || s.Scopes[0].Up || s.Failures[ReasonAuth] != 9 || b.logged("GitHub poll failed") != 1 {
+			b.t.Errorf("%+v %s", s, b.log.String())
+		}
+		b.f.do(func() { b.f.before, b.f.token = nil, "new" })
+		b.setToken("new\n")
+		b.sleep(5 * time.Second)
+		if s := b.c.Snapshot(); !s.Credential.Valid || !s.Scopes[0].Up || !s.Scopes[1].Up {
+			b.t.Errorf("%+v", s)
+		}
+		// One that worked before is rejected: no scope stays up for want of its turn.
+		b.refuse(401, "Bad credentials")
+		b.sleep(time.Minute)
+		if s := b.c.Snapshot(); s.Scopes[0].Up || s.Scopes[1].Up || s.Scopes[1].LastError == nil || len(s.Scopes[1].Runners) != 2 {
+			b.t.Errorf("%+v", s)
+		}
+		if b.logged("GitHub token changed") != 1 || b.logged("GitHub answers again") != 1 {
+			b.t.Error(b.log.String())
+		}
+	})
+}
+
+// TestPollLimited obeys Retry-After, then the reset, then grows, whatever our
+// own clock says.
+func TestPollLimited(t *testing.T) {
+	for _, skew := range []time.Duration{0, -time.Hour, time.Hour} {
+		runBubble(t, []string{"octo/hello", "octo"}, func(b *bubble) {
+			b.f.skew = skew
+			b.refuse(403, "You have exceeded a secondary rate limit", "Retry-After", "100")
+		}, func(b *bubble) {
+			b.sleep(99 * time.Second)
+			reset := strconv.FormatInt(b.began.Add(skew+20*time.Minute).Unix(), 10)
+			b.refuse(429, "", "X-RateLimit-Remaining", "0", "X-RateLimit-Limit", "5000", "X-RateLimit-Reset", reset)
+			b.sleep(time.Minute) // 159
+			b.refuse(429, "")
+			b.sleep(20*time.Minute - 159*time.Second + 18*time.Minute) // 38 min
+			b.accept()
+			want := []time.Duration{0, 100, 1201, 1201 + 240, 1201 + 240 + 480}
+			for i := range want {
+				want[i] *= time.Second
+			}
+			if d := cmp.Diff(want, b.requests()); d != "" {
+				b.t.Errorf("skew %v: %s", skew, d)
+			}
+			b.sleep(20 * time.Minute)
+			if s := b.c.Snapshot(); !s.Scopes[0].Up || !s.Scopes[1].Up || s.Credential.Known && !s.Credential.Valid {
+				b.t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// TestPollNothingRemains has all quota used up by somebody else while our own
+// requests are free; nothing stalls.
+func TestPollNothingRemains(t *testing.T) {
+	runBubble(t, []string{"octo/hello"}, func(b *bubble) {
+		b.f.header["X-RateLimit-Limit"], b.f.header["X-RateLimit-Remaining"] = "5000", "0"
+		b.f.header["X-RateLimit-Reset"] = strconv.FormatInt(b.began.Add(time.Hour).Unix(), 10)
+	}, func(b *bubble) {
+		b.sleep(10 * time.Minute)
+		if s := b.scope(0); !s.Up || time.Since(s.LastSuccess) > 32*time.Second {
+			b.t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestPollFailures has the other reasons: how often each asks in ten minutes,
+// and that the runners of the last success are kept.
+func TestPollFailures(t *testing.T) {
+	tests := map[string]struct {
+		status   int
+		header   []string
+		reason   string
+		min, max int
+	}{
+		"permission": {403, nil, ReasonPermission, 6, 8},
+		"not found":  {404, nil, ReasonNotFound, 6, 8},
+		"server":     {502, nil, ReasonServer, 10, 12},
+		"maintained": {503, []string{"Retry-After", "200"}, ReasonServer, 3, 3},
+		"invalid":    {418, nil, ReasonInvalid, 6, 8},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			runBubble(t, []string{"octo/hello"}, nil, func(b *bubble) {
+				b.sleep(time.Second)
+				b.refuse(tc.status, "no", tc.header...)
+				b.requests()
+				b.sleep(10 * time.Minute)
+				if n := len(b.requests()); n < tc.min || n > tc.max {
+					b.t.Errorf("%d requests", n)
+				}
+				s := b.scope(0)
+				var e *Error
+				if s.Up || !errors.As(s.LastError, &e) || e.Reason != tc.reason || len(s.Runners) != 2 || time.Since(s.LastSuccess) < 9*time.Minute {
+					b.t.Errorf("%+v", s)
+				}
+				if b.logged("GitHub poll failed") != 1 {
+					b.t.Error(b.log.String())
+				}
+				b.accept()
+				b.sleep(4 * time.Minute)
+				if s := b.scope(0); !s.Up || s.LastError != nil || b.logged("answers again") != 1 {
+					b.t.Errorf("%+v %s", s, b.log.String())
+				}
+			})
+		})
+	}
+}
+
+// TestPollNewToken asks at once where a token may help, and not before its time
+// where the quota of the user is used up.
+func TestPollNewToken(t *testing.T) {
+	for status, want := range map[int]int{403: 1, 404: 1, 401: 1, 429: 0} {
+		runBubble(t, []string{"octo/hello"}, func(b *bubble) { b.refuse(status, "no") }, func(b *bubble) {
+			b.sleep(4*time.Minute + 31*time.Second)
+			b.requests()
+			b.setToken("another")
+			b.sleep(5 * time.Second)
+			if n := len(b.requests()); n != want {
+				b.t.Errorf("status %d: %d requests", status, n)
+			}
+		})
+	}
+}
+
+// TestPollTokenReturns has the first token come back: its expiry is stated by a
+// full answer only, and known again.
+func TestPollTokenReturns(t *testing.T) {
+	runBubble(t, []string{"octo/hello"}, func(b *bubble) {
+		b.f.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("If-None-Match") == "" {
+				w.Header().Set(expiryHeader, "2030-01-31 23:00:00 UTC")
+			}
+			b.f.token = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			return false
+		}
+	}, func(b *bubble) {
+		none := (*string)(nil)
+		first, second := testToken, "another"
+		for _, token := range []*string{&first, &second, &first, none, &first} {
+			b.token.Store(token)
+			b.sleep(10 * time.Minute)
+			if got := b.c.Snapshot().Credential; got.Known == (token == nil) || got.Expiry.IsZero() == got.Known {
+				b.t.Errorf("%+v", got)
+			}
+		}
+	})
+}
+
+// TestPollOneScopeFails leaves the others alone.
+func TestPollOneScopeFails(t *testing.T) {
+	runBubble(t, []string{"octo/a", "octo/b"}, func(b *bubble) {
+		b.f.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(r.URL.Path, "/a/") {
+				fail(w, 404, "Not Found")
+				return true
+			}
+			return false
+		}
+	}, func(b *bubble) {
+		b.sleep(10 * time.Minute)
+		if a, s := b.scope(0), b.scope(1); a.Up || !s.Up || time.Since(s.LastSuccess) > 32*time.Second {
+			b.t.Errorf("%+v %+v", a, s)
+		}
+		if n := len(b.requests()); n < 19+5 || n > 22+9 {
+			b.t.Errorf("%d requests", n)
+		}
+	})
+}
+
+// deadNetwork fails every request.
+type deadNetwork struct{ asked atomic.Int64 }
+
+func (d *deadNetwork) RoundTrip(*http.Request) (*http.Response, error) {
+	d.asked.Add(1)
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("network is unreachable")}
+}
+
+func TestPollNetworkDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &deadNetwork{}
+		c, err := New(Options{Token: staticToken(testToken), Scopes: []Scope{mustScope(t, "octo")}, Transport: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if err := c.Poll(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s := c.Snapshot()
+		if n := d.asked.Load(); n < 19 || n > 22 || s.Failures[ReasonNetwork] != uint64(n) || s.Credential.Known || s.Scopes[0].Up || !s.Clock.At.IsZero() {
+			t.Errorf("asked %d times, %+v", n, s)
+		}
+	})
+}
+
+// TestPollWithoutToken says so once, asks nothing, and begins when there is one.
+func TestPollWithoutToken(t *testing.T) {
+	runBubble(t, []string{"octo/hello"}, func(b *bubble) { b.token.Store(nil) }, func(b *bubble) {
+		b.sleep(10 * time.Minute)
+		s := b.c.Snapshot()
+		if n := len(b.requests()); n != 0 || s.Credential.Known || s.Scopes[0].Up || s.Scopes[0].LastError == nil || b.logged("level=ERROR") != 1 {
+			b.t.Errorf("%d requests, %+v, %s", n, s, b.log.String())
+		}
+		b.setToken(testToken)
+		b.sleep(5 * time.Second)
+		if s := b.c.Snapshot(); !s.Credential.Valid || !s.Scopes[0].Up || b.logged("token found") != 1 {
+			b.t.Errorf("%+v %s", s, b.log.String())
+		}
+		b.token.Store(nil)
+		b.sleep(time.Minute)
+		if s := b.c.Snapshot(); s.Credential.Known || s.Scopes[0].Up || len(s.Scopes[0].Runners) != 2 || b.logged("level=ERROR") != 2 {
+			b.t.Errorf("%+v %s", s, b.log.String())
+		}
+		b.setToken("") // an empty file is another complaint, once
+		b.sleep(time.Minute)
+		if b.logged("level=ERROR") != 3 {
+			b.t.Error(b.log.String())
+		}
+	})
+}
+
+func TestMutationsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeGitHub(0)
+		var times []time.Duration
+		began := time.Now()
+		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			times = append(times, time.Since(began))
+			w.WriteHeader(http.StatusNoContent)
+			return true
+		}
+		c, err := New(Options{Token: staticToken(testToken), Transport: direct{f}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for i := range int64(3) {
+			wg.Go(func() {
+				if err := c.DeleteRunner(t.Context(), mustScope(t, "octo"), i+1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := cmp.Diff([]time.Duration{0, time.Second, 2 * time.Second}, times); d != "" {
+			t.Error(d)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := c.DeleteRunner(ctx, mustScope(t, "octo"), 9); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if err := c.DeleteRunner(t.Context(), mustScope(t, "octo"), 9); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// BenchmarkPoll is one round over unchanged runners, all 304, besides the wire.
+func BenchmarkPoll(b *testing.B) {
+	for _, n := range []int{2, 1000, 10000} {
+		b.Run(fmt.Sprintf("runners=%d", n), func(b *testing.B) {
+			f := newFakeGitHub(n)
+			scope := mustScope(b, "octo")
+			fast := notModified{inner: direct{f}}
+			c, err := New(Options{Token: staticToken(testToken), Scopes: []Scope{scope}, Transport: &fast})
+			if err != nil {
+				b.Fatal(err)
+			}
+			refresh := func() {
+				if err := c.refresh(b.Context(), scope, testToken); err != nil {
+					b.Fatal(err)
+				}
+			}
+			refresh()
+			b.ReportAllocs()
+			for b.Loop() {
+				refresh()
+			}
+			s := c.Snapshot()
+			if len(s.Scopes[0].Runners) != n || s.Requests["200"] != uint64(max(1, n/pageSize)) {
+				b.Errorf("%d runners, %v", len(s.Scopes[0].Runners), s.Requests)
+			}
+		})
+	}
+}
+
+// notModified answers every conditional request with 304 at no cost.
+type notModified struct{ inner direct }
+
+func (n *notModified) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("If-None-Match") == "" {
+		return n.inner.RoundTrip(r)
+	}
+	return &http.Response{StatusCode: http.StatusNotModified, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+}

@@ -1,0 +1,77 @@
+package github
+
+import (
+	"fmt"
+	"strings"
+)
+
+// scopeKind says whose runners a Scope means.
+type scopeKind int
+
+const (
+	scopeNone scopeKind = iota
+	scopeRepository
+	scopeOrganization
+	scopeEnterprise
+)
+
+// enterprisePrefix marks an enterprise in the written form of a scope. GitHub
+// reserves the name, so no owner is called so.
+const enterprisePrefix = "enterprises"
+
+// maxNameLength bounds each part of a scope. GitHub's own limits are 39 for an
+// owner and 100 for a repository; the slug of an enterprise is not documented.
+const maxNameLength = 100
+
+// Scope is the place that runners are registered at: a repository, an
+// organisation or an enterprise. The zero Scope is none of them and is refused
+// by every call.
+type Scope struct {
+	kind  scopeKind
+	owner string // organisation or enterprise where that is meant
+	repo  string
+}
+
+// ParseScope reads "owner/repo", "org" or "enterprises/name".
+func ParseScope(s string) (Scope, error) {
+	first, second, two := strings.Cut(s, "/")
+	switch {
+	case !two && validName(first) && first != enterprisePrefix:
+		return Scope{kind: scopeOrganization, owner: first}, nil
+	case two && first == enterprisePrefix && validName(second):
+		return Scope{kind: scopeEnterprise, owner: second}, nil
+	case two && validName(first) && first != enterprisePrefix && validName(second):
+		return Scope{kind: scopeRepository, owner: first, repo: second}, nil
+	}
+	return Scope{}, fmt.Errorf(`scope %q: want "owner/repo", "organisation" or "enterprises/name"`, s)
+}
+
+// String is the form that ParseScope reads.
+func (s Scope) String() string {
+	switch s.kind {
+	case scopeRepository:
+		return s.owner + "/" + s.repo
+	case scopeOrganization:
+		return s.owner
+	case scopeEnterprise:
+		return enterprisePrefix + "/" + s.owner
+	default:
+		return ""
+	}
+}
+
+// validName accepts what GitHub allows in names, which is also what may stand in
+// a URL path as it is.
+func validName(s string) bool {
+	if s == "" || s == "." || s == ".." || len(s) > maxNameLength {
+		return false
+	}
+	for _, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}

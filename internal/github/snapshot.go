@@ -1,0 +1,91 @@
+package github
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Runner is one registration as GitHub lists it.
+type Runner struct {
+	ID     int64
+	Name   string // registration name, "<slot>-<suffix>" for our own
+	OS     string
+	Status string // free text; "online" and "offline" are the known values
+	Busy   bool
+	Labels []string
+}
+
+// Snapshot is everything known at one moment. It is never changed after it was
+// handed out; its maps and slices are shared and must only be read.
+//
+// Nothing in it is dropped for its age: the reader decides by LastSuccess and
+// ClockSample.At. All times have wall-clock readings only, because a monotonic
+// reading stands still while the machine sleeps and would make hours-old facts
+// look fresh after it woke up.
+type Snapshot struct {
+	Scopes     []ScopeSnapshot // in the order of Options.Scopes
+	Credential Credential
+	RateLimits []RateLimit       // by resource
+	Requests   map[string]uint64 // answers by HTTP status code, "304" included
+	Failures   map[string]uint64 // failed requests by Error.Reason; every reason is present
+	Clock      ClockSample
+}
+
+// ScopeSnapshot is one scope's part of a Snapshot.
+type ScopeSnapshot struct {
+	Scope       string
+	Up          bool      // the last poll succeeded
+	LastAttempt time.Time // zero: never asked, so Up means nothing yet
+	LastSuccess time.Time // zero: never; Runners are of this moment
+	LastError   error     // why Up is false; an *Error
+	Runners     []Runner  // by name; kept through failures
+}
+
+// Credential is what the answers of GitHub tell about the token. Only answers
+// change it: a dead network never makes a token invalid.
+type Credential struct {
+	Known bool // GitHub has accepted or rejected the token
+	Valid bool
+
+	PermissionKnown      bool // the token's rights could be told
+	PermissionSufficient bool // for the runners of every polled scope
+
+	Expiry    time.Time // zero: GitHub reported none
+	LastCheck time.Time // last answer that said anything about the token
+}
+
+// RateLimit is one quota of the token's user as the last answer stated it.
+type RateLimit struct {
+	Resource  string // "core" for runner calls
+	Limit     int
+	Remaining int
+	Reset     time.Time // by GitHub's clock
+	At        time.Time // of the answer
+}
+
+// publish makes the present facts the snapshot. c.mu is held.
+func (c *Client) publish() {
+	s := &Snapshot{
+		Scopes:     make([]ScopeSnapshot, 0, len(c.opts.Scopes)),
+		Credential: c.credential,
+		Requests:   maps.Clone(c.requests),
+		Failures:   maps.Clone(c.failures),
+		Clock:      c.clock.sample(),
+	}
+	for _, st := range c.scopes {
+		s.Scopes = append(s.Scopes, st.ScopeSnapshot)
+	}
+	for _, r := range c.limits {
+		s.RateLimits = append(s.RateLimits, r)
+	}
+	slices.SortFunc(s.RateLimits, func(a, b RateLimit) int { return strings.Compare(a.Resource, b.Resource) })
+	c.snapshot.Store(s)
+}
+
+// Snapshot returns what is known now. It does no I/O and never waits.
+func (c *Client) Snapshot() Snapshot { return *c.snapshot.Load() }
+
+// wallNow is the time without its monotonic reading (see Snapshot).
+func wallNow() time.Time { return time.Now().Round(0) }

@@ -1,0 +1,319 @@
+package lab
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// headerFaults carries, in every answer to a listener, the switches that change how the listener itself behaves, as a URL
+// query. This replaces nothing in the real protocol.
+const headerFaults = "X-Lab-Faults"
+
+// The kinds of errors that the broker and the run service answer with (BrokerErrorKind.cs), and the lab's for those that
+// come from elsewhere in the real world.
+const (
+	kindRunnerNotFound = "RunnerNotFound"
+	kindVersionTooOld  = "RunnerVersionTooOld"
+	kindSessionInvalid = "RunnerSessionInvalid"
+	kindConflict       = "Conflict"
+	kindInvalidClient  = "invalid_client" // of the token endpoint
+	kindClockSkew      = "clock_skew"     // of the token endpoint
+	kindUnavailable    = "unavailable"
+)
+
+// brokerError is the body of a broker's error.
+type brokerError struct {
+	Source  string `json:"source"`
+	Status  int    `json:"statusCode"`
+	Kind    string `json:"errorKind"`
+	Message string `json:"errorMessage"`
+}
+
+// The bodies of the protocol between listener and broker.
+type (
+	sessionJSON struct {
+		SessionID string `json:"sessionId"`
+		OwnerName string `json:"ownerName"`
+	}
+	messageJSON struct {
+		ID   int64  `json:"messageId"`
+		Type string `json:"messageType"`
+		Body string `json:"body"`
+	}
+	requestJSON struct {
+		RequestID string `json:"runner_request_id"`
+	}
+	jobJSON struct {
+		RequestID string        `json:"runner_request_id"`
+		JobID     string        `json:"jobId"`
+		Name      string        `json:"jobDisplayName"`
+		Duration  time.Duration `json:"lab_duration"`
+		Wanted    string        `json:"lab_result"`
+	}
+	renewJSON struct {
+		LockedUntil time.Time `json:"lockedUntil"`
+	}
+	completeJSON struct {
+		RequestID  string `json:"runner_request_id"`
+		Conclusion string `json:"conclusion"`
+	}
+)
+
+// listenerFaults are the switches that listeners act on themselves.
+func listenerFaults() []string {
+	return []string{
+		faultRetryLoop, faultPollOutageV1, faultDeaf, faultRenewLost, faultListenerCrash, faultWorkerHang, faultIgnoreSigint,
+	}
+}
+
+// brokerRoutes is what a listener talks to: the broker's sessions and messages (BrokerHttpClient.cs:59-255) and the run
+// service's jobs (RunServiceHttpClient.cs:85,152,197), under one address.
+func (g *GitHub) brokerRoutes(mux *http.ServeMux) {
+	for pattern, h := range map[string]func(*http.Request) (string, reply){
+		"POST /broker/session":     g.createSession,
+		"DELETE /broker/session":   g.deleteSession,
+		"GET /broker/message":      g.nextMessage,
+		"POST /broker/acknowledge": g.acknowledge,
+		"POST /broker/acquirejob":  g.acquireJob,
+		"POST /broker/renewjob":    g.renewJob,
+		"POST /broker/completejob": g.completeJob,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			// Beyond the server's write timeout, for the long poll. A recorder in a test has no deadline to set.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.world.scaled(longPoll) + 10*time.Second))
+			name, out := h(r)
+			values := url.Values{}
+			for _, f := range listenerFaults() {
+				if st, on := g.world.faults.find(f, name); on && name != "" {
+					values.Set(f, st.Value)
+				}
+			}
+			w.Header().Set(headerFaults, values.Encode())
+			writeJSON(w, out.status, out.body)
+		})
+	}
+}
+
+func brokerFailure(status int, kind, text string) reply {
+	return reply{status, brokerError{"actions-broker-listener", status, kind, text}}
+}
+
+func unavailable() reply {
+	return brokerFailure(503, kindUnavailable, "Response status code does not indicate success: 503 (Service Unavailable).")
+}
+
+func runnerNotFound() reply { return brokerFailure(404, kindRunnerNotFound, "Runner not found") }
+
+// createSession: one session for each registration; the token request that precedes it in the real world is part of it.
+func (g *GitHub) createSession(r *http.Request) (string, reply) {
+	var in sessionJSON
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || len(in.OwnerName) > 300 {
+		return "", brokerFailure(400, "", "bad session")
+	}
+	w, now := g.world, time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(now)
+	reg := w.byClientLocked(bearer(r))
+	if reg == nil {
+		return "", brokerFailure(401, kindInvalidClient, "Registration was not found.")
+	}
+	faults := w.faults
+	switch {
+	case faults.is(faultRegistrationDeleted, reg.name):
+		return reg.name, brokerFailure(401, kindInvalidClient, "Registration "+reg.clientID[:8]+" was not found.")
+	case faults.is(faultClockSkew, reg.name):
+		return reg.name, brokerFailure(401, kindClockSkew, "The JWT is not valid yet. Current server time is "+now.UTC().Format(time.RFC3339)+".")
+	case faults.is(faultCreateOutage, reg.name):
+		return reg.name, unavailable()
+	case faults.is(faultSessionConflict, reg.name) || reg.session != nil:
+		return reg.name, brokerFailure(409, kindConflict, "Error: Conflict")
+	}
+	reg.session = &session{id: rand.Text(), owner: in.OwnerName, created: now, seen: now}
+	reg.seen, reg.ready = now, true
+	return reg.name, reply{200, sessionJSON{reg.session.id, in.OwnerName}}
+}
+
+func (g *GitHub) deleteSession(r *http.Request) (string, reply) {
+	w := g.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	reg := w.byClientLocked(bearer(r))
+	if reg == nil {
+		return "", runnerNotFound()
+	}
+	if s := reg.session; s == nil || s.id != r.URL.Query().Get("sessionId") {
+		return reg.name, brokerFailure(400, kindSessionInvalid, "session invalid")
+	}
+	reg.session, reg.seen = nil, time.Now()
+	w.wakeLocked()
+	return reg.name, reply{204, nil}
+}
+
+// nextMessage is the long poll: a job, an error, or after 50 s nothing.
+func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
+	w, start := g.world, time.Now()
+	query := r.URL.Query()
+	end := start.Add(w.scaled(longPoll))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var name string
+	var mine *session
+	defer func() {
+		if mine != nil {
+			mine.polling--
+			mine.seen = time.Now()
+		}
+	}()
+	for {
+		now := time.Now()
+		w.sweepLocked(now)
+		reg := w.byClientLocked(bearer(r))
+		if reg == nil {
+			return name, runnerNotFound()
+		}
+		name = reg.name
+		s := reg.session
+		if s == nil || s.id != query.Get("sessionId") || mine != nil && mine != s {
+			return name, brokerFailure(400, kindSessionInvalid, "session invalid")
+		}
+		dead, again := w.strikeLocked(reg, s, now)
+		switch {
+		case dead:
+			return name, unavailable()
+		case w.faults.is(faultPollOutageV1, name), w.faults.is(faultPollOutageV2, name):
+			return name, unavailable()
+		case w.faults.is(faultVersionDeprecated, name):
+			v := query.Get("runnerVersion")
+			return name, brokerFailure(403, kindVersionTooOld, "Runner version v"+v[:min(len(v), 20)]+" is deprecated and cannot receive messages.")
+		}
+		if mine == nil {
+			mine = s
+			s.polling++
+		}
+		reg.seen = now
+		if v := query.Get("runnerVersion"); len(v) <= 20 {
+			reg.version = v
+		}
+		if !now.Before(end) || r.Context().Err() != nil {
+			return name, reply{202, nil}
+		}
+		if query.Get("status") != "Busy" {
+			if j := w.takeLocked(reg, now); j != nil {
+				body, _ := json.Marshal(requestJSON{strconv.FormatInt(j.ID, 10)})
+				return name, reply{200, messageJSON{j.ID, "RunnerJobRequest", string(body)}}
+			}
+		}
+		until := end
+		if !again.IsZero() && again.Before(until) {
+			until = again
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		timer := time.NewTimer(until.Sub(now))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-r.Context().Done():
+		}
+		timer.Stop()
+		w.mu.Lock()
+	}
+}
+
+// heldLocked decodes in and finds the registration that asks and the job that it names and holds; nil if it does not.
+func (w *world) heldLocked(r *http.Request, in any, id func() string) (*registration, *Job, reply) {
+	if err := json.NewDecoder(r.Body).Decode(in); err != nil {
+		return nil, nil, brokerFailure(400, "", "bad request")
+	}
+	reg := w.byClientLocked(bearer(r))
+	if reg == nil {
+		return nil, nil, runnerNotFound()
+	}
+	if reg.job == nil || strconv.FormatInt(reg.job.ID, 10) != id() {
+		return reg, nil, brokerFailure(404, "AcknowledgeJobNotFound", "Job not found")
+	}
+	return reg, reg.job, reply{}
+}
+
+func (g *GitHub) acknowledge(r *http.Request) (string, reply) {
+	return g.job(r, func(*registration, *Job, time.Time) reply { return reply{204, nil} })
+}
+
+func (g *GitHub) acquireJob(r *http.Request) (string, reply) {
+	return g.job(r, func(_ *registration, j *Job, now time.Time) reply {
+		if j.ghost || !j.Acquired.IsZero() {
+			return brokerFailure(409, "", "Job message conflict")
+		}
+		j.Acquired, j.locked = now, now.Add(g.world.scaled(lockFor))
+		g.world.wakeLocked()
+		return reply{200, jobJSON{strconv.FormatInt(j.ID, 10), jobGUID(j.ID), j.Name, j.duration, j.Wanted}}
+	})
+}
+
+func (g *GitHub) renewJob(r *http.Request) (string, reply) {
+	return g.job(r, func(reg *registration, j *Job, now time.Time) reply {
+		if j.Acquired.IsZero() || j.renewed && g.world.faults.is(faultRenewLost, reg.name) {
+			return unavailable()
+		}
+		j.renewed = true
+		j.locked = now.Add(g.world.scaled(lockFor))
+		return reply{200, renewJSON{j.locked}}
+	})
+}
+
+// job serves a request that concerns a job which the asking registration holds.
+func (g *GitHub) job(r *http.Request, do func(*registration, *Job, time.Time) reply) (string, reply) {
+	w, now := g.world, time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(now)
+	var in requestJSON
+	reg, j, out := w.heldLocked(r, &in, func() string { return in.RequestID })
+	if reg == nil {
+		return "", out
+	}
+	reg.seen = now
+	if j == nil {
+		return reg.name, out
+	}
+	return reg.name, do(reg, j, now)
+}
+
+func (g *GitHub) completeJob(r *http.Request) (string, reply) {
+	w, now := g.world, time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(now)
+	var in completeJSON
+	reg, j, out := w.heldLocked(r, &in, func() string { return in.RequestID })
+	if j == nil {
+		return "", out
+	}
+	if j.Acquired.IsZero() || !slices.Contains(Results(), in.Conclusion) {
+		return reg.name, brokerFailure(422, "", "bad conclusion")
+	}
+	w.finishLocked(reg, in.Conclusion, now)
+	return reg.name, reply{204, nil}
+}
+
+// jobGUID makes a job's id look like one.
+func jobGUID(id int64) string {
+	s := "000000000000" + strconv.FormatInt(id, 16)
+	return "1ab00000-0000-4000-8000-" + s[len(s)-12:]
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the caller is gone, or body is ours and encodes
+}

@@ -1,0 +1,211 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// State is everything that a test or a person may want to know about the simulated GitHub: GET /lab/v1/state.
+type State struct {
+	Time          time.Time           `json:"time"`
+	Registrations []RegistrationState `json:"registrations"`
+	Queued        []Job               `json:"queued"`
+	Running       []Job               `json:"running"` // handed out; acquired is set once the runner has taken it
+	// Completed has the newest 1000, oldest first.
+	Completed []Job `json:"completed"`
+	// CompletedTotal counts by result since the start; all six are always there.
+	CompletedTotal map[string]uint64 `json:"completed_total"`
+	// Requests counts the REST API's answers by status code.
+	Requests map[string]uint64 `json:"requests"`
+	Faults   []FaultState      `json:"faults"`
+}
+
+// RegistrationState is one registered runner and its session.
+type RegistrationState struct {
+	ID      int64         `json:"id"`
+	Name    string        `json:"name"`
+	Slot    string        `json:"slot"`
+	Scope   string        `json:"scope"`
+	Status  string        `json:"status"`
+	Busy    bool          `json:"busy"` // the truth, also while busy-lie is on
+	Job     int64         `json:"job,omitempty"`
+	Labels  []string      `json:"labels"`
+	Created time.Time     `json:"created"`
+	Session *SessionState `json:"session,omitempty"`
+}
+
+// SessionState is a listener's session.
+type SessionState struct {
+	Owner    string    `json:"owner"`
+	Created  time.Time `json:"created"`
+	LastPoll time.Time `json:"last_poll"`
+	Polling  bool      `json:"polling"` // a poll is waiting right now
+	Struck   bool      `json:"struck"`  // retry-loop has killed its poll
+}
+
+// labRoutes is the lab's own API. It has no authentication: a lab holds nothing worth it, and must not be exposed.
+func (g *GitHub) labRoutes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Healthy.\n") })
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Ready.\n") })
+	mux.HandleFunc("GET /lab/v1/state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, g.State()) })
+	mux.HandleFunc("POST /lab/v1/jobs", g.postJob)
+	mux.HandleFunc("DELETE /lab/v1/jobs", g.clearJobs)
+	mux.HandleFunc("GET /lab/v1/faults", g.listFaults)
+	mux.HandleFunc("GET /lab/v1/faults/{name}", g.getFault)
+	mux.HandleFunc("PUT /lab/v1/faults/{name}", g.putFault)
+	mux.HandleFunc("/lab/", func(w http.ResponseWriter, r *http.Request) {
+		labError(w, 404, fmt.Errorf("no %s %s here: see the manual of ghostrunner-lab", r.Method, r.URL.Path))
+	})
+}
+
+func labError(w http.ResponseWriter, status int, err error) {
+	writeJSON(w, status, map[string]string{"error": err.Error()})
+}
+
+// State returns the state of the simulated GitHub.
+func (g *GitHub) State() State {
+	g.mu.Lock()
+	requests := make(map[string]uint64, len(g.requests))
+	for code, n := range g.requests {
+		requests[strconv.Itoa(code)] = n
+	}
+	g.mu.Unlock()
+
+	w, now := g.world, time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(now)
+	st := State{
+		Time: now, Registrations: []RegistrationState{}, Queued: []Job{}, Running: []Job{}, Completed: slices.Clone(w.completed),
+		CompletedTotal: maps.Clone(w.totals), Requests: requests, Faults: w.faults.active(),
+	}
+	if st.Completed == nil {
+		st.Completed = []Job{}
+	}
+	for _, j := range w.queued {
+		st.Queued = append(st.Queued, *j)
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.regs)) {
+		r := w.regs[id]
+		out := RegistrationState{
+			ID: r.id, Name: r.name, Slot: slotOf(r.name), Scope: r.scope, Status: "offline", Labels: r.labels, Created: r.created,
+		}
+		if w.onlineLocked(r, now) {
+			out.Status = "online"
+		}
+		if s := r.session; s != nil {
+			out.Session = &SessionState{s.owner, s.created, s.seen, s.polling > 0, s.struck}
+		}
+		if r.job != nil {
+			out.Busy, out.Job = true, r.job.ID
+			st.Running = append(st.Running, *r.job)
+		}
+		st.Registrations = append(st.Registrations, out)
+	}
+	return st
+}
+
+// postJob enqueues {name, duration, result, runner}: all optional. duration is Go's form ("90s"); runner pins the job to a
+// slot.
+func (g *GitHub) postJob(w http.ResponseWriter, r *http.Request) {
+	in := struct {
+		Name     string `json:"name"`
+		Duration string `json:"duration"`
+		Result   string `json:"result"`
+		Runner   string `json:"runner"`
+	}{Name: "build (linux)", Duration: g.opts.JobsDuration.String(), Result: "Succeeded"}
+	if err := strictJSON(r.Body, &in); err != nil {
+		labError(w, 400, fmt.Errorf("job: %w", err))
+		return
+	}
+	d, err := time.ParseDuration(in.Duration)
+	switch {
+	case err != nil || d < 0 || d > 24*time.Hour:
+		labError(w, 400, fmt.Errorf("job: duration %q is none from 0s to 24h", in.Duration))
+		return
+	case !slices.Contains(Results(), in.Result):
+		labError(w, 400, fmt.Errorf("job: result %q is none of %s", in.Result, strings.Join(Results(), ", ")))
+		return
+	case len(in.Name) > 1<<16 || len(in.Runner) > 100:
+		labError(w, 400, errors.New("job: name or runner is too long"))
+		return
+	}
+	job, err := g.world.enqueue(Job{Name: in.Name, Wanted: in.Result, Pinned: in.Runner, duration: d}, time.Now())
+	if err != nil {
+		labError(w, 409, err)
+		return
+	}
+	writeJSON(w, 201, job)
+}
+
+// clearJobs forgets the jobs that nobody has taken yet.
+func (g *GitHub) clearJobs(w http.ResponseWriter, _ *http.Request) {
+	g.world.mu.Lock()
+	g.world.queued = nil
+	g.world.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// FaultList is the answer of GET /lab/v1/faults.
+type FaultList struct {
+	Faults []Fault      `json:"faults"`
+	On     []FaultState `json:"on"`
+}
+
+func (g *GitHub) listFaults(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, 200, FaultList{Faults(), g.world.faults.active()})
+}
+
+func (g *GitHub) getFault(w http.ResponseWriter, r *http.Request) {
+	st, err := g.world.faults.get(r.PathValue("name"), r.URL.Query().Get("runner"))
+	if err != nil {
+		labError(w, 404, err)
+		return
+	}
+	writeJSON(w, 200, st)
+}
+
+// putFault takes {"on": bool, "value": string}.
+func (g *GitHub) putFault(w http.ResponseWriter, r *http.Request) {
+	in := faultChange{On: true}
+	if err := strictJSON(r.Body, &in); err != nil {
+		labError(w, 400, fmt.Errorf("fault: %w", err))
+		return
+	}
+	st, err := g.world.faults.set(r.PathValue("name"), r.URL.Query().Get("runner"), in.On, in.Value, time.Now())
+	switch {
+	case errors.Is(err, errUnknownFault):
+		labError(w, 404, err)
+		return
+	case err != nil:
+		labError(w, 400, err)
+		return
+	}
+	g.opts.Logger.Info("fault", "name", st.Name, "runner", st.Runner, "on", st.On, "value", st.Value)
+	g.world.wake()
+	writeJSON(w, 200, st)
+}
+
+// faultChange is the body of a PUT. An empty body switches on.
+type faultChange struct {
+	On    bool   `json:"on"`
+	Value string `json:"value,omitempty"`
+}
+
+// strictJSON decodes a body of at most what the server allows; an empty one leaves v as it is.
+func strictJSON(r io.Reader, v any) error {
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,299 @@
+package lab
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The bounds of the simulated service.
+const (
+	maxRegistrations = 1000
+	maxQueued        = 1000
+	maxCompleted     = 1000
+)
+
+// The service's own times, before the time scale is applied.
+const (
+	longPoll    = 50 * time.Second // docs.github.com, communicating with self-hosted runners
+	pickUp      = 60 * time.Second // a job that was handed out and not acquired goes back into the queue (docs)
+	lockFor     = 10 * time.Minute // a job whose lock is not renewed has failed (issues 3539, 4703)
+	stickyDelay = 300 * time.Millisecond
+	ghostAge    = 24 * time.Hour // an ephemeral registration that does not connect is removed (docs)
+)
+
+// Results are the six words with which a runner completes a job (TaskResult.cs:6-25), in the order of the worker's exit
+// codes, which begin at 100.
+func Results() []string {
+	return []string{"Succeeded", "SucceededWithIssues", "Failed", "Canceled", "Skipped", "Abandoned"}
+}
+
+// Job is one job of the queue, as /lab/v1/state shows it.
+type Job struct {
+	ID       int64     `json:"id"`
+	Name     string    `json:"name"`
+	Duration string    `json:"duration"`         // how long the worker runs; not scaled
+	Wanted   string    `json:"wanted"`           // the result that the worker is to end with
+	Pinned   string    `json:"pinned,omitempty"` // only this slot may run it
+	Result   string    `json:"result,omitempty"` // what the runner reported
+	Runner   string    `json:"runner,omitempty"` // registration name
+	Slot     string    `json:"slot,omitempty"`
+	Enqueued time.Time `json:"enqueued"`
+	Assigned time.Time `json:"assigned,omitzero"`
+	Acquired time.Time `json:"acquired,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+
+	duration time.Duration
+	locked   time.Time // the lock on the running job ends here
+	renewed  bool      // at least once
+	ghost    bool      // nobody can acquire it any more
+}
+
+// registration is what GitHub knows of one runner.
+type registration struct {
+	id       int64
+	name     string
+	scope    string
+	clientID string // the credential in the JIT configuration
+	labels   []string
+	group    int64
+	created  time.Time
+	seen     time.Time // last contact
+	version  string
+	ready    bool     // connected at least once
+	spent    bool     // the service has handed it its one job
+	session  *session // nil: none
+	job      *Job     // the job that it holds
+}
+
+// session is one listener's connection to the broker.
+type session struct {
+	id      string
+	owner   string
+	created time.Time
+	seen    time.Time // end of the last poll
+	polling int       // polls in flight
+	struck  bool      // its poll has died: it is answered errors from now on
+}
+
+// world is the state of the simulated service. Its methods are safe for concurrent use; those that end in Locked want mu
+// held.
+type world struct {
+	faults       *switches
+	scale        float64
+	offlineAfter time.Duration
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed and replaced whenever a waiting poll should look again
+	regs      map[int64]*registration
+	lastID    int64
+	queued    []*Job
+	completed []Job // the newest maxCompleted
+	totals    map[string]uint64
+	lastJob   int64
+	struck    map[[2]string]uint64 // by switch's slot and session's slot: the sequence number of the strike that is spent
+}
+
+func newWorld(scale float64, offlineAfter time.Duration) *world {
+	w := &world{
+		faults: newSwitches(), scale: scale, offlineAfter: offlineAfter, changed: make(chan struct{}),
+		regs: map[int64]*registration{}, totals: map[string]uint64{}, struck: map[[2]string]uint64{},
+	}
+	for _, r := range Results() {
+		w.totals[r] = 0
+	}
+	return w
+}
+
+func (w *world) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * w.scale) }
+
+// wake makes every waiting poll look again.
+func (w *world) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wakeLocked()
+}
+
+func (w *world) wakeLocked() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// slotOf is the slot that a registration belongs to: registrations are named slot-suffix, where the suffix has no dash.
+func slotOf(name string) string {
+	if i := strings.LastIndexByte(name, '-'); i > 0 {
+		return name[:i]
+	}
+	return name
+}
+
+var (
+	errNameTaken = errors.New("a runner of that name exists")
+	errTooMany   = errors.New("too many")
+	errRunning   = errors.New("still running a job")
+	errNoRunner  = errors.New("no such runner")
+)
+
+// register makes a registration, offline until its listener polls.
+func (w *world) register(scope, name string, labels []string, group int64, now time.Time) (*registration, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(now)
+	for _, r := range w.regs {
+		if r.scope == scope && r.name == name {
+			return nil, errNameTaken
+		}
+	}
+	if len(w.regs) >= maxRegistrations {
+		return nil, errTooMany
+	}
+	w.lastID++
+	r := &registration{
+		id: w.lastID, name: name, scope: scope, clientID: rand.Text(), labels: labels, group: group, created: now, seen: now,
+	}
+	w.regs[r.id] = r
+	return r, nil
+}
+
+// unregister deletes a registration, unless it holds a job. This is the only atomic test of idleness that exists.
+func (w *world) unregister(scope string, id int64, now time.Time) (name string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(now)
+	r := w.regs[id]
+	switch {
+	case r == nil || r.scope != scope:
+		return "", errNoRunner
+	case r.job != nil:
+		return r.name, errRunning
+	}
+	delete(w.regs, id)
+	w.wakeLocked()
+	return r.name, nil
+}
+
+// byClientLocked finds the registration of a credential.
+func (w *world) byClientLocked(clientID string) *registration {
+	for _, r := range w.regs {
+		if clientID != "" && r.clientID == clientID {
+			return r
+		}
+	}
+	return nil
+}
+
+// online: a listener polls, or did so a moment ago.
+func (w *world) onlineLocked(r *registration, now time.Time) bool {
+	s := r.session
+	return s != nil && (s.polling > 0 || now.Sub(s.seen) < w.offlineAfter)
+}
+
+// busy as the API says it, which can be a lie.
+func (w *world) busyLocked(r *registration) bool {
+	return r.job != nil && !w.faults.is(faultBusyLie, r.name)
+}
+
+// enqueue appends a job.
+func (w *world) enqueue(j Job, now time.Time) (Job, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queued) >= maxQueued {
+		return Job{}, fmt.Errorf("%w jobs queued: %d", errTooMany, maxQueued)
+	}
+	w.lastJob++
+	j.ID, j.Enqueued = w.lastJob, now
+	j.Duration = j.duration.String()
+	w.queued = append(w.queued, &j)
+	w.wakeLocked()
+	return j, nil
+}
+
+// takeLocked hands the oldest job that the registration may run to it.
+func (w *world) takeLocked(r *registration, now time.Time) *Job {
+	if r.job != nil || r.spent {
+		return nil
+	}
+	i := slices.IndexFunc(w.queued, func(j *Job) bool { return belongs(r.name, j.Pinned) })
+	if i < 0 {
+		return nil
+	}
+	j := w.queued[i]
+	w.queued = slices.Delete(w.queued, i, i+1)
+	j.Runner, j.Slot, j.Assigned = r.name, slotOf(r.name), now
+	j.ghost = w.faults.is(faultGhostJob, r.name)
+	r.job, r.spent = j, true
+	return j
+}
+
+// finishLocked moves a registration's job to the completed ones and, as runners are ephemeral, removes the registration.
+func (w *world) finishLocked(r *registration, result string, now time.Time) {
+	j := r.job
+	j.Result, j.Finished = result, now
+	if len(w.completed) >= maxCompleted {
+		w.completed = slices.Delete(w.completed, 0, 1)
+	}
+	w.completed = append(w.completed, *j)
+	w.totals[result]++
+	r.job = nil
+	delete(w.regs, r.id)
+	w.wakeLocked()
+}
+
+// sweepLocked lets the time pass for everything that ends by itself.
+func (w *world) sweepLocked(now time.Time) {
+	for _, r := range w.regs {
+		if s := r.session; s != nil && s.polling == 0 && now.Sub(s.seen) > 2*w.offlineAfter {
+			r.session = nil
+		}
+		switch j := r.job; {
+		case j != nil && j.Acquired.IsZero() && j.ghost && now.Sub(j.Assigned) > w.scaled(pickUp):
+			r.job = nil // used up, whoever was to run it
+		case j != nil && j.Acquired.IsZero() && now.Sub(j.Assigned) > w.scaled(pickUp):
+			r.job = nil
+			j.Runner, j.Slot, j.Assigned = "", "", time.Time{}
+			w.queued = slices.Insert(w.queued, 0, j)
+			w.wakeLocked()
+		case j != nil && !j.Acquired.IsZero() && now.After(j.locked):
+			w.finishLocked(r, "Abandoned", now)
+		case j == nil && !w.onlineLocked(r, now) && now.Sub(r.seen) > ghostAge:
+			delete(w.regs, r.id)
+		}
+	}
+}
+
+// strikeLocked applies the retry-loop switch to a session that polls: it reports whether that poll is dead, and when to
+// look again (zero: at the next change).
+func (w *world) strikeLocked(r *registration, s *session, now time.Time) (dead bool, again time.Time) {
+	if s.struck {
+		return true, time.Time{}
+	}
+	st, on := w.faults.find(faultRetryLoop, r.name)
+	if !on {
+		return false, time.Time{}
+	}
+	key := [2]string{st.Runner, slotOf(r.name)}
+	switch st.Value {
+	case "sticky":
+		if at := s.created.Add(stickyDelay); now.Before(at) {
+			return false, at
+		}
+	case "busy":
+		if r.job == nil || r.job.Acquired.IsZero() || w.struck[key] == st.Seq {
+			return false, time.Time{}
+		}
+	default:
+		if r.job != nil || w.struck[key] == st.Seq {
+			return false, time.Time{}
+		}
+	}
+	if len(w.struck) > maxSwitches {
+		clear(w.struck)
+	}
+	w.struck[key] = st.Seq
+	s.struck = true
+	return true, time.Time{}
+}

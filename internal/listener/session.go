@@ -1,0 +1,222 @@
+package listener
+
+import (
+	"maps"
+	"time"
+)
+
+// FlapWindow is how long a recovery must last before the next retry loop counts as a new outage. See State.RetryingSince.
+const FlapWindow = 2 * time.Minute
+
+// State is what one runner slot is doing, as far as its lines tell.
+type State struct {
+	Listening  bool // a session exists and the listener waits for a job
+	Retrying   bool // in the retry loop, with no evidence of recovery since
+	JobRunning bool
+
+	// RetryingSince is when the present outage began; zero unless Retrying. A listener that flaps (retry line, a session for
+	// some seconds, retry line again) is in one long outage and not in many short ones, so a loop that begins within
+	// FlapWindow of the end of the last one continues its clock: a stray "Listening for Jobs" cannot keep resetting what
+	// judges the outage by its age. Retrying itself is never prolonged, it is false in the gaps. Three things do reset the
+	// clock: FlapWindow without a retry line, a job (which proves that everything works), and the start or end of the
+	// container's process told by Started and Ended, after which the slot deserves to be judged afresh. The end of the
+	// listener within the container (Exited) does not: a listener that gives up and is launched again is the same outage.
+	RetryingSince time.Time
+	LastRetry     time.Time // last evidence of the loop, a retry line or an attempt in the diagnostic lines; kept afterwards
+
+	JobStarted time.Time // zero unless JobRunning
+	Job        string    // name of the running job: untrusted text; empty unless JobRunning
+
+	Version     string // of the runner, as last printed; empty until then
+	LastFailure Reason // why the listener gave up last; empty once it listens again
+}
+
+// Counts are monotonic counters of one runner slot.
+type Counts struct {
+	LogLines         uint64 // every line, also the worker's
+	Unrecognised     uint64 // lines with the listener's time stamp that match no pattern
+	RetryLoopMatches uint64 // first failures of outages; not attempts
+	RetryAttempts    uint64
+	SessionConflicts uint64
+	JobsStarted      uint64
+	JobsCompleted    map[Result]uint64 // every result is present, also with 0
+	Failures         map[Reason]uint64 // every reason is present, also with 0
+}
+
+// Session is the state machine of one runner slot. Its methods must be called in the order of the events; the times are
+// those of the log. The zero value is ready for use; a Session is not safe for concurrent use.
+type Session struct {
+	state  State
+	counts Counts
+
+	outage    time.Time // begin of the last outage, kept through gaps shorter than FlapWindow; zero = none
+	outageEnd time.Time // last moment of that outage
+	explained bool      // this process already named why it cannot have a session
+
+	// jobDone is told how long a job took, for jobs whose end is counted.
+	jobDone func(time.Duration)
+}
+
+// Started tells that the process which prints the lines has started: nothing of the process before it holds any more.
+func (s *Session) Started(time.Time) { s.processChanged() }
+
+// Ended tells that the process which prints the lines has ended, however it did. A job that it ran is over.
+func (s *Session) Ended(time.Time) { s.processChanged() }
+
+// Line takes one line that was written at the given time.
+func (s *Session) Line(at time.Time, line []byte) { s.line(at, line, true) }
+
+// State returns what the slot is doing.
+func (s *Session) State() State { return s.state }
+
+// Counts returns a copy of the counters.
+func (s *Session) Counts() Counts {
+	c := s.counts
+	c.JobsCompleted = make(map[Result]uint64, len(Results()))
+	for _, r := range Results() {
+		c.JobsCompleted[r] = 0
+	}
+	maps.Copy(c.JobsCompleted, s.counts.JobsCompleted)
+	c.Failures = make(map[Reason]uint64, len(Reasons()))
+	for _, r := range Reasons() {
+		c.Failures[r] = 0
+	}
+	maps.Copy(c.Failures, s.counts.Failures)
+	return c
+}
+
+// line applies one line to the state, and to the counters if it is to be counted.
+func (s *Session) line(at time.Time, line []byte, count bool) {
+	e, known := Parse(line)
+	if count {
+		s.counts.LogLines++
+		if !known && e.Kind == Unrecognised && !e.Time.IsZero() {
+			s.counts.Unrecognised++
+		}
+	}
+	if !known {
+		return
+	}
+	if count {
+		s.count(at, e)
+	}
+	s.apply(at, e)
+}
+
+// count runs before apply, because some lines only count in the state that they end.
+func (s *Session) count(at time.Time, e Event) {
+	switch e.Kind {
+	case RetryLoop:
+		s.counts.RetryLoopMatches++
+	case RetryAttempt:
+		s.counts.RetryAttempts++
+	case SessionConflict:
+		s.counts.SessionConflicts++
+	case JobStarted:
+		s.counts.JobsStarted++
+	case JobCompleted:
+		if e.Result == "" { // a word that this version of ours does not know
+			s.counts.Unrecognised++
+			break
+		}
+		if s.counts.JobsCompleted == nil {
+			s.counts.JobsCompleted = make(map[Result]uint64)
+		}
+		s.counts.JobsCompleted[e.Result]++
+		if d := at.Sub(s.state.JobStarted); s.state.JobRunning && d >= 0 && s.jobDone != nil {
+			s.jobDone(d)
+		}
+	case Failure:
+		if s.isConsequence(e) {
+			break
+		}
+		if s.counts.Failures == nil {
+			s.counts.Failures = make(map[Reason]uint64)
+		}
+		s.counts.Failures[e.Reason]++
+	}
+}
+
+func (s *Session) apply(at time.Time, e Event) {
+	switch e.Kind {
+	case Version:
+		s.state.Version = e.Version
+	case Listening:
+		// Once per process, so a job that was running before is gone with its process.
+		s.jobEnded()
+		s.retryEnded(at)
+		s.state.Listening = true
+		s.state.LastFailure = ""
+		s.explained = false
+	case Reconnected:
+		s.retryEnded(at)
+	case RetryLoop:
+		s.retryBegan(at)
+	case RetryAttempt:
+		s.state.LastRetry = at
+		if s.state.Retrying {
+			s.outageEnd = at
+		}
+	case JobStarted:
+		s.retryEnded(at)
+		s.outage = time.Time{}
+		s.state.JobRunning, s.state.Job, s.state.JobStarted = true, e.Job, at
+	case JobCompleted:
+		s.jobEnded()
+		s.retryEnded(at)
+		s.outage = time.Time{}
+	case SessionConflict:
+		s.explained = true
+	case Failure:
+		if !s.isConsequence(e) {
+			s.state.LastFailure = e.Reason
+		}
+		s.explained = true
+	case Exiting:
+		s.state.Listening = false
+	case Exited:
+		s.listenerEnded(at)
+	case Notice, Connected, Unrecognised:
+	}
+}
+
+// isConsequence tells a "Failed to create session." that only ends what another line has already explained.
+func (s *Session) isConsequence(e Event) bool {
+	return s.explained && e.Reason == Other && len(e.Text) >= len(failedToCreateSession) &&
+		e.Text[:len(failedToCreateSession)] == failedToCreateSession
+}
+
+func (s *Session) retryBegan(at time.Time) {
+	if s.state.Retrying { // a relaunched listener prints the line again
+		s.state.LastRetry, s.outageEnd = at, at
+		return
+	}
+	if s.outage.IsZero() || at.Sub(s.outageEnd) > FlapWindow {
+		s.outage = at
+	}
+	s.outageEnd = at
+	s.state.Retrying, s.state.RetryingSince, s.state.LastRetry = true, s.outage, at
+}
+
+func (s *Session) retryEnded(at time.Time) {
+	if s.state.Retrying {
+		s.outageEnd = at
+	}
+	s.state.Retrying, s.state.RetryingSince = false, time.Time{}
+}
+
+func (s *Session) jobEnded() {
+	s.state.JobRunning, s.state.Job, s.state.JobStarted = false, "", time.Time{}
+}
+
+func (s *Session) listenerEnded(at time.Time) {
+	s.retryEnded(at)
+	s.jobEnded()
+	s.state.Listening = false
+	s.explained = false
+}
+
+func (s *Session) processChanged() {
+	s.listenerEnded(time.Time{})
+	s.outage = time.Time{}
+}

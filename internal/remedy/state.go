@@ -1,0 +1,253 @@
+package remedy
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Bounds of what is remembered.
+const (
+	maxRecords   = 1000
+	maxRefusals  = 500
+	maxRunners   = 1000
+	recordMaxAge = 90 * 24 * time.Hour
+)
+
+// state is what the journal holds, in memory. Remediator.mu guards it.
+type state struct {
+	paused   bool
+	queue    int                     // alerts in the inbox, or on their way there
+	pending  map[string]pendingAlert // keys of the alerts in the inbox
+	records  map[uint64]Record       // actions
+	refusals map[string]Record       // by refusalKey
+	debts    map[string]*Debt        // by target; replaced, never changed in place
+	breakers map[string]Breaker      // by runner; closed ones are absent
+	fires    map[string]uint64       // by runner; every known runner is present
+	last     map[string]time.Time
+	done     map[string]time.Time // alerts acted on, by Alert.key
+
+	heartbeat time.Time
+	nextSeq   uint64 // of the inbox
+	nextID    uint64 // of records and refusals
+}
+
+func newState() state {
+	return state{
+		pending: map[string]pendingAlert{}, records: map[uint64]Record{}, refusals: map[string]Record{},
+		debts: map[string]*Debt{}, breakers: map[string]Breaker{}, fires: map[string]uint64{},
+		last: map[string]time.Time{}, done: map[string]time.Time{}, nextSeq: 1, nextID: 1,
+	}
+}
+
+func lastKey(action, target string) string { return action + "|" + target }
+
+// refusalKey is what makes two refusals the same line of history.
+func refusalKey(r Record) string {
+	return r.Alert.Fingerprint + "|" + r.Action + "|" + r.Target + "|" + r.Reason
+}
+
+// restore reads the state from the journal. Times become monotonic here: one in the
+// future of now (the wall clock jumped back) counts as now, and no wait is longer
+// than it was meant to be.
+func restore(j *journal, now time.Time) (state, error) {
+	s := newState()
+	past := func(t time.Time) time.Time { return now.Add(-max(now.Sub(t), 0)) }
+	read := func(bucket []byte, fn func(k, v []byte) error) error {
+		err := j.each(bucket, nil, func(k, v []byte) (bool, error) { return true, fn(k, v) })
+		if err != nil {
+			return fmt.Errorf("%w: read %s: %w", errJournal, bucket, err)
+		}
+		return nil
+	}
+	record := func(v []byte) (Record, error) {
+		var r Record
+		if err := json.Unmarshal(v, &r); err != nil {
+			return r, err
+		}
+		if r.V > recordVersion {
+			return r, fmt.Errorf("record %d has version %d, this program knows %d", r.ID, r.V, recordVersion)
+		}
+		s.nextID = max(s.nextID, r.ID+1)
+		return r, nil
+	}
+	for _, step := range []struct {
+		bucket []byte
+		fn     func(k, v []byte) error
+	}{
+		{bucketMeta, func(k, v []byte) error {
+			if string(k) == "paused" {
+				s.paused = string(v) == "1"
+			}
+			return nil
+		}},
+		{bucketInbox, func(k, v []byte) error {
+			seq, err := keySeq(k)
+			if err != nil {
+				return err
+			}
+			var a Alert
+			if err := json.Unmarshal(v, &a); err != nil {
+				return err
+			}
+			s.nextSeq = max(s.nextSeq, seq+1)
+			s.queue++
+			s.pending[a.key()] = pendingAlert{seq, true}
+			return nil
+		}},
+		{bucketRecords, func(_, v []byte) error {
+			r, err := record(v)
+			if err != nil {
+				return err
+			}
+			s.records[r.ID] = r
+			s.done[r.Alert.key()] = past(r.at())
+			return nil
+		}},
+		{bucketRefusals, func(_, v []byte) error {
+			r, err := record(v)
+			if err != nil {
+				return err
+			}
+			s.refusals[refusalKey(r)] = r
+			return nil
+		}},
+		{bucketDebts, func(k, v []byte) error {
+			var d Debt
+			if err := json.Unmarshal(v, &d); err != nil {
+				return err
+			}
+			d.due = now.Add(remaining(now, d.StartAt, d.Length))
+			s.debts[string(k)] = &d
+			return nil
+		}},
+		{bucketBreakers, func(k, v []byte) error {
+			var b Breaker
+			if err := json.Unmarshal(v, &b); err != nil {
+				return err
+			}
+			if b.State == HalfOpen {
+				b.Closes = now.Add(remaining(now, b.Closes, b.Closes.Sub(b.Since)))
+				b.Until = past(b.Until)
+			} else {
+				b.Until = now.Add(remaining(now, b.Until, b.Length))
+			}
+			s.breakers[string(k)] = b
+			return nil
+		}},
+		{bucketFires, func(k, v []byte) error {
+			if len(v) != 8 {
+				return fmt.Errorf("counter %q has %d bytes", k, len(v))
+			}
+			s.fires[string(k)] = binary.BigEndian.Uint64(v)
+			return nil
+		}},
+		{bucketLast, func(k, v []byte) error {
+			var t time.Time
+			if err := t.UnmarshalText(v); err != nil {
+				return err
+			}
+			s.last[string(k)] = past(t)
+			return nil
+		}},
+	} {
+		if err := read(step.bucket, step.fn); err != nil {
+			return s, err
+		}
+	}
+	owed := s.owed()
+	for id, r := range s.records {
+		if r.Outcome == OutcomeRunning && !owed[id] { // nobody will finish it
+			r.Outcome, r.Reason, r.Detail, r.Ended = OutcomeFailed, FailVerify, "the program ended in the middle of it", r.Began
+			s.records[id] = r
+		}
+	}
+	return s, nil
+}
+
+// owed returns the records of unfinished actions.
+func (s *state) owed() map[uint64]bool {
+	out := make(map[uint64]bool, len(s.debts))
+	for _, d := range s.debts {
+		out[d.Record] = true
+	}
+	return out
+}
+
+// inVain counts the last attempts in a row that were done and could not be verified.
+func (s *state) inVain(action, target string) int {
+	var helped uint64 // the last one that ended otherwise
+	var vain []uint64
+	for id, r := range s.records {
+		switch {
+		case r.Action != action || r.Target != target || r.Outcome == OutcomeRunning:
+		case r.Reason == FailVerify:
+			vain = append(vain, id)
+		default:
+			helped = max(helped, id)
+		}
+	}
+	return len(slices.DeleteFunc(vain, func(id uint64) bool { return id < helped }))
+}
+
+// evict returns the deletions that bring history back within its bounds. Records
+// of unfinished actions stay.
+func (s *state) evict(now time.Time) []write {
+	var out []write
+	drop := func(r Record, bucket []byte) { out = append(out, del(bucket, seqKey(r.ID))) }
+	unfinished := s.owed()
+	over := len(s.records) - maxRecords
+	if over > 0 || s.oldest(now) {
+		for _, id := range slices.Sorted(maps.Keys(s.records)) {
+			r := s.records[id]
+			if unfinished[id] || (over <= 0 && now.Sub(r.Began) < recordMaxAge) {
+				continue
+			}
+			drop(r, bucketRecords)
+			delete(s.records, id)
+			over--
+		}
+	}
+	if len(s.refusals) > maxRefusals {
+		all := slices.SortedFunc(maps.Values(s.refusals), func(a, b Record) int {
+			return cmp.Or(a.Ended.Compare(b.Ended), cmp.Compare(a.ID, b.ID))
+		})
+		for _, r := range all[:len(all)-maxRefusals*9/10] { // some at once, not one each time
+			drop(r, bucketRefusals)
+			delete(s.refusals, refusalKey(r))
+		}
+	}
+	return out
+}
+
+// oldest reports whether some record is past its age.
+func (s *state) oldest(now time.Time) bool {
+	for _, r := range s.records {
+		if now.Sub(r.Began) >= recordMaxAge {
+			return true
+		}
+	}
+	return false
+}
+
+// history returns a copy of what happened, the newest first.
+func (s *state) history(limit int) []Record {
+	out := slices.AppendSeq(make([]Record, 0, len(s.records)+len(s.refusals)), maps.Values(s.records))
+	out = slices.AppendSeq(out, maps.Values(s.refusals))
+	slices.SortFunc(out, func(a, b Record) int {
+		return cmp.Or(b.at().Compare(a.at()), cmp.Compare(b.ID, a.ID))
+	})
+	return out[:min(limit, len(out))]
+}
+
+// at is the time that a record is sorted by: the last thing that happened.
+func (r Record) at() time.Time {
+	if r.Ended.IsZero() {
+		return r.Began
+	}
+	return r.Ended
+}

@@ -1,0 +1,256 @@
+package remedy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// secret is the bearer check of the webhook tests; the real one is web.Bearer.
+func secret(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer s3cret" {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func many(n int) []map[string]any {
+	out := make([]map[string]any, n)
+	for i := range out {
+		out[i] = alertOf("Many", ActionRestart, "runner", fmt.Sprintf("ci-runner-%d", i))
+	}
+	return out
+}
+
+func TestWebhookAnswers(t *testing.T) {
+	r, reg, _ := start(t, newFake(), nil)
+	ready(t, r)
+	good := payload(alertOf("A", ActionRestart, "runner", "x"))
+	edit := func(from, to string) string {
+		if !strings.Contains(good, from) {
+			t.Fatalf("payload has no %s", from)
+		}
+		return strings.Replace(good, from, to, 1)
+	}
+	cases := []struct {
+		name, method, auth, typ, body string
+		code                          int
+		says                          string
+	}{
+		{"no token", "POST", "", "application/json", good, 401, ""},
+		{"wrong token", "POST", "Bearer nope", "application/json", good, 401, ""},
+		{"get", "GET", "Bearer s3cret", "", "", 405, "POST"},
+		{"form", "POST", "Bearer s3cret", "application/x-www-form-urlencoded", good, 415, "application/json"},
+		{"no type", "POST", "Bearer s3cret", "", good, 415, "application/json"},
+		{"garbage", "POST", "Bearer s3cret", "application/json", "garbage", 400, "not JSON at byte 1"},
+		{"empty", "POST", "Bearer s3cret", "application/json", "", 400, "empty"},
+		{"cut off", "POST", "Bearer s3cret", "application/json", good[:len(good)/2], 400, "ends too early"},
+		{"null", "POST", "Bearer s3cret", "application/json", "null", 400, "version"},
+		{"no fields", "POST", "Bearer s3cret", "application/json", "{}", 400, "version"},
+		{"two values", "POST", "Bearer s3cret", "application/json", good + good, 400, "more than one"},
+		{"version", "POST", "Bearer s3cret", "application/json", edit(`"version":"4"`, `"version":"3"`), 400, `version: is "3"`},
+		{"alerts missing", "POST", "Bearer s3cret", "application/json", `{"version":"4"}`, 400, "alerts: missing"},
+		{"alerts type", "POST", "Bearer s3cret", "application/json", `{"version":"4","alerts":{}}`, 400, "alerts: a JSON object"},
+		{"label type", "POST", "Bearer s3cret", "application/json", edit(`"runner":"x"`, `"runner":7`), 400, "alerts.labels"},
+		{"status", "POST", "Bearer s3cret", "application/json", edit(`"status":"firing"}]`, `"status":"f"}]`), 400, `alerts[0].status: is "f"`},
+		{"time", "POST", "Bearer s3cret", "application/json", edit(`"endsAt":"0001-01-01T00:00:00Z"`, `"endsAt":"soon"`), 400, "endsAt"},
+		{"no start", "POST", "Bearer s3cret", "application/json", edit(`"startsAt":"2`, `"startsAt":"0001-01-01T00:00:00Z","x":"2`), 400, "alerts[0].startsAt"},
+		{"no fingerprint", "POST", "Bearer s3cret", "application/json", edit(`"fingerprint":`, `"x":`), 400, "alerts[0].fingerprint"},
+		{"too large", "POST", "Bearer s3cret", "application/json", good + strings.Repeat(" ", maxBody), 413, "16777216"},
+		{"ten thousand", "POST", "Bearer s3cret", "application/json; charset=utf-8", payload(many(10_000)...), 202, "accepted 10000 of 10000"},
+		{"unknown fields", "POST", "Bearer s3cret", "application/json", edit(`"version":"4"`, `"version":"4","news":{"a":[1]}`), 202, ""},
+	}
+	h := r.Webhook(secret)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			req := httptest.NewRequestWithContext(t.Context(), c.method, "/webhook", strings.NewReader(c.body))
+			req.Header.Set("Authorization", c.auth)
+			req.Header.Set("Content-Type", c.typ)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			if w.Code != c.code || !strings.Contains(w.Body.String(), c.says) {
+				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, c.code, c.says)
+			}
+			if c.code == 405 && w.Header().Get("Allow") != "POST" {
+				t.Errorf("Allow: %q", w.Header().Get("Allow"))
+			}
+		})
+	}
+	idle(t, r)
+	if got := testutil.ToFloat64(r.metrics.requests.WithLabelValues("400")); got != 14 {
+		t.Errorf("counted %v requests with 400, want 14", got)
+	}
+	if got := testutil.ToFloat64(r.metrics.refused.WithLabelValues(ActionRestart, string(NoTarget))); got != 10_001 {
+		t.Errorf("refused %v alerts, want 10001", got)
+	}
+	if n := len(r.Attempts(10_000)); n > maxRefusals {
+		t.Errorf("history has %d lines, more than %d", n, maxRefusals)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+}
+
+// TestWebhookDoesNotWait is the promise that an answer never waits for Docker.
+func TestWebhookDoesNotWait(t *testing.T) {
+	d := newFake()
+	hangs := make(chan struct{}, 1000)
+	d.containers = func(ctx context.Context) ([]Container, error) {
+		hangs <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	r, _, _ := start(t, d, nil)
+	ready(t, r)
+	send(t, r, alertOf("First", ActionRestart, "runner", "x"))
+	<-hangs // Docker is being asked, and hangs
+	var took []time.Duration
+	for i := range 20 {
+		began := time.Now()
+		send(t, r, alertOf("Next", ActionRestart, "runner", strconv.Itoa(i)))
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	// The median, because the disk of a machine that builds things at the same
+	// time may be slow once; Docker would cost every single one 10 s.
+	if took[10] > 100*time.Millisecond || took[19] > callTimeout/2 {
+		t.Errorf("answered after %v", took)
+	}
+	if got := r.Status().Queue; got != 21 {
+		t.Errorf("%d alerts wait, want 21", got)
+	}
+}
+
+func TestWebhookUnavailable(t *testing.T) {
+	d := newFake()
+	d.containers = func(ctx context.Context) ([]Container, error) { <-ctx.Done(); return nil, ctx.Err() }
+	r, _, stop := start(t, d, func(o *Options) { o.QueueLimit = 3 })
+	if w := post(&Remediator{requests: make(chan struct{}), metrics: r.metrics}, payload()); w.Code != 503 {
+		t.Errorf("no free slot: %d, want 503", w.Code)
+	}
+	ready(t, r)
+	three := many(3)
+	send(t, r, three...)
+	if w := post(r, payload(alertOf("One", ActionRestart, "runner", "more"))); w.Code != 503 {
+		t.Errorf("queue full: %d, want 503", w.Code)
+	}
+	if w := post(r, payload(many(4)...)); w.Code != 413 {
+		t.Errorf("more than the queue: %d, want 413", w.Code)
+	}
+	send(t, r, three...) // they wait already: no room is needed
+	stop()
+	if w := post(r, payload(alertOf("One", ActionRestart, "runner", "more"))); w.Code != 503 {
+		t.Errorf("stopped: %d, want 503", w.Code)
+	}
+	broken, _, _ := start(t, newFake(), func(o *Options) { o.JournalPath = filepath.Join(t.TempDir(), "no", "such", "folder") })
+	until(t, "the journal's error", func() bool { return strings.Contains(fmt.Sprint(broken.Ready()), "no such file") })
+	if w := post(broken, payload(many(1)...)); w.Code != 503 || !strings.Contains(w.Body.String(), "journal") {
+		t.Errorf("broken journal: %d %s, want 503", w.Code, w.Body)
+	}
+}
+
+// TestOnlyCounted are alerts that start nothing.
+func TestOnlyCounted(t *testing.T) {
+	d := newFake(runner("ci-1", ActionRestart))
+	r, _, _ := start(t, d, nil)
+	ready(t, r)
+	resolved := alertOf("Gone", ActionRestart, "runner", "ci-1")
+	resolved["status"] = "resolved"
+	send(t, r, resolved, alertOf("NoRemediation", "", "runner", "ci-1"), alertOf(AlertWatchdog, ""))
+	idle(t, r)
+	if got := d.done(); len(got) != 0 {
+		t.Errorf("did %v", got)
+	}
+	if got := r.Attempts(10); len(got) != 0 {
+		t.Errorf("journalled %v", got)
+	}
+	if time.Since(r.Status().Heartbeat) > time.Minute {
+		t.Errorf("heartbeat %v", r.Status().Heartbeat)
+	}
+	if f, g := testutil.ToFloat64(r.metrics.alerts.WithLabelValues("firing")), testutil.ToFloat64(r.metrics.alerts.WithLabelValues("resolved")); f != 2 || g != 1 {
+		t.Errorf("counted %v firing, %v resolved", f, g)
+	}
+}
+
+func TestClean(t *testing.T) {
+	for _, c := range []struct {
+		in    string
+		limit int
+		want  string
+	}{
+		{"ci-runner-1", 64, "ci-runner-1"},
+		{"a\x1b[31mb\nc", 64, "a\uFFFD[31mb\uFFFDc"},
+		{"a\u202eb", 64, "a\uFFFDb"},
+		{"\xff\xfe", 64, "\uFFFD"},
+		{strings.Repeat("x", 20), 10, "xxxxxxx…"},
+		{strings.Repeat("ä", 20), 10, "äää…"},
+		{strings.Repeat("\x00", 20), 10, "\uFFFD\uFFFD…"},
+	} {
+		if got := clean(c.in, c.limit); got != c.want {
+			t.Errorf("clean(%q, %d) = %q, want %q", c.in, c.limit, got, c.want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(payload(alertOf("A", ActionRestart, "runner", "x"))))
+	f.Add([]byte(`{"version":"4","alerts":[null]}`))
+	f.Add([]byte(`{"Data":null,"version":"4","alerts":[{"status":"firing","labels":{"a":"\u001b"},"startsAt":"9999-12-31T23:59:59+23:59","fingerprint":"f"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decode(strings.NewReader(string(b)))
+		if err != nil {
+			if s := err.Error(); s == "" || len(s) > 1000 {
+				t.Errorf("reason %q", s)
+			}
+			return
+		}
+		for _, in := range m.Alerts {
+			a := newAlert(in, time.Now())
+			if len(a.Labels) > maxLabels || len(a.Summary) > maxAnnotation || len(a.Fingerprint) > maxFingerprint {
+				t.Errorf("not bounded: %+v", a)
+			}
+			for k, v := range a.Labels {
+				if len(k) > maxLabelName || len(v) > maxLabelValue || !utf8.ValidString(k+v) || strings.ContainsFunc(k+v, unicode.IsControl) {
+					t.Errorf("label %q=%q", k, v)
+				}
+			}
+			put(bucketInbox, seqKey(1), a) // must not panic
+		}
+	})
+}
+
+func BenchmarkWebhook(b *testing.B) {
+	r, _, _ := start(b, newFake(runner("ci-1", ActionRestart)), func(o *Options) { o.DryRun = true; o.QueueLimit = 1 << 30 })
+	ready(b, r)
+	h := r.Webhook(open)
+	b.SetParallelism(5) // ten at once on two processors
+	var n atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			body := payload(alertOf("B", ActionRestart, "runner", "ci-1", "n", strconv.FormatInt(n.Add(1), 10)))
+			req := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/webhook", strings.NewReader(body))
+			req.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			if w.Code != http.StatusAccepted {
+				b.Fatal(w.Code, w.Body)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "alerts/s")
+}

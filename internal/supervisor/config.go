@@ -1,0 +1,149 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// JIT is a registration made by GitHub together with what a listener needs to use it, once.
+type JIT struct {
+	ID      int64
+	Encoded string // secret: contains a private key
+}
+
+// Registration is a runner as GitHub lists it.
+type Registration struct {
+	ID           int64
+	Name         string
+	Online, Busy bool
+}
+
+// Registrar is what the supervisor wants from GitHub, in the scope of this runner. Its calls may fail for hours.
+type Registrar interface {
+	// JITConfig registers a runner under a new name.
+	JITConfig(ctx context.Context, name string) (JIT, error)
+	// DeleteRunner removes a registration; GitHub refuses while it runs a job.
+	DeleteRunner(ctx context.Context, id int64) error
+	// Runners lists all registrations.
+	Runners(ctx context.Context) ([]Registration, error)
+}
+
+// Errors tells what an error of the Registrar means.
+type Errors struct {
+	Busy, NotFound, Conflict func(error) bool
+
+	// Cause names the error in one word for the state file and the log, such as CausePATInvalid; "" = unknown.
+	Cause func(error) string
+	// RetryAfter is how long GitHub wants to be left alone; 0 = it did not say.
+	RetryAfter func(error) time.Duration
+}
+
+// Causes that others than people act on. Every other cause is text.
+const (
+	CausePATInvalid        = "pat_invalid"
+	CausePATPermission     = "pat_permission"
+	CauseVersionDeprecated = "version_deprecated"
+	CauseSessionConflict   = "session_conflict"
+	CauseClockSkew         = "clock_skew"
+)
+
+// Config is everything that a Supervisor needs.
+type Config struct {
+	Slot string // name of the slot; registrations are named Slot-suffix
+
+	Root     string // directory of the runner; contains bin/Runner.Listener, must be writable for the job's user
+	UID, GID int    // user of the listener and of the job; only used when running as root
+	// Groups are supplementary groups of the listener, such as that of the Docker socket; only used when running as root.
+	Groups []int
+	// TempDirs are directories in which entries that belong to UID are removed after a job; only used when running as root.
+	TempDirs []string
+
+	// Environ is where the allowed variables of the listener's environment are taken from, as from os.Environ; PassEnv
+	// names further ones to let through.
+	Environ []string
+	PassEnv []string
+
+	DockerHub Login // optional
+
+	StateFile           string        // written at every transition and every few seconds; "" = none
+	SessionConflictWait time.Duration // before the next registration when GitHub still holds a session
+
+	// Reap makes the supervisor adopt and wait for orphaned descendants, as PID 1 must.
+	Reap bool
+
+	Registrar Registrar
+	Errors    Errors
+	// ClockOffset is how far the local clock is ahead, if that is known; nil = never known. A skewed clock makes GitHub
+	// claim that registrations were deleted (actions/runner#4648), so no registration is made while it is badly off.
+	ClockOffset func() (time.Duration, bool)
+
+	// Stdout and Stderr take the listener's lines, each in one Write. They are used by several goroutines at once.
+	Stdout, Stderr io.Writer
+	Logger         *slog.Logger
+
+	timing timing // zero = defaults
+}
+
+// timing is every duration of the state machine.
+type timing struct {
+	ladder        []time.Duration // wait after 0, 1, 2, … failures in a row; the last one for all further
+	jitter        func() float64  // factor on it
+	call          time.Duration   // bound of one call to GitHub
+	relaunch      time.Duration   // before the listener is started again with the same registration (run-helper.sh: 5 s)
+	stable        time.Duration   // a session that lived so long ends a row of failures
+	jobExit       time.Duration   // a listener that is still there so long after its job is interrupted
+	interrupt     time.Duration   // from SIGINT to SIGKILL; the listener needs up to 30 s to delete its session
+	kill          time.Duration   // to see killed processes gone
+	drainRetry    time.Duration   // between two attempts to delete the registration
+	drainUnknown  time.Duration   // GitHub does not answer and nothing speaks for a job: interrupt all the same
+	beat          time.Duration   // between two writes of the state file
+	staleGap      time.Duration   // between the first two looks for left-over registrations; longer than call
+	staleMaxGap   time.Duration   // it doubles up to this
+	maxRelaunches int
+}
+
+func defaultTiming() timing {
+	return timing{
+		ladder: []time.Duration{0, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second},
+		jitter: func() float64 { return 0.8 + 0.4*rand.Float64() },
+
+		call:          15 * time.Second,
+		relaunch:      5 * time.Second,
+		stable:        time.Minute,
+		jobExit:       2 * time.Minute,
+		interrupt:     45 * time.Second,
+		kill:          5 * time.Second,
+		drainRetry:    5 * time.Second,
+		drainUnknown:  time.Minute,
+		beat:          5 * time.Second,
+		staleGap:      30 * time.Second,
+		staleMaxGap:   time.Hour,
+		maxRelaunches: 5,
+	}
+}
+
+// delay is the wait after so many failures in a row.
+func (t timing) delay(failures int) time.Duration {
+	step := t.ladder[min(failures, len(t.ladder)-1)]
+	return time.Duration(float64(step) * t.jitter())
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Slot == "":
+		return errors.New("the slot has no name")
+	case c.Root == "":
+		return errors.New("the runner's directory is not set")
+	case c.Registrar == nil:
+		return errors.New("no registrar")
+	case c.Errors.Busy == nil || c.Errors.NotFound == nil || c.Errors.Conflict == nil || c.Errors.Cause == nil || c.Errors.RetryAfter == nil:
+		return errors.New("errors cannot be classified")
+	case c.Stdout == nil || c.Stderr == nil || c.Logger == nil:
+		return errors.New("no output or logger")
+	}
+	return nil
+}

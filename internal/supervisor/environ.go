@@ -1,0 +1,43 @@
+package supervisor
+
+import (
+	"slices"
+	"strings"
+)
+
+// passed lists the variables that the listener, and so every step of every job, gets from the supervisor's environment.
+// A list of what is allowed, because a list of secrets is never complete.
+var passed = []string{
+	"PATH", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "TZ",
+	"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
+	"DOCKER_HOST", "DOCKER_CONFIG", "JAVA_HOME", "ImageOS",
+	"RUNNER_TOOL_CACHE", "AGENT_TOOLSDIRECTORY", "RUNNER_LOGSIZE", "WORKER_LOGSIZE",
+	"ACTIONS_RUNNER_HOOK_JOB_STARTED", "ACTIONS_RUNNER_HOOK_JOB_COMPLETED",
+	"GITHUB_ACTIONS_RUNNER_TRACE", "GITHUB_ACTIONS_RUNNER_HTTP_RETRY", "GITHUB_ACTIONS_RUNNER_HTTP_TIMEOUT",
+	"GITHUB_ACTIONS_RUNNER_CHANNEL_TIMEOUT", "GITHUB_ACTIONS_RUNNER_EXTRA_USER_AGENT",
+	"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "DOTNET_GCHeapHardLimit",
+}
+
+// jitVariable is read by the listener and removed from its environment (actions/runner CommandSettings.cs:110-140); a command
+// line would be visible to every user in ps.
+const jitVariable = "ACTIONS_RUNNER_INPUT_JITCONFIG"
+
+// listenerEnviron builds the environment of the listener.
+func listenerEnviron(environ, more []string, home, jit string) []string {
+	env := []string{
+		"HOME=" + home,
+		// The diagnostic lines on the console are the only sign of each attempt in the retry loop.
+		"ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT=1",
+		// Exit code 7 instead of 1 for a runner that is too old (since 2.333, actions/runner Program.cs:142-170).
+		"ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1",
+		jitVariable + "=" + jit,
+	}
+	for _, kv := range environ {
+		name, _, ok := strings.Cut(kv, "=")
+		if ok && (slices.Contains(passed, name) || slices.Contains(more, name)) && name != jitVariable {
+			env = append(env, kv)
+		}
+	}
+	return env
+}

@@ -1,0 +1,147 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fakeProc writes a process table with one listener (7) and the given further programs.
+func fakeProc(t *testing.T, more ...string) string {
+	t.Helper()
+	proc := t.TempDir()
+	add := func(pid int, state, argv0 string) {
+		dir := filepath.Join(proc, strconv.Itoa(pid))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmdline := argv0 + "\x00arg\x00"
+		if state == "Z" {
+			cmdline = ""
+		}
+		for name, data := range map[string]string{"stat": fmt.Sprintf("%d (a ) b) %s 1 0 0", pid, state), "cmdline": cmdline} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(7, "S", "/actions-runner/bin/Runner.Listener")
+	add(8, "Z", "x")
+	for i, argv0 := range more {
+		add(10+i, "S", argv0)
+	}
+	if err := os.WriteFile(filepath.Join(proc, "uptime"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return proc
+}
+
+func TestHealth(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		state State
+		age   time.Duration
+		more  []string
+		want  bool
+		why   string
+	}{
+		"listening":               {State{Phase: Listening, PID: 7}, 0, nil, true, "listening"},
+		"listener gone":           {State{Phase: Listening, PID: 9}, 0, nil, false, "listener gone"},
+		"listener a zombie":       {State{Phase: Listening, PID: 8}, 0, nil, false, "listener gone"},
+		"listening after trouble": {State{Phase: Listening, PID: 7, Failures: 9, Cause: "x"}, 0, nil, true, "listening"},
+		"job":                     {State{Phase: Job, PID: 7}, 0, nil, true, "job"},
+		"connecting":              {State{Phase: Connecting, PID: 7, Failures: 4}, 0, nil, true, "connecting"},
+		"connecting for the 6th":  {State{Phase: Connecting, PID: 7, Failures: 5, Cause: "x"}, 0, nil, false, "x (5"},
+		"registering":             {State{Phase: Registering, Failures: 4, Cause: "github: network"}, 0, nil, true, "4 failures"},
+		"five failures":           {State{Phase: Registering, Failures: 5, Cause: "github: network"}, 0, nil, false, "github: network (5"},
+		"token":                   {State{Phase: Registering, Failures: 1, Cause: CausePATInvalid}, 0, nil, false, "pat_invalid"},
+		"deprecated":              {State{Phase: Cleaning, Failures: 1, Cause: CauseVersionDeprecated}, 0, nil, false, "version_deprecated"},
+		"draining":                {State{Phase: Draining}, 0, nil, true, "draining"},
+		"19 s":                    {State{Phase: Registering}, 19 * time.Second, nil, true, "registering"},
+		"stale":                   {State{Phase: Registering}, 21 * time.Second, nil, false, "stale"},
+		"from the future":         {State{Phase: Registering}, -21 * time.Second, nil, false, "stale"},
+		"worker, whatever":        {State{Phase: Registering, Failures: 9, Cause: "x"}, time.Hour, []string{"/actions-runner/bin/Runner.Worker"}, true, "job running"},
+		"something like a worker": {State{Phase: Registering, Failures: 9, Cause: "x"}, 0, []string{"/bin/grep"}, false, "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "state.json")
+			tc.state.Updated = now.Add(-tc.age)
+			if err := tc.state.write(file); err != nil {
+				t.Fatal(err)
+			}
+			healthy, why := Health(file, fakeProc(t, tc.more...), now)
+			if healthy != tc.want || !strings.HasPrefix(why, tc.why) && !strings.Contains(why, tc.why) {
+				t.Errorf("Health = %v, %q; want %v, %q", healthy, why, tc.want, tc.why)
+			}
+		})
+	}
+	if healthy, why := Health("/nonexistent/state.json", fakeProc(t), now); healthy || !strings.HasPrefix(why, "no state file") {
+		t.Errorf("without a state file: %v, %q", healthy, why)
+	}
+}
+
+func TestChecks(t *testing.T) {
+	dir := t.TempDir()
+	user := User{UID: testUID, GID: testGID, Groups: []int{testGID}}
+	write := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	expect := func(what string, got []Problem, want ...string) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Errorf("%s: %d problems %v, want %d", what, len(got), got, len(want))
+			return
+		}
+		for i := range want {
+			if !strings.Contains(got[i].String(), want[i]) || got[i].Remedy == "" {
+				t.Errorf("%s: problem %q, want %q", what, got[i], want[i])
+			}
+		}
+	}
+	write("bin/Runner.Listener", 0o755)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	expect("directory of root", CheckRoot(dir, user), "not writable for user 1001: chmod 1777")
+	if err := os.Chown(dir, testUID, testGID); err != nil {
+		t.Fatal(err)
+	}
+	expect("good directory", CheckRoot(dir, user))
+	expect("program of the job's user", CheckProgram(dir, user), "jobs can replace the runner's program")
+	if err := errors.Join(os.Chown(dir, 0, 0), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	expect("program in a directory that is anybody's", CheckProgram(dir, user), "jobs can replace the runner's program")
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	expect("safe program", CheckProgram(dir, user))
+	expect("safe directory", CheckRoot(dir, user))
+	if err := os.Chmod(listenerPath(dir), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expect("program not executable", CheckRoot(dir, user), "not executable")
+	expect("no directory", CheckRoot(dir+"/none", user), "missing", "no such file")
+
+	expect("no token file", CheckToken("", user))
+	expect("missing token file", CheckToken(dir+"/none", user), "cannot be read")
+	expect("safe token", CheckToken(write("token", 0o600), user))
+	expect("unsafe token", CheckToken(write("open-token", 0o644), user), "jobs can read the token")
+
+	expect("no socket", CheckDocker(t.Context(), dir+"/none", user))
+	expect("a directory as socket", CheckDocker(t.Context(), dir, user), "is not a socket")
+	expect("enough room", CheckSpace(dir, 1))
+	expect("no room", CheckSpace(dir, 1<<62), "are free on the disk")
+}

@@ -1,0 +1,88 @@
+package supervisor
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// process is one line of the process table.
+type process struct {
+	pid, ppid int
+	zombie    bool
+}
+
+// processes reads the process table from /proc. Processes that end while it reads are left out.
+func processes(proc string) []process {
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return nil
+	}
+	var all []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if p, ok := readProcess(proc, pid); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// readProcess reads /proc/PID/stat, "pid (name) state ppid …"; the name may contain spaces and brackets (proc_pid_stat(5)).
+func readProcess(proc string, pid int) (process, bool) {
+	data, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return process{}, false
+	}
+	end := bytes.LastIndexByte(data, ')')
+	if end < 0 {
+		return process{}, false
+	}
+	fields := strings.Fields(string(data[end+1:]))
+	if len(fields) < 2 {
+		return process{}, false
+	}
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return process{}, false
+	}
+	return process{pid: pid, ppid: ppid, zombie: fields[0] == "Z" || fields[0] == "X"}, true
+}
+
+// descendants returns the processes that have the given one as an ancestor, zombies included.
+func descendants(all []process, of int) []process {
+	children := make(map[int][]process)
+	for _, p := range all {
+		children[p.ppid] = append(children[p.ppid], p)
+	}
+	var found []process
+	seen := map[int]bool{of: true} // the table was not read at one moment, so it could have a circle
+	queue := []int{of}
+	for len(queue) > 0 {
+		next := queue[0]
+		queue = queue[1:]
+		for _, p := range children[next] {
+			if !seen[p.pid] {
+				seen[p.pid] = true
+				found = append(found, p)
+				queue = append(queue, p.pid)
+			}
+		}
+	}
+	return found
+}
+
+// programName is the base name of argv[0] of a process; "" for zombies, kernel threads and what has gone.
+func programName(proc string, pid int) string {
+	cmdline, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
+	if err != nil || len(cmdline) == 0 {
+		return ""
+	}
+	argv0, _, _ := bytes.Cut(cmdline, []byte{0})
+	return filepath.Base(string(argv0))
+}

@@ -1,0 +1,184 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/blueguy23/ghostrunner/internal/listener"
+)
+
+func TestJudge(t *testing.T) {
+	const conflictWait, slow = 30 * time.Second, 80 * time.Second
+	for name, tc := range map[string]struct {
+		e    exit
+		p    progress
+		want verdict
+	}{
+		"a job, exit 0":         {exit{}, progress{listening: true, jobsStarted: 1, jobsCompleted: 1, result: listener.Succeeded}, verdict{job: true, cause: "job completed: Succeeded"}},
+		"a job, then exit 2":    {exit{code: 2}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, verdict{job: true, cause: "job completed: Abandoned"}},
+		"exit 0 is not a job":   {exit{}, progress{listening: true}, verdict{cause: "ended without a job"}},
+		"exit 2 unused":         {exit{code: 2}, progress{listening: true, failure: listener.Other, text: "An error occurred: x"}, verdict{cause: "retryable: exit code 2", relaunch: true}},
+		"exit 2 in a job":       {exit{code: 2}, progress{jobsStarted: 1}, verdict{cause: "job without a result: exit code 2"}},
+		"update":                {exit{code: 4}, progress{}, verdict{cause: "retryable: exit code 4", relaunch: true}},
+		"conflict":              {exit{code: 5}, progress{conflict: true}, verdict{cause: CauseSessionConflict, wait: conflictWait}},
+		"conflict, old runner":  {exit{code: 1}, progress{conflict: true, failure: listener.Other, text: "Failed to create session. x"}, verdict{cause: CauseSessionConflict, wait: conflictWait}},
+		"conflict that ended":   {exit{code: 2}, progress{conflict: true, listening: true}, verdict{cause: "retryable: exit code 2", relaunch: true}},
+		"deprecated":            {exit{code: 7}, progress{listening: true}, verdict{cause: CauseVersionDeprecated, wait: slow}},
+		"deprecated at session": {exit{code: 1}, progress{failure: listener.VersionDeprecated}, verdict{cause: CauseVersionDeprecated, wait: slow}},
+		"deleted":               {exit{code: 1}, progress{failure: listener.RegistrationDeleted}, verdict{cause: "registration_deleted"}},
+		"deleted while polling": {exit{}, progress{listening: true, failure: listener.RegistrationDeleted}, verdict{cause: "registration_deleted"}},
+		"other":                 {exit{code: 1}, progress{failure: listener.Other, text: "Failed to create session. x"}, verdict{cause: "Failed to create session. x"}},
+		"OOM kill in a job":     {exit{code: -1, signal: syscall.SIGKILL}, progress{jobsStarted: 1}, verdict{cause: "job without a result: killed by signal 9 (killed)"}},
+		"killed":                {exit{code: -1, signal: syscall.SIGKILL}, progress{}, verdict{cause: "killed by signal 9 (killed)"}},
+	} {
+		if diff := cmp.Diff(tc.want, judge(tc.e, tc.p, conflictWait, slow), cmp.AllowUnexported(verdict{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestRegistrationIsRetriedForEver measures the waits between attempts in simulated time.
+func TestRegistrationIsRetriedForEver(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		want []time.Duration
+	}{
+		"GitHub is down": {errors.New("connection refused"), []time.Duration{5, 10, 20, 40, 80, 80, 80}},
+		"wrong token":    {errToken, []time.Duration{80, 80, 80, 80, 80, 80, 80}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				var at []time.Time
+				github := &fakeGitHub{onJIT: func(string) error { at = append(at, time.Now()); return tc.err }}
+				cfg := Config{
+					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github, Errors: testErrors(),
+					Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.DiscardHandler), timing: defaultTiming(),
+				}
+				cfg.timing.jitter = func() float64 { return 1 }
+				s, err := New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				healthyUntil := time.Duration(0)
+				watched := make(chan struct{})
+				go func() {
+					defer close(watched)
+					for time.Since(start) < 9*time.Minute { // until it drains
+						<-time.After(time.Second)
+						if ok, why := Health(cfg.StateFile, root, time.Now()); ok {
+							healthyUntil = time.Since(start)
+						} else if strings.HasPrefix(why, "stale") {
+							t.Errorf("after %v: %s", time.Since(start), why)
+						}
+					}
+				}()
+				if err := s.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				<-watched
+				if !at[0].Equal(start) {
+					t.Errorf("the first attempt was after %v", at[0].Sub(start))
+				}
+				var got []time.Duration
+				for i := range tc.want {
+					got = append(got, at[i+1].Sub(at[i])/time.Second)
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("waits in seconds (-want +got):\n%s", diff)
+				}
+				// Unhealthy after five failures, or at once where waiting does not help.
+				want := 75 * time.Second
+				if errors.Is(tc.err, errToken) {
+					want = 0
+				}
+				if healthyUntil > want || healthyUntil < want-2*time.Second {
+					t.Errorf("healthy until %v, want %v", healthyUntil, want)
+				}
+			})
+		})
+	}
+}
+
+// While the clock is wrong GitHub would take new registrations for deleted ones, so none is made.
+func TestNoRegistrationWithAWrongClock(t *testing.T) {
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var first time.Duration
+		github := &fakeGitHub{onJIT: func(string) error {
+			if first == 0 {
+				first = time.Since(start)
+			}
+			return errors.New("enough")
+		}}
+		s, err := New(Config{
+			Slot: "s", Root: root, UID: testUID, GID: testGID, Registrar: github, Errors: testErrors(),
+			ClockOffset: func() (time.Duration, bool) { return max(0, 5*time.Minute-time.Since(start)), true },
+			Stdout:      newRecord(), Stderr: newRecord(), Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if first < time.Minute || first > 3*time.Minute {
+			t.Errorf("first registration after %v; the clock was less than %v off after 1 min", first, maxSkew)
+		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	slot := strings.Repeat("x", maxSlotLen)
+	name := newName(slot)
+	if len(name) != 64 || !ownName(slot, name) || name == newName(slot) {
+		t.Errorf("name = %q", name)
+	}
+}
+
+func TestPump(t *testing.T) {
+	long := strings.Repeat("x", 3*maxLine)
+	for name, in := range map[string]string{
+		"lines": "a\nb\n", "no end": "a\nb", "empty lines": "\n\na\n", "long": "a\n" + long + "\nb\n", "long without end": long, "nothing": "",
+	} {
+		out, seen := newRecord(), ""
+		pump(strings.NewReader(in), out, func(line []byte) { seen += string(line) })
+		want := in
+		if in != "" && !strings.HasSuffix(in, "\n") {
+			want += "\n"
+		}
+		if out.String() != want {
+			t.Errorf("%s: passed on %d bytes of %d", name, len(out.String()), len(want))
+		}
+		if want := strings.ReplaceAll(want, long+"\n", ""); seen != want {
+			t.Errorf("%s: saw %d bytes, want %d", name, len(seen), len(want))
+		}
+	}
+}
+
+func TestProgressNamesTheFirstFailure(t *testing.T) {
+	l := newLedger()
+	for _, line := range []string{
+		"The runner no longer exists on the server. Please reconfigure the runner.", "Failed to create session. x",
+		"[WORKER 2026-08-20 12:00:00Z INFO X] " + stubStamp + "Running job: fake",
+	} {
+		l.line([]byte(line))
+	}
+	if p := l.progress(); p.failure != listener.RegistrationDeleted || p.jobsStarted != 0 {
+		t.Errorf("progress = %+v", p)
+	}
+}

@@ -1,0 +1,70 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Phase is where in its life a slot is; see the package comment.
+type Phase string
+
+// The phases.
+const (
+	Preflight   Phase = "preflight"
+	Registering Phase = "registering"
+	Connecting  Phase = "connecting"
+	Listening   Phase = "listening"
+	Job         Phase = "job"
+	Cleaning    Phase = "cleaning"
+	Draining    Phase = "draining"
+	Stopped     Phase = "stopped"
+)
+
+// State is what the state file says. It contains no secret.
+type State struct {
+	Slot     string    `json:"slot"`
+	Phase    Phase     `json:"phase"`
+	Since    time.Time `json:"since"`   // of the phase
+	Updated  time.Time `json:"updated"` // the supervisor was alive then
+	Name     string    `json:"registration_name,omitempty"`
+	ID       int64     `json:"registration_id,omitempty"`
+	PID      int       `json:"listener_pid,omitempty"` // 0: no listener
+	Failures int       `json:"failures_in_a_row"`
+	Cause    string    `json:"cause"` // why the phase was entered, or why the last attempt failed
+	Jobs     uint64    `json:"jobs"`  // completed since the supervisor started
+}
+
+// write replaces the file at once, so that a reader sees the old or the new state and never half of one.
+func (s State) write(path string) error {
+	if path == "" {
+		return nil
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode state: %w", err)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write state file: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("replace state file: %w", err)
+	}
+	return nil
+}
+
+// ReadState reads a state file.
+func ReadState(path string) (State, error) {
+	data, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return State{}, fmt.Errorf("read state file: %w", err)
+	}
+	var s State
+	if err := json.Unmarshal(data, &s); err != nil {
+		return State{}, fmt.Errorf("read state file %s: %w", path, err)
+	}
+	return s, nil
+}

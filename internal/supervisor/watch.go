@@ -1,0 +1,134 @@
+package supervisor
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/listener"
+)
+
+// watch follows a listener through connecting, listening and job to its end.
+func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
+	tick := time.NewTicker(s.t.beat)
+	defer tick.Stop()
+	var overdue <-chan time.Time // the job is done, the listener should have ended
+	for {
+		s.busyFor(3 * s.t.beat)
+		p := s.proc.ledger.progress()
+		if next, cause := s.ahead(p); next != "" {
+			return next, cause
+		}
+		if p.jobsCompleted > 0 && overdue == nil {
+			overdue = time.After(s.t.jobExit)
+		}
+		select {
+		case <-s.proc.ledger.changed:
+		case <-s.proc.done:
+			if next, _ := s.ahead(s.proc.ledger.progress()); next != "" {
+				continue // what came together with the end is told in its order
+			}
+			return s.ended(ctx)
+		case <-ctx.Done():
+			return Draining, "asked to stop"
+		case <-overdue:
+			s.cfg.Logger.WarnContext(ctx, "Listener did not end after its job, stopping it", "after", s.t.jobExit)
+			s.stopListener()
+		case <-tick.C:
+		}
+	}
+}
+
+// ahead returns the next phase if the lines are further than the state machine, else "".
+func (s *Supervisor) ahead(p progress) (next Phase, cause string) {
+	switch {
+	case p.listening && s.state.Phase == Connecting:
+		return Listening, "session created"
+	case p.jobsStarted > 0 && s.state.Phase != Job:
+		return Job, "job started"
+	}
+	return "", ""
+}
+
+// verdict is what the end of a listener means.
+type verdict struct {
+	cause    string
+	job      bool          // it did its job: GitHub removes the registration, and the row of failures is over
+	relaunch bool          // the registration was not used: start the listener with it again
+	wait     time.Duration // at least, before the next registration
+}
+
+// judge weighs lines first and the exit code second (actions/runner Constants.cs:150-163, Program.cs:100-170): 0 also means
+// "stopped while idle" and "the registration is gone", and a job whose lock was lost ends with 2.
+func judge(e exit, p progress, conflictWait, slow time.Duration) verdict {
+	switch {
+	case p.jobsCompleted > 0:
+		return verdict{job: true, cause: "job completed: " + string(p.result)}
+	case e.code == 7 || p.failure == listener.VersionDeprecated:
+		return verdict{cause: CauseVersionDeprecated, wait: slow}
+	case e.code == 5 || p.conflict && !p.listening: // before 2.316 with another code (actions/runner#3215)
+		return verdict{cause: CauseSessionConflict, wait: conflictWait}
+	case p.jobsStarted > 0:
+		return verdict{cause: "job without a result: " + e.String()}
+	case e.code == 2 || e.code == 3 || e.code == 4: // retryable, and two that only an update can cause
+		return verdict{cause: "retryable: " + e.String(), relaunch: true}
+	case p.failure != "" && p.failure != listener.Other:
+		return verdict{cause: string(p.failure)}
+	case p.failure == listener.Other:
+		return verdict{cause: p.text}
+	case e.code == 0 && e.signal == 0:
+		return verdict{cause: "ended without a job"}
+	default:
+		return verdict{cause: e.String()}
+	}
+}
+
+// ended draws the consequences of the end of the listener.
+func (s *Supervisor) ended(ctx context.Context) (Phase, string) {
+	v := judge(s.proc.exit, s.proc.ledger.progress(), s.cfg.SessionConflictWait, s.t.ladder[len(s.t.ladder)-1])
+	wasListening := s.state.Phase == Listening || s.state.Phase == Job
+	s.proc = nil
+	s.wait = v.wait
+	switch {
+	case v.job:
+		s.forget()
+		s.update(func(st *State) { st.Failures = 0; st.Jobs++ })
+		return Cleaning, v.cause
+	case wasListening && time.Since(s.listening) >= s.t.stable:
+		s.update(func(st *State) { st.Failures = 0 })
+	}
+	if s.skewed() && v.cause == string(listener.RegistrationDeleted) {
+		v.cause = CauseClockSkew // GitHub answers a skewed login with "invalid client" (actions/runner#4648)
+	}
+	s.fail(ctx, v.cause, nil)
+	if v.relaunch && s.relaunches < s.t.maxRelaunches {
+		if wasListening {
+			s.relaunches = 0
+		}
+		s.relaunches++
+		return Cleaning, v.cause
+	}
+	s.disown(ctx)
+	return Cleaning, v.cause
+}
+
+// forget drops the present registration because GitHub removes it itself after its one job.
+func (s *Supervisor) forget() { s.reg = nil }
+
+// stopListener interrupts the listener and kills what remains of its group when its time is up. It returns when all is gone.
+func (s *Supervisor) stopListener() {
+	if s.proc == nil {
+		return
+	}
+	s.busyFor(s.t.interrupt + 3*s.t.kill + 3*s.t.beat)
+	s.family.interrupt()
+	timer := time.NewTimer(s.t.interrupt)
+	defer timer.Stop()
+	select {
+	case <-s.proc.done:
+		return
+	case <-timer.C:
+	}
+	_ = syscall.Kill(-s.proc.pid, syscall.SIGKILL)
+	<-s.proc.done
+}
