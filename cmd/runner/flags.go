@@ -27,6 +27,7 @@ type settings struct {
 	name, labels, groupID          string
 	root, uid, gid, passEnv        string
 	sessionConflictWait, stateFile string
+	procfs                         string
 	dockerSocket                   string
 	envars                         map[string]string // flag → variable, for messages
 }
@@ -69,6 +70,7 @@ func parse(args []string, stdout io.Writer) (s *settings, done bool, err error) 
 	app.Flag("session-conflict-wait", "Seconds to wait when GitHub still holds a session of this runner.").
 		Envar("SESSION_CONFLICT_WAIT").Default("30").StringVar(&s.sessionConflictWait)
 	app.Flag("state-file", "Where the state of the slot is written for the health check.").Default("/run/ghostrunner/state.json").StringVar(&s.stateFile)
+	app.Flag("path.procfs", "Where the processes of this container, and of no other, are seen.").Hidden().Default("/proc").StringVar(&s.procfs)
 	app.Flag("docker.socket", "Socket of the Docker engine for jobs; checked by preflight if it is mounted.").
 		Default("/var/run/docker.sock").StringVar(&s.dockerSocket)
 

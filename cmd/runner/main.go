@@ -155,7 +155,7 @@ func supervise(ctx context.Context, cfg config, stdout, stderr io.Writer, logger
 }
 
 func healthcheck(raw *settings, stdout io.Writer) int {
-	healthy, why := supervisor.Health(raw.stateFile, "/proc", time.Now())
+	healthy, why := supervisor.Health(raw.stateFile, raw.procfs, time.Now())
 	_, _ = fmt.Fprintln(stdout, why)
 	if !healthy {
 		return 1

@@ -34,7 +34,7 @@ func TestLostOutputKillsNobody(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "healthcheck", "--state-file=/nonexistent")
+	cmd := exec.CommandContext(t.Context(), self, "healthcheck", "--path.procfs="+t.TempDir(), "--state-file=/nonexistent")
 	cmd.Args[0], cmd.Stdout, cmd.Stderr = program, w, w
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
