@@ -168,6 +168,7 @@ func TestRoutes(t *testing.T) {
 func TestAlertsSpeakTheContract(t *testing.T) {
 	templated := regexp.MustCompile(`\{\{|\d`)
 	plain := regexp.MustCompile(`^([0-9]+[smhd])?$`)
+	healing := ""
 	for _, r := range alerts(t) {
 		if !strings.HasPrefix(r.Alert, "Ghostrunner") {
 			t.Errorf("%s: the name does not begin with Ghostrunner", r.Alert)
@@ -189,6 +190,14 @@ func TestAlertsSpeakTheContract(t *testing.T) {
 		}
 		if r.Annotations["description"] == "" {
 			t.Errorf("%s: no description", r.Alert)
+		}
+		switch h := r.Annotations["healing"]; {
+		case (h != "") != (r.Labels["remediation"] != ""):
+			t.Errorf("%s: annotation healing and label remediation belong together", r.Alert)
+		case h != "" && healing != "" && h != healing:
+			t.Errorf("%s: its annotation healing is not that of the others", r.Alert)
+		case h != "":
+			healing = h
 		}
 		if got, want := r.Annotations["runbook_url"], runbookURL+strings.ToLower(r.Alert); got != want {
 			t.Errorf("%s: runbook_url %q, want %q", r.Alert, got, want)

@@ -97,6 +97,9 @@ var (
 		"1 if configured to decide only.", nil, nil)
 	descUnfinished = prometheus.NewDesc("ghostrunner_remediator_unfinished_actions",
 		"Containers that were taken down and not yet seen running again.", nil, nil)
+	descDecision = prometheus.NewDesc("ghostrunner_remediator_last_decision_timestamp_seconds",
+		"When this was last decided about the target; of all actions taken the latest, and of all refusals the latest.",
+		[]string{"action", "target", "outcome", "reason"}, nil)
 	descJournal = prometheus.NewDesc("ghostrunner_remediator_journal_up",
 		"1 if the journal can be written; without it nothing is done.", nil, nil)
 )
@@ -104,7 +107,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descFires, descOpen, descUntil, descQueue, descHeartbeat, descPaused, descDryRun, descUnfinished, descJournal,
+		descFires, descOpen, descUntil, descQueue, descHeartbeat, descPaused, descDryRun, descUnfinished, descDecision, descJournal,
 	} {
 		ch <- d
 	}
@@ -134,6 +137,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descPaused, truth(r.state.paused))
 	gauge(descDryRun, truth(r.opts.DryRun))
 	gauge(descUnfinished, float64(len(r.state.debts)))
+	for _, rec := range r.state.lastDecisions() {
+		gauge(descDecision, seconds(rec.at()), rec.Action, rec.Target, string(rec.Outcome), rec.Reason)
+	}
 	gauge(descJournal, truth(ready))
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -238,10 +239,33 @@ func (s *state) oldest(now time.Time) bool {
 func (s *state) history(limit int) []Record {
 	out := slices.AppendSeq(make([]Record, 0, len(s.records)+len(s.refusals)), maps.Values(s.records))
 	out = slices.AppendSeq(out, maps.Values(s.refusals))
-	slices.SortFunc(out, func(a, b Record) int {
-		return cmp.Or(b.at().Compare(a.at()), cmp.Compare(b.ID, a.ID))
-	})
+	slices.SortFunc(out, func(a, b Record) int { return older(b, a) })
 	return out[:min(limit, len(out))]
+}
+
+// lastDecisions returns, for each action and target, the latest record of having acted and the latest refusal: repeats of
+// an alert that was acted on are refused, and that must not hide what was done. Alerts whose target was never found are left
+// out, so an alert cannot make series.
+func (s *state) lastDecisions() []Record {
+	type key struct {
+		action, target string
+		refused        bool
+	}
+	last := map[key]Record{}
+	for _, all := range []iter.Seq[Record]{maps.Values(s.records), maps.Values(s.refusals)} {
+		for r := range all {
+			k := key{r.Action, r.Target, r.Outcome == OutcomeRefused}
+			if r.Target != "" && older(last[k], r) < 0 {
+				last[k] = r
+			}
+		}
+	}
+	return slices.Collect(maps.Values(last))
+}
+
+// older compares two records by the last thing that happened; the number decides between equal times.
+func older(a, b Record) int {
+	return cmp.Or(a.at().Compare(b.at()), cmp.Compare(a.ID, b.ID))
 }
 
 // at is the time that a record is sorted by: the last thing that happened.
