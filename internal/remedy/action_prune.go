@@ -18,6 +18,10 @@ const (
 
 var pruneKinds = []string{kindBuildCache, kindImages, kindContainers}
 
+// criticalFloor is the free space in bytes below which rules/disk.yml calls the disk critical, whatever threshold is
+// configured: a prune must not call the disk recovered while that alert stands.
+const criticalFloor = 2e9
+
 // pruneTimeout bounds a prune; removing a large image takes a while.
 const pruneTimeout = 10 * time.Minute
 

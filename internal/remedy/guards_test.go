@@ -97,6 +97,9 @@ func TestGuards(t *testing.T) {
 		{name: "unhealthy, and stopped by hand since", list: stopped, alert: alertOf("GhostrunnerRunnerUnhealthy", ActionRestart, "runner", "ci-1"), want: Recovered, detail: "somebody stopped it"},
 		{name: "retry loop, and stopped by hand since", list: stopped, alert: alertOf(AlertRetryLoop, ActionRestart, "runner", "ci-1"), want: Recovered},
 		{name: "storm, and stopped by hand since", list: stopped, alert: alertOf("S", ActionBackoff, "runner", "ci-1"), want: Recovered},
+		{name: "critical, with a threshold below that", opts: func(o *Options) {
+			o.PruneThreshold, o.Free = 1e9, func(string) (uint64, error) { return 1.9e9, nil }
+		}, alert: alertOf(AlertDiskCritical, ActionPrune)},
 		{name: "space again", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 12e9, nil } },
 			alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: Recovered},
 		{name: "space not known", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 0, errors.New("no such folder") } },

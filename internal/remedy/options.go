@@ -55,7 +55,7 @@ type Options struct {
 	// PruneCooldown is the least time between two prunes (5 m).
 	PruneCooldown time.Duration
 	// PruneThreshold is the free space in bytes below which pruning is wanted
-	// (10 GB); a prune ends at 1.2 times this.
+	// (10 GB, and never less than the critical 2 GB); a prune ends at 1.2 times this.
 	PruneThreshold uint64
 	// DiskPath is where free space is measured. Empty: Docker's root.
 	DiskPath string
@@ -98,6 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.PruneThreshold == 0 {
 		o.PruneThreshold = 10e9
 	}
+	o.PruneThreshold = max(o.PruneThreshold, criticalFloor)
 	if o.QueueLimit <= 0 {
 		o.QueueLimit = 50_000
 	}
