@@ -1,6 +1,6 @@
 # Every developer tool is a Go module of its own under tools/, built once into .cache/bin.
 BIN := $(CURDIR)/.cache/bin
-TOOLS := $(addprefix $(BIN)/,promtool amtool prometheus alertmanager docker-compose docker-buildx golangci-lint)
+TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint)
 export PATH := $(BIN):$(PATH)
 
 .PHONY: help demo demo-down test e2e lint build
@@ -33,6 +33,8 @@ $(BIN)/alertmanager: tools/alertmanager/go.mod
 	@$(call tool,alertmanager,alertmanager) github.com/prometheus/alertmanager/cmd/alertmanager
 $(BIN)/amtool: tools/amtool/go.mod
 	@$(call tool,amtool,amtool) github.com/prometheus/alertmanager/cmd/amtool
+$(BIN)/pint: tools/pint/go.mod
+	@$(call tool,pint,pint) github.com/cloudflare/pint/cmd/pint
 $(BIN)/docker-compose: tools/compose/go.mod
 	@$(call tool,compose,docker-compose) -ldflags "-X github.com/docker/compose/v2/internal.Version=v2.40.3" github.com/docker/compose/v2/cmd
 $(BIN)/docker-buildx: tools/buildx/go.mod

@@ -86,9 +86,12 @@ func allowed(dep string, exceptions []string) bool {
 // list runs go list and returns its lines.
 func list(t *testing.T, format, pattern string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", format, pattern).CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", format, pattern)
+	var stderr strings.Builder // which also tells of downloads
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("go list %s: %v\n%s", pattern, err, out)
+		t.Fatalf("go list %s: %v\n%s", pattern, err, &stderr)
 	}
 	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
 }

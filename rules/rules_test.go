@@ -23,7 +23,7 @@ const (
 )
 
 // tool returns the path of a developer tool: that of the environment variable (PROMTOOL for promtool), else from PATH.
-func tool(t *testing.T, name string) string {
+func tool(t testing.TB, name string) string {
 	t.Helper()
 	if path := os.Getenv(strings.ToUpper(name)); path != "" {
 		return path
@@ -36,7 +36,7 @@ func tool(t *testing.T, name string) string {
 }
 
 // run fails the test with the tool's whole output.
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), tool(t, name), args...).CombinedOutput()
 	if err != nil {
@@ -45,7 +45,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-func glob(t *testing.T, pattern string) []string {
+func glob(t testing.TB, pattern string) []string {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -54,7 +54,7 @@ func glob(t *testing.T, pattern string) []string {
 	return files
 }
 
-func read(t *testing.T, path string) string {
+func read(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -74,7 +74,7 @@ type Rule struct {
 }
 
 // alerts returns every alerting rule, in the order of the files.
-func alerts(t *testing.T) []Rule {
+func alerts(t testing.TB) []Rule {
 	t.Helper()
 	var all []Rule
 	for _, file := range glob(t, "*.yml") {
@@ -147,7 +147,7 @@ func TestRoutes(t *testing.T) {
 		name, receivers string
 		labels          []string
 	}{
-		{"heartbeat", "heartbeat", []string{"alertname=GhostrunnerWatchdog", "severity=none", "layer=pipeline"}},
+		{"heartbeat", "dead-mans-switch,heartbeat", []string{"alertname=GhostrunnerWatchdog", "severity=none", "layer=pipeline"}},
 		{"remediated", "remediator,people", []string{"alertname=GhostrunnerRunnerRetryLoop", "severity=warning", "layer=runner", "remediation=restart", "host=h", "runner=r"}},
 		{"remediated and critical", "remediator,people", []string{"alertname=GhostrunnerDiskCritical", "severity=critical", "layer=disk", "remediation=prune"}},
 		{"somebody's own rule that heals", "remediator,people", []string{"alertname=QueueStuck", "remediation=restart", "runner=r"}},
