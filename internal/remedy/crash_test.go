@@ -134,7 +134,7 @@ func TestCrashChild(t *testing.T) {
 // came to its end.
 func child(t *testing.T, o crashOrder, killAfter time.Duration) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	if killAfter > 0 {
 		ctx, cancel = context.WithTimeout(ctx, killAfter) // CommandContext kills with SIGKILL

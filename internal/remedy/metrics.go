@@ -53,6 +53,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}
 	}
 	m.target(ActionPrune, targetEngine)
+	for _, reason := range failReasons {
+		m.failures.WithLabelValues(ActionPrune, targetEngine, reason)
+	}
 	for _, kind := range pruneKinds {
 		m.reclaimed.WithLabelValues(kind)
 	}
@@ -69,12 +72,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 const actionUnknown = "unknown"
 
 // target makes the series of an action on a target exist before the first event:
-// an increase from nothing is invisible to Prometheus.
+// an increase from nothing is invisible to Prometheus. Its failures are left to
+// begin with the first one, which the rules know: a runner has a dozen of them, and
+// with a thousand runners they would be most of what Prometheus has to look at.
 func (m *metrics) target(action, target string) {
 	m.actions.WithLabelValues(action, target)
-	for _, reason := range failReasons {
-		m.failures.WithLabelValues(action, target, reason)
-	}
 }
 
 // stateCollector exports what the remediator remembers.
