@@ -23,7 +23,7 @@ func TestNeverDuringAJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := system.Job(t.Context(), "a release", slot, 6*time.Second); err != nil {
+	if err := system.Job(t.Context(), "a release", slot, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the job to run", func(ctx context.Context) (bool, error) {

@@ -128,15 +128,21 @@ func TestBystanders(t *testing.T) {
 	}
 }
 
-// cacheSize is what the engine says of its build cache.
-func cacheSize(ctx context.Context) (string, error) {
-	out, err := output(ctx, "docker", "system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Size}}")
-	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "Build Cache") {
-			return strings.TrimSpace(line), nil
+// cacheSize is what the engine says of its build cache. Older engines refuse to measure for two at a time, and the exporter
+// has them measure too, so it asks again for a while.
+func cacheSize(ctx context.Context) (size string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	err = stack.Await(ctx, "the size of the build cache", func(ctx context.Context) (bool, error) {
+		out, err := output(ctx, "docker", "system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Size}}")
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "Build Cache") {
+				size = strings.TrimSpace(line)
+			}
 		}
-	}
-	return "", err
+		return size != "", err
+	})
+	return size, err
 }
 
 // output runs a command and returns its trimmed standard output.

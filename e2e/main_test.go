@@ -20,9 +20,13 @@ var system *stack.Stack
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // programs and images are built
 	defer cancel()
-	s, err := stack.New(stack.Options{Project: project, FirstPort: 21068, Out: os.Stdout})
+	s, err := stack.New(stack.Options{
+		Project: project, FirstPort: 21068, Out: os.Stdout,
+		// Long enough to kill the remediator in its middle, on a busy machine too.
+		Env: map[string]string{"BACKOFF_DURATION": "30s"},
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
@@ -35,19 +39,30 @@ func run(m *testing.M) int {
 	}
 	defer others.remove()
 	bystanders = others
+	code := 1
+	if err := start(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+	} else {
+		code = m.Run()
+	}
+	return end(s, code)
+}
+
+// start brings the stack up and waits until it is whole.
+func start(ctx context.Context, s *stack.Stack) error {
 	if err := s.Up(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return 1
+		return err
 	}
-	ready, done := context.WithTimeout(ctx, 2*time.Minute)
-	defer done()
-	if err := scenario.Ready(ready, s); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		s.Diagnose(ctx, os.Stderr)
-		return 1
-	}
-	code := m.Run()
-	if err := others.unharmed(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+	return scenario.Ready(ctx, s)
+}
+
+// end looks at the bystanders once more, tells what went wrong and takes the stack down, whatever time the tests took.
+func end(s *stack.Stack, code int) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := bystanders.unharmed(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: FAIL: after all tests:", err)
 		code = 1
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -12,12 +11,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 )
 
 // fakeDocker answers what the exporter asks of an engine: one runner in the retry loop, one unhealthy service, one dead one. It listens
@@ -134,66 +134,37 @@ func (g *gitHub) tokens() []string {
 	return append([]string(nil), g.shown...)
 }
 
-// output is what a run wrote; it can be read while the run goes on.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // booted is an exporter that runs within the test.
 type booted struct {
 	t    *testing.T
-	log  *output
+	log  *clitest.Output
 	base string
 	stop func() int // ends it like SIGTERM and returns its exit code
 }
 
-var listening = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
-
 // boot runs the exporter on a free port, with the environment of the caller (see clean).
 func boot(t *testing.T, args ...string) *booted {
 	t.Helper()
-	b := &booted{t: t, log: &output{}}
+	b := &booted{t: t, log: &clitest.Output{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int, 1)
 	args = append([]string{"--web.listen-address=127.0.0.1:0", "--dns.names=localhost"}, args...)
 	go func() { code <- run(ctx, args, io.Discard, b.log) }()
 	b.stop = sync.OnceValue(func() int { cancel(); return <-code })
 	t.Cleanup(func() { b.stop() })
-	b.until("it listens", func() bool {
-		m := listening.FindStringSubmatch(b.log.String())
-		if m != nil {
-			b.base = "http://" + m[1]
-		}
-		return m != nil
-	})
+	b.base = "http://" + b.log.Address(t)
 	return b
 }
 
-// until waits for cond, and fails the test if that takes far longer than anything here should.
+// until waits for cond, and shows the log if it does not come.
 func (b *booted) until(what string, cond func() bool) {
 	b.t.Helper()
-	tick, end := time.NewTicker(20*time.Millisecond), time.After(20*time.Second)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-end:
-			b.t.Fatalf("not seen: %s; log:\n%s", what, b.log)
+	defer func() {
+		if b.t.Failed() {
+			b.t.Logf("log:\n%s", b.log)
 		}
-	}
+	}()
+	clitest.Until(b.t, what, cond)
 }
 
 func (b *booted) get(path string) string {

@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 )
 
 // program runs the program to its end.
@@ -34,7 +35,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"github", "--token-file=/does/not/exist"}, "--token-file"},
 		{[]string{"github", "--token-file=" + empty}, "is empty"},
 		{[]string{"github", "--token=a", "--time-scale=0"}, "--time-scale"},
-		{[]string{"github", "--token=a", "--web.listen-address=1.2.3.4.5:1"}, "--web.listen-address"},
+		{[]string{"github", "--token=a", "--web.listen-address=127.0.0.1:99999"}, "--web.listen-address"},
 		{[]string{"github", "--tokn=a"}, "tokn"},
 		{[]string{"ntp", "--listen-address=nowhere"}, "--listen-address"},
 		{[]string{"service", "--listen-address=nowhere"}, "--listen-address"},
@@ -56,20 +57,13 @@ func TestRefusals(t *testing.T) {
 
 // TestGitHubAndFault serves, switches a fault from the command line while a poll waits, and stops.
 func TestGitHubAndFault(t *testing.T) {
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
+	var log clitest.Output
 	go func() {
-		code, _, _ := program(ctx, "github", "--token=t", "--web.listen-address="+address, "--jobs.every=10ms")
-		done <- code
+		done <- run(ctx, func() {}, []string{"github", "--token=t", "--web.listen-address=127.0.0.1:0", "--jobs.every=10ms"}, io.Discard, &log)
 	}()
+	address := log.Address(t)
 	get := func(path string) int {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
 		if err != nil {
@@ -83,11 +77,7 @@ func TestGitHubAndFault(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode
 	}
-	for deadline := time.Now().Add(30 * time.Second); get("/-/ready") != 200; {
-		if time.Now().After(deadline) {
-			t.Fatal("not ready")
-		}
-	}
+	clitest.Until(t, "ready", func() bool { return get("/-/ready") == 200 })
 	if got := get("/user"); got != 200 {
 		t.Errorf("user: %d", got)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
@@ -45,7 +45,7 @@ func docker(t *testing.T, stdin io.Reader, args ...string) string {
 }
 
 func tryDocker(stdin io.Reader, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Stdin = stdin
@@ -133,20 +133,14 @@ type process struct {
 	w    *world
 	cmd  *exec.Cmd
 	url  string
-	logs *bytes.Buffer
+	logs *clitest.Output
 }
 
 func (w *world) serve(flags ...string) *process {
 	w.t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	p := &process{w: w, url: "http://" + addr, logs: &bytes.Buffer{}}
+	p := &process{w: w, logs: &clitest.Output{}}
 	p.cmd = exec.Command(w.bin, append([]string{ //nolint:noctx // killed below
-		"--web.listen-address=" + addr, "--web.bearer-token-file=" + w.token, "--docker.label=" + w.label,
+		"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + w.token, "--docker.label=" + w.label,
 		"--journal.path=" + filepath.Join(w.dir, "journal.db"), "--restart.grace=2s", "--restart.cooldown=1s",
 	}, flags...)...)
 	p.cmd.Stderr = p.logs
@@ -159,7 +153,8 @@ func (w *world) serve(flags ...string) *process {
 			w.t.Log(p.logs.String())
 		}
 	})
-	w.until("ready", func() bool {
+	p.url = "http://" + p.logs.Address(w.t)
+	clitest.Until(w.t, "ready", func() bool {
 		code, _ := p.ask(http.MethodGet, "/-/ready", nil)
 		return code == http.StatusOK
 	})
@@ -212,7 +207,7 @@ func (p *process) outcome(action, target, want string) remedy.Record {
 	p.w.t.Helper()
 	var found remedy.Record
 	var seen []string
-	p.w.until(action+" "+target+" "+want, func() bool {
+	clitest.Until(p.w.t, action+" "+target+" "+want, func() bool {
 		_, b := p.ask(http.MethodGet, "/api/v1/attempts", nil)
 		var list []remedy.Record
 		if err := json.Unmarshal(b, &list); err != nil {
@@ -230,20 +225,6 @@ func (p *process) outcome(action, target, want string) remedy.Record {
 		return false
 	})
 	return found
-}
-
-func (w *world) until(what string, ok func() bool) {
-	w.t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			w.t.Fatalf("within a minute it never came to: %s", what)
-		}
-	}
 }
 
 func slotLabels(name, heal string) []string {
@@ -269,7 +250,7 @@ func TestRestartOnDocker(t *testing.T) {
 	for _, id := range []string{idle, busy, stubborn, closed, stranger, service} {
 		before[id] = w.inspect(id, started)
 	}
-	w.until("the worker", func() bool {
+	clitest.Until(t, "the worker", func() bool {
 		return strings.Contains(docker(t, nil, "top", busy, "-eo", "pid,args"), "Runner.Worker")
 	})
 	p := w.serve()
@@ -309,22 +290,23 @@ func TestRestartOnDocker(t *testing.T) {
 func TestBackoffSurvivesKill9(t *testing.T) {
 	w := newWorld(t)
 	id := w.run(w.image(w.label, ""), w.label, append(slotLabels("ci-1", "restart,backoff"), "x=y"))
-	p := w.serve("--backoff.duration=6s")
+	const pause = "--backoff.duration=20s" // longer than a busy machine takes to look, to kill and to start again
+	p := w.serve(pause)
 	p.alert("GhostrunnerWatchdogStorm", "backoff", map[string]string{"runner": "ci-1"})
 	p.outcome("backoff", "ci-1", "completed")
 	if got := w.inspect(id, "{{.State.Running}}"); got != "false" {
 		t.Fatalf("during the back-off: running is %s", got)
 	}
 	p.kill()
-	p = w.serve("--backoff.duration=6s")
+	p = w.serve(pause)
 	var list []remedy.BreakerStatus
 	if _, b := p.ask(http.MethodGet, "/api/v1/breakers", nil); json.Unmarshal(b, &list) != nil || len(list) != 1 || list[0].State != remedy.Open {
 		t.Errorf("breakers after the kill: %s", b)
 	}
-	w.until("runs again", func() bool { return w.inspect(id, "{{.State.Running}}") == "true" })
-	w.until("probation", func() bool {
+	clitest.Until(t, "the runner to run again", func() bool { return w.inspect(id, "{{.State.Running}}") == "true" })
+	clitest.Until(t, "probation", func() bool {
 		_, b := p.ask(http.MethodGet, "/api/v1/breakers", nil)
-		return json.Unmarshal(b, &list) == nil && list[0].State == remedy.HalfOpen
+		return json.Unmarshal(b, &list) == nil && len(list) == 1 && list[0].State == remedy.HalfOpen
 	})
 	_, metrics := p.ask(http.MethodGet, "/metrics", nil)
 	if !strings.Contains(string(metrics), `ghostrunner_remediator_breaker_open_until_timestamp_seconds{runner="ci-1"}`) {

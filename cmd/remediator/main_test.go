@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 	"github.com/blueguy23/ghostrunner/internal/github"
 )
 
@@ -78,23 +79,18 @@ func TestWithoutDocker(t *testing.T) {
 	if err := makeToken(token, 0o400, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
-	var out, errs bytes.Buffer
+	var errs clitest.Output
 	go func() {
 		ended <- run(ctx, []string{
-			"--web.listen-address=" + addr, "--web.bearer-token-file=" + token, "--docker.host=unix://" + filepath.Join(dir, "none.sock"),
+			"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + token, "--docker.host=unix://" + filepath.Join(dir, "none.sock"),
 			"--journal.path=" + filepath.Join(dir, "journal.db"),
-		}, &out, &errs)
+		}, io.Discard, &errs)
 	}()
-	status := 0
-	for deadline := time.Now().Add(20 * time.Second); status != http.StatusOK && time.Now().Before(deadline); {
+	addr := errs.Address(t)
+	clitest.Until(t, "/-/ready", func() bool {
+		status := 0
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/-/ready", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -103,10 +99,8 @@ func TestWithoutDocker(t *testing.T) {
 			status = resp.StatusCode
 			_ = resp.Body.Close()
 		}
-	}
-	if status != http.StatusOK {
-		t.Errorf("/-/ready: %d", status)
-	}
+		return status == http.StatusOK
+	})
 	payload := filepath.Join(dir, "payload.json")
 	if err := os.WriteFile(payload, []byte(`{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"A","remediation":"restart","runner":"x"},
 		"startsAt":"2026-01-01T00:00:00Z","fingerprint":"f"}]}`), 0o600); err != nil {

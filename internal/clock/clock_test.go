@@ -38,21 +38,21 @@ func TestSNTP(t *testing.T) {
 	confused, rude := newNTPServer(t, time.Minute), newNTPServer(t, time.Minute)
 	confused.leap.Store(3)
 	rude.kiss.Store(true)
-	s := newSNTP([]string{good.addr, confused.addr, wrong.addr, rude.addr, alsoGood.addr, "127.0.0.1:1", good.addr, ""}, 2*time.Second)
+	s := newSNTP([]string{good.addr, confused.addr, wrong.addr, rude.addr, alsoGood.addr, "127.0.0.1:1", good.addr, ""}, patience)
 	for range 2 {
 		got, err := s.query(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !got.HasOffset || got.SynchronizedKnown || got.Source != SourceNTP || got.At.IsZero() ||
-			(got.Offset+3*time.Second).Abs() > 100*time.Millisecond {
+			(got.Offset+3*time.Second).Abs() > tolerance {
 			t.Errorf("%+v; want about -3 s: the local clock is behind", got)
 		}
 	}
 	if rude.asked.Load() != 1 || good.asked.Load() != 2 {
 		t.Errorf("the rude server was asked %d times, the good one %d times", rude.asked.Load(), good.asked.Load())
 	}
-	if _, err := newSNTP([]string{confused.addr, rude.addr}, time.Second).query(t.Context()); err == nil {
+	if _, err := newSNTP([]string{confused.addr, rude.addr}, patience).query(t.Context()); err == nil {
 		t.Error("no server is valid, yet there is a sample")
 	}
 }
@@ -75,7 +75,7 @@ func TestSNTPInTime(t *testing.T) {
 	if _, err := queryChrony(ctx, conn.LocalAddr().String(), time.Hour); err == nil {
 		t.Error("no error")
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 2*patience {
 		t.Errorf("took %v", took)
 	}
 }
@@ -205,13 +205,24 @@ func TestJumped(t *testing.T) {
 }
 
 func TestReadClocks(t *testing.T) {
-	a, ok1 := readClocks()
-	b, ok2 := readClocks()
-	if !ok1 || !ok2 || b.mono <= a.mono || b.boot <= a.boot || a.boot < a.mono-maxReadTime || len(jumped(a, b)) != 0 {
+	read := func() (r reading) {
+		t.Helper()
+		for range 100 { // a busy machine interrupts a reading
+			if r, ok := readClocks(); ok {
+				return r
+			}
+		}
+		t.Fatal("the clocks cannot be read close enough to each other")
+		return r
+	}
+	before := time.Now()
+	a, b := read(), read()
+	after := time.Now()
+	if b.mono <= a.mono || b.boot <= a.boot || a.boot < a.mono-maxReadTime || len(jumped(a, b)) != 0 {
 		t.Errorf("%+v %+v", a, b)
 	}
-	if d := time.Duration(time.Now().UnixNano()) - b.wall; d < 0 || d > time.Second {
-		t.Errorf("wall clock differs by %v", d)
+	if a.wall < time.Duration(before.UnixNano()) || b.wall > time.Duration(after.UnixNano()) {
+		t.Errorf("wall clock %v, %v; want it between %v and %v", a.wall, b.wall, before.UnixNano(), after.UnixNano())
 	}
 }
 
@@ -331,7 +342,7 @@ func TestRun(t *testing.T) {
 	address, stop := startChronyd(t, "")
 	var l log
 	m := New(Options{
-		ChronyAddress: address, NTPServers: []string{server.addr}, ChronyInterval: 20 * time.Millisecond, NTPInterval: 20 * time.Millisecond,
+		ChronyAddress: address, NTPServers: []string{server.addr}, ChronyInterval: 20 * time.Millisecond, NTPInterval: 20 * time.Millisecond, Timeout: patience,
 		Logger: slog.New(slog.NewTextHandler(&l, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -341,17 +352,18 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	var s []Sample
 	count := func(n int) func(Sample, error) bool {
-		return func(Sample, error) bool { return len(m.Samples()) == n }
+		return func(Sample, error) bool { s = m.Samples(); return len(s) == n }
 	}
 	nothing := func(context.Context) (Sample, error) { return Sample{}, nil }
 	until(t, "both sources", nothing, count(2))
-	if s := m.Samples(); s[0].Source != SourceChrony || s[0].HasOffset || s[1].Source != SourceNTP || (s[1].Offset+3*time.Second).Abs() > 100*time.Millisecond {
+	if s[0].Source != SourceChrony || s[0].HasOffset || s[1].Source != SourceNTP || (s[1].Offset+3*time.Second).Abs() > tolerance {
 		t.Errorf("%+v", s)
 	}
 	stop()
 	until(t, "SNTP alone", nothing, count(1))
-	if s := m.Samples(); s[0].Source != SourceNTP {
+	if s[0].Source != SourceNTP {
 		t.Errorf("%+v", s)
 	}
 	cancel()

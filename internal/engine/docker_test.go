@@ -27,8 +27,8 @@ import (
 // with a value of that test, and is removed with it.
 const testLabel = "ghostrunner.engine.test"
 
-// patience is how long a test waits for what should come much sooner.
-const patience = 30 * time.Second
+// patience is how long a test waits for what should come much sooner, on a busy machine too.
+const patience = 2 * time.Minute
 
 // docker is a plain client, the tests' own hand on the engine.
 func docker(t testing.TB) *client.Client {
@@ -37,7 +37,7 @@ func docker(t testing.TB) *client.Client {
 	if err != nil {
 		t.Fatalf("docker client: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := cli.Ping(ctx); err != nil {
 		t.Fatalf("these tests need a Docker engine (start one, or set DOCKER_HOST): %v", err)
@@ -91,7 +91,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) clean() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // t.Context has ended
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // t.Context has ended
 	defer cancel()
 	mine := filters.NewArgs(filters.Arg("label", w.label))
 	list, err := w.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: mine})
@@ -155,6 +155,7 @@ type spec struct {
 	bare   bool     // no role
 	tty    bool
 	health bool
+	young  bool   // its health is "starting" until it was healthy once
 	grace  int    // the container's own stop timeout in seconds
 	volume string // path of an anonymous volume
 	host   container.HostConfig
@@ -183,8 +184,11 @@ func (w *world) create(s spec) string {
 	}
 	if s.health {
 		cfg.Healthcheck = &container.HealthConfig{
-			Test: []string{"CMD", "/actor", "check"}, Interval: 200 * time.Millisecond, Timeout: 10 * time.Second, Retries: 1,
+			Test: []string{"CMD", "/actor", "check"}, Interval: 200 * time.Millisecond, Timeout: patience, Retries: 1,
 		}
+	}
+	if s.young {
+		cfg.Healthcheck.StartPeriod = time.Hour
 	}
 	if s.volume != "" {
 		cfg.Volumes = map[string]struct{}{s.volume: {}}
@@ -208,12 +212,18 @@ func (w *world) run(s spec) string {
 func (w *world) stubborn(grace int) string {
 	w.Helper()
 	id := w.run(spec{args: []string{"stubborn"}, grace: grace})
+	w.spoken(id)
+	return id
+}
+
+// spoken waits for the first byte that a container prints: what it does before that is done.
+func (w *world) spoken(id string) {
+	w.Helper()
 	out, err := w.cli.ContainerLogs(w.Context(), id, container.LogsOptions{ShowStdout: true, Follow: true})
 	w.do("logs", err)
 	defer out.Close()
 	_, err = out.Read(make([]byte, 1))
-	w.do("wait for the stubborn", err)
-	return id
+	w.do("wait for the first output", err)
 }
 
 // do fails the test if a step of its preparation failed.

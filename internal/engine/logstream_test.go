@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -200,14 +201,19 @@ func TestLineAllocs(t *testing.T) {
 	p.reopen(0)
 	r := bytes.NewReader(in)
 	s := newLogStream(r, func(at int64, line []byte) { p.admit(at, line) })
-	if n := testing.AllocsPerRun(10, func() {
-		r.Reset(in)
-		s.r.Reset(r)
-		if err := s.read(); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 0 {
-		t.Errorf("%v allocations per 1000 lines", n)
+	// The fewest of several, because goroutines that another test left behind allocate in the same heap.
+	fewest := math.Inf(1)
+	for range 5 {
+		fewest = min(fewest, testing.AllocsPerRun(10, func() {
+			r.Reset(in)
+			s.r.Reset(r)
+			if err := s.read(); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	}
+	if fewest > 0 {
+		t.Errorf("%v allocations per 1000 lines", fewest)
 	}
 }
 

@@ -78,6 +78,19 @@ func (e *entry) mark(start bool, at time.Time, guessed bool) {
 	e.runs = append(e.runs, boundary{seq: e.seq, start: start, at: at, guessed: guessed})
 }
 
+// precede adds the begin of a run that was on before our time and of which an event told the end before any list showed
+// the container. Until then nobody has read its boundaries, so they may be counted anew.
+func (e *entry) precede(at time.Time) {
+	if len(e.runs) == 0 || len(e.runs) == maxBoundaries || e.runs[0].start {
+		return
+	}
+	e.runs = slices.Insert(e.runs, 0, boundary{start: true, at: at, guessed: true})
+	for i := range e.runs {
+		e.runs[i].seq = uint64(i + 1)
+	}
+	e.seq = uint64(len(e.runs))
+}
+
 // table is the state that the watcher keeps: written by the watcher alone, read by the log followers and, through the
 // published snapshot, by everybody else without a lock.
 type table struct {
@@ -228,6 +241,9 @@ func (t *table) merge(list []listed, journal []heard, resync bool, now time.Time
 		c.Starts, c.OOMKills = e.c.Starts, e.c.OOMKills
 		if !c.Exited && e.c.Exited {
 			c.ExitCode, c.Exited = e.c.ExitCode, true
+		}
+		if !e.listed {
+			e.precede(c.Created)
 		}
 		e.c, e.listed = c, true
 		e.probed = e.probed || c.Health != ""

@@ -95,6 +95,23 @@ func TestEventBeforeList(t *testing.T) {
 	}
 }
 
+// A run that was on before our time may end while the first list is under way: its log is to be read all the same.
+func TestEndBeforeList(t *testing.T) {
+	tab := newTable()
+	die := event{id: "1", action: actionDie, at: at(10), exitCode: 3, hasExitCode: true}
+	tab.event(die, die.at)
+	tab.merge([]listed{runner(stateRunning, "")}, hear(die), true, at(11))
+	tab.merge([]listed{runner(stateExited, "")}, nil, true, at(20))
+	bs, _, _ := tab.runs("1", 0)
+	if len(bs) != 2 || !bs[0].start || bs[0].at != t0 || bs[0].seq != 1 || bs[1].start || bs[1].at != at(10) || bs[1].seq != 2 {
+		t.Errorf("boundaries %+v, want a run from the creation to the event", bs)
+	}
+	tab.event(event{id: "1", action: actionStart, at: at(30)}, at(30))
+	if bs, _, _ := tab.runs("1", 2); len(bs) != 1 || bs[0].seq != 3 {
+		t.Errorf("boundaries after that: %+v, want the third", bs)
+	}
+}
+
 func TestInfer(t *testing.T) {
 	type b struct {
 		Start bool

@@ -149,7 +149,7 @@ func newClient(t testing.TB, h http.Handler, change func(*Options)) *Client {
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	o := Options{
-		APIURL: srv.URL, Token: staticToken(testToken), Timeout: 5 * time.Second,
+		APIURL: srv.URL, Token: staticToken(testToken), Timeout: time.Minute,
 		Scopes: []Scope{mustScope(t, "octo/hello")}, Transport: newTransport(),
 	}
 	if change != nil {

@@ -41,7 +41,7 @@ const (
 	testToken = "lab-token"
 	slot      = "ci-runner-1"
 	name      = slot + "-abc"
-	patience  = 30 * time.Second
+	patience  = 2 * time.Minute
 )
 
 // bench is a simulated GitHub on a socket.
@@ -55,7 +55,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	gh, err := NewGitHub(GitHubOptions{
 		Token: func() (string, error) { return testToken, nil }, Owner: "o", Repo: "r",
-		TimeScale: 0.05, OfflineAfter: 1500 * time.Millisecond,
+		TimeScale: 0.1, OfflineAfter: 3 * time.Second, // as short as a busy machine allows: a runner polls this often
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func (b *bench) start(root, jit string, env ...string) *process {
 	p.cmd.Env = append(os.Environ(), append(env, "LAB_TIME_SCALE=0.001", "ACTIONS_RUNNER_INPUT_JITCONFIG="+jit)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.WaitDelay = 100 * time.Millisecond // an orphaned worker holds the pipes
+	p.cmd.WaitDelay = 3 * time.Second // an orphaned worker holds the pipes, and what is in them is to be read
 	if err := p.cmd.Start(); err != nil {
 		b.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func TestNTP(t *testing.T) {
 		var off time.Duration
 		deadline := time.After(patience)
 		for {
-			resp, err := ntp.QueryWithOptions(conn.LocalAddr().String(), ntp.QueryOptions{Timeout: 5 * time.Second})
+			resp, err := ntp.QueryWithOptions(conn.LocalAddr().String(), ntp.QueryOptions{Timeout: patience})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -113,12 +113,12 @@ func TestWebhookDoesNotWait(t *testing.T) {
 	r, _, _ := start(t, d, nil)
 	t.Cleanup(release)
 	ready(t, r)
-	send(t, r, alertOf("First", ActionRestart, "runner", "x"))
-	<-asked
 	// Docker hangs until the test has ended: an answer that waited for it would never come. How long an answer takes is up
 	// to the disk, so it is told and not judged.
 	answered := make(chan []time.Duration, 1)
 	go func() {
+		post(r, payload(alertOf("First", ActionRestart, "runner", "x")))
+		<-asked
 		var took []time.Duration
 		for i := range 20 {
 			began := time.Now()

@@ -36,6 +36,9 @@ func testErrors() Errors {
 	}
 }
 
+// patience is how long a test waits for what should come much sooner: processes start and end here, on a machine that may be busy.
+const patience = 2 * time.Minute
+
 // fakeGitHub hands out one behaviour of the stub listener per registration, and then "idle" ones.
 type fakeGitHub struct {
 	behaviours []string
@@ -119,12 +122,12 @@ func (r *record) String() string {
 // wait returns when the text was written n times.
 func (r *record) wait(t *testing.T, text string, n int) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	for strings.Count(r.String(), text) < n {
 		select {
 		case <-r.written:
 		case <-timeout:
-			t.Fatalf("%q was not written %d times within 10 s:\n%s", text, n, r)
+			t.Fatalf("%q was not written %d times within %s:\n%s", text, n, patience, r)
 		}
 	}
 }
@@ -142,14 +145,15 @@ type slot struct {
 
 const testUID, testGID = 1001, 1001
 
+// fastTiming shortens what is waited for in vain, or again and again. What ends a listener by force keeps longer than a listener
+// takes that ends by itself, on a busy machine too.
 func fastTiming() timing {
 	t := defaultTiming()
 	for i := range t.ladder {
 		t.ladder[i] = time.Duration(i) * time.Millisecond
 	}
 	t.relaunch = 10 * time.Millisecond
-	t.jobExit = time.Second
-	t.interrupt = 300 * time.Millisecond
+	t.kill = patience / 4
 	t.drainRetry = 20 * time.Millisecond
 	t.drainUnknown = 100 * time.Millisecond
 	t.beat = 20 * time.Millisecond
@@ -235,7 +239,7 @@ func (s *slot) ended() State {
 		if err != nil {
 			s.t.Errorf("Run: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		s.t.Fatalf("the slot did not stop:\n%s\n%s", s.stderr, s.stdout)
 	}
 	st, err := ReadState(s.state)

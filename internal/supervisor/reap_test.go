@@ -19,7 +19,7 @@ func TestOrphansSparesTheChild(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {

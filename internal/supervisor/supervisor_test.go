@@ -28,8 +28,8 @@ func receive(t *testing.T, from <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-from:
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came within 10 s")
+	case <-time.After(patience):
+		t.Fatalf("nothing came within %s", patience)
 	}
 }
 
@@ -115,18 +115,23 @@ func TestEndings(t *testing.T) {
 		cause     string
 		deleted   []int64 // before the drain
 		relaunch  bool
+		hangs     bool // the listener is ended by force
 	}{
-		{"exit 0", "registration_deleted", []int64{1}, false},
-		{"deleted", "registration_deleted", []int64{1}, false},
-		{"conflict", CauseSessionConflict, []int64{1}, false},
-		{"exit 7", CauseVersionDeprecated, []int64{1}, false},
-		{"crash", "job without a result: killed by signal 9", []int64{1}, false},
-		{"unknown", "exit code 45", []int64{1}, false},
-		{"exit 2", "retryable: exit code 2", nil, true},
-		{"hangs after its job", "job completed: Succeeded", nil, false},
+		{"exit 0", "registration_deleted", []int64{1}, false, false},
+		{"deleted", "registration_deleted", []int64{1}, false, false},
+		{"conflict", CauseSessionConflict, []int64{1}, false, false},
+		{"exit 7", CauseVersionDeprecated, []int64{1}, false, false},
+		{"crash", "job without a result: killed by signal 9", []int64{1}, false, false},
+		{"unknown", "exit code 45", []int64{1}, false, false},
+		{"exit 2", "retryable: exit code 2", nil, true, false},
+		{"hangs after its job", "job completed: Succeeded", nil, false, true},
 	} {
 		t.Run(tc.behaviour, func(t *testing.T) {
-			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, nil)
+			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, func(cfg *Config) {
+				if tc.hangs {
+					cfg.timing.jobExit, cfg.timing.interrupt = 300*time.Millisecond, 300*time.Millisecond
+				}
+			})
 			if tc.relaunch {
 				s.stderr.wait(t, tc.cause, 3)
 				if names, deleted := s.github.seen(); len(names) != 1 || len(deleted) != 0 {
@@ -226,7 +231,7 @@ func TestDrainWithoutGitHub(t *testing.T) {
 }
 
 func TestDrainKillsADeafListener(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"deaf"}}, nil)
+	s := startSlot(t, &fakeGitHub{behaviours: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interrupt = 300 * time.Millisecond })
 	s.stderr.wait(t, "to=listening", 1)
 	pid := s.listenerPID()
 	st := s.stop()

@@ -1,9 +1,9 @@
 // Command actor plays the parts of the containers in the tests of package engine. It is built static and put alone into
 // an image.
 //
-//	actor sleep                 wait for SIGTERM; SIGUSR1 makes it sick, SIGUSR2 well again
-//	actor stubborn              the same, but ignore SIGTERM; prints a line when it does
-//	actor check                 exit 1 while sick (the health check)
+//	actor sleep                 wait for SIGTERM; SIGUSR2 makes it well, SIGUSR1 sick again; prints a line when it listens
+//	actor stubborn              the same, but ignore SIGTERM
+//	actor check                 exit 1 unless well (the health check)
 //	actor count N [PAUSE]       print N numbered lines in turn to stdout and stderr, then sleep
 //	actor long N...             print a line of each length, each followed by a short one, then sleep
 //	actor flood                 print without end
@@ -24,19 +24,19 @@ import (
 	"time"
 )
 
-const sick = "/sick"
+const well = "/well"
 
 func main() {
 	if os.Args[0] == "Runner.Worker" {
-		sleep(true)
+		sleep(true, "")
 	}
 	switch args := os.Args[2:]; os.Args[1] {
 	case "sleep":
-		sleep(true)
+		sleep(true, "listening\n")
 	case "stubborn":
-		sleep(false)
+		sleep(false, "listening\n")
 	case "check":
-		if _, err := os.Stat(sick); err == nil {
+		if _, err := os.Stat(well); err != nil {
 			os.Exit(1)
 		}
 	case "count":
@@ -45,7 +45,7 @@ func main() {
 			pause, _ = time.ParseDuration(args[1])
 		}
 		count(number(args[0]), pause)
-		sleep(true)
+		sleep(true, "")
 	case "long":
 		for i, n := range args {
 			w := bufio.NewWriter(os.Stdout)
@@ -53,7 +53,7 @@ func main() {
 			fmt.Fprintf(w, "\nshort %d\n", i)
 			_ = w.Flush()
 		}
-		sleep(true)
+		sleep(true, "")
 	case "flood":
 		for w := bufio.NewWriter(os.Stdout); ; {
 			fmt.Fprintln(w, "the quick brown fox jumps over the lazy dog, again and again, and there is no end to it")
@@ -64,7 +64,7 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		sleep(true)
+		sleep(true, "")
 	case "exit":
 		fmt.Println("last words")
 		os.Exit(number(args[0]))
@@ -109,18 +109,16 @@ func count(n int, pause time.Duration) {
 	leave()
 }
 
-func sleep(obey bool) {
+func sleep(obey bool, greeting string) {
 	c := make(chan os.Signal, 8)
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
-	if !obey {
-		fmt.Println("stubborn")
-	}
+	fmt.Print(greeting)
 	for s := range c {
 		switch s {
 		case syscall.SIGUSR1:
-			_ = os.WriteFile(sick, nil, 0o600)
+			_ = os.Remove(well)
 		case syscall.SIGUSR2:
-			_ = os.Remove(sick)
+			_ = os.WriteFile(well, nil, 0o600)
 		case syscall.SIGTERM:
 			if obey {
 				os.Exit(0)
