@@ -3,18 +3,22 @@ BIN := $(CURDIR)/.cache/bin
 TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo demo-down test e2e lint build
+.PHONY: help demo demo-down bench test e2e flip lint build
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
 	@go run ./e2e/demo up
 demo-down:  ## remove every container, volume and network of the demo
 	@go run ./e2e/demo down
+bench:      ## how soon the shipped configuration orders a restart, over 50 of them, and what that costs (8 min)
+	@go run ./e2e/bench
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
-	go test -race -shuffle=on ./cmd/... ./internal/... ./rules/... ./compose/...
+	go test -race -shuffle=on -timeout=20m ./cmd/... ./internal/... ./rules/... ./compose/...
 	$(MAKE) e2e
 e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
 	go test -count=1 -timeout=20m -v ./e2e/...
+flip: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: some test must fail for each (4 min)
+	go test -count=1 -timeout=30m -tags=flip -run=TestEveryFlipIsCaught ./rules
 lint: $(BIN)/golangci-lint ## go vet and golangci-lint
 	go vet ./...
 	golangci-lint run ./...
