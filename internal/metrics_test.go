@@ -165,6 +165,7 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 		collector.NewDisk(func() []string { return []string{"/"} }, statfs, reclaimable),
 		dns,
 		collector.NewGitHub(w, w, w),
+		collector.NewHealth(w),
 		collector.NewListener(w, w),
 		collector.NewThreshold(map[string]float64{"disk_prune_bytes": 1}),
 	)
@@ -211,7 +212,9 @@ func (exporterWorld) Slots() []listener.Slot {
 	return []listener.Slot{{Runner: slot, State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"}}}
 }
 
-func (exporterWorld) JobDurations() listener.Durations { return listener.Durations{} }
+func (exporterWorld) JobDurations() listener.Durations {
+	return listener.NewFleet(time.Now()).JobDurations()
+}
 
 // remediatorMetrics is a scrape of a remediator that has heard the heartbeat and has backed off the one runner that it knows.
 func remediatorMetrics(t *testing.T) []*dto.MetricFamily {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/blueguy23/ghostrunner/internal/clock"
@@ -57,16 +59,35 @@ func (a *dockerAdapter) Containers() collector.ContainerSnapshot {
 type githubAdapter struct {
 	*github.Client
 
-	list copied[github.Runner, collector.Registration] // of the one scope that this program polls
+	mu    sync.Mutex
+	lists map[string]*copied[github.Runner, collector.Registration] // by scope
+}
+
+// listsOf makes a place for the list of each scope, and drops those of scopes that are no longer polled.
+func (a *githubAdapter) listsOf(scopes []github.ScopeSnapshot) map[string]*copied[github.Runner, collector.Registration] {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.lists) == len(scopes) && !slices.ContainsFunc(scopes, func(s github.ScopeSnapshot) bool { return a.lists[s.Scope] == nil }) {
+		return a.lists
+	}
+	lists := make(map[string]*copied[github.Runner, collector.Registration], len(scopes))
+	for _, s := range scopes {
+		if lists[s.Scope] = a.lists[s.Scope]; lists[s.Scope] == nil {
+			lists[s.Scope] = &copied[github.Runner, collector.Registration]{}
+		}
+	}
+	a.lists = lists
+	return lists
 }
 
 func (a *githubAdapter) GitHub() collector.GitHubSnapshot {
 	s := a.Snapshot()
 	out := collector.GitHubSnapshot{Requests: s.Requests, Failures: s.Failures}
+	lists := a.listsOf(s.Scopes)
 	for _, sc := range s.Scopes {
 		out.Scopes = append(out.Scopes, collector.Scope{
 			Name: sc.Scope, Polled: !sc.LastAttempt.IsZero(), Up: sc.Up, LastSuccess: sc.LastSuccess,
-			Runners: a.list.of(sc.Runners, func(r *github.Runner) collector.Registration {
+			Runners: lists[sc.Scope].of(sc.Runners, func(r *github.Runner) collector.Registration {
 				return collector.Registration{
 					ID: r.ID, Name: r.Name, OS: r.OS, Online: r.Status == "online", Busy: r.Busy, Labels: r.Labels,
 				}

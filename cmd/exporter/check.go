@@ -4,203 +4,226 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
+
+	"github.com/prometheus/common/version"
 
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
-	"github.com/blueguy23/ghostrunner/internal/github"
+	"github.com/blueguy23/ghostrunner/internal/engine"
 )
 
-// checkTime is how long check may take; what has no answer by then has none.
-const checkTime = 4500 * time.Millisecond
+// Check reads every source once, all at the same time, and says of each what was read, whether it is good, and what to do
+// if not. Only what cannot be read or cannot work is a failure: how little space is little, and how much drift is much, is
+// for the rules to say.
 
-// finding is one line of the table.
-type finding struct {
-	source string
-	detail string
-	err    error
-	remedy string // for people; only with err
+const (
+	// checkTime is how long check may take; what has no answer by then has none.
+	checkTime = 4 * time.Second
+	// logTime is how long the logs that exist may take to be read.
+	logTime = 3 * time.Second
+	// toleratedOffset is GitHub's bound, not ours: with a clock further off it refuses a runner's session (actions/runner,
+	// MessageListener.cs: "out of sync with the server time by more than five minutes").
+	toleratedOffset = 5 * time.Minute
+	// maxNamed bounds how many containers one line names.
+	maxNamed = 5
+)
+
+// checker is one run of check.
+type checker struct {
+	*exporter
+
+	host       host
+	containers func() ([]engine.Container, error) // asks Docker once
 }
 
-// check reads every source once and prints one line for each, in a fixed order. It reports whether all is well.
-func (e *exporter) check(ctx context.Context, w io.Writer) bool {
+// check does it all within checkTime.
+func (e *exporter) check(ctx context.Context) report {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	checks := []func(context.Context) []finding{e.checkDocker, e.checkGitHub, e.checkClock, e.checkDisk, e.checkDNS}
-	findings := make([][]finding, len(checks))
+	c := &checker{exporter: e, host: thisHost()}
+	c.containers = sync.OnceValues(func() ([]engine.Container, error) { return e.docker.Containers(ctx) })
+	var clocks []clock.Answer
+	sources := []func(context.Context) []finding{
+		c.readContainers, c.readLogs, c.readGitHub,
+		func(ctx context.Context) []finding { clocks = e.clock.Once(ctx); return nil },
+		c.readDisk, c.readDNS, c.readThresholds,
+	}
+	found := make([][]finding, len(sources))
 	var wg sync.WaitGroup
-	for i, c := range checks {
-		wg.Go(func() { findings[i] = c(ctx) })
+	for i, read := range sources {
+		wg.Go(func() { found[i] = read(ctx) })
 	}
 	wg.Wait()
-
-	well := true
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "SOURCE\tSTATE\tDETAIL")
-	for _, fs := range findings {
-		for _, f := range fs {
-			state, detail := "ok", f.detail
-			if f.err != nil {
-				well = false
-				state, detail = "FAIL", strings.ReplaceAll(f.err.Error(), "\n", "; ")
-			}
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.source, state, detail)
-			if f.err != nil && f.remedy != "" {
-				_, _ = fmt.Fprintf(table, "\t\t→ %s\n", f.remedy)
-			}
-		}
-	}
-	_ = table.Flush() // of a standard output that is closed nobody needs to know
-	return well
+	found[3] = c.judgeClocks(clocks) // with what GitHub's answers say of the time
+	return newReport(version.Version, append([][]finding{c.host.findings()}, found...)...)
 }
 
-func (e *exporter) checkDocker(ctx context.Context) []finding {
-	cs, err := e.docker.Containers(ctx)
+func (c *checker) readContainers(context.Context) []finding {
+	cs, err := c.containers()
 	if err != nil {
-		return []finding{{source: collector.NameContainer, err: err, remedy: remedyDocker}}
+		return []finding{fail(collector.NameContainer, err, append([]string{remedyDocker}, c.host.dockerAdvice()...)...)}
 	}
-	var bad []string
+	var bad, logs []string
 	roles := make(map[string]int)
-	for _, c := range cs {
-		if c.Role == "" {
+	for _, k := range cs {
+		if k.Role == "" {
 			continue
 		}
-		roles[c.Role]++
-		if c.State != "running" || c.Health == "unhealthy" {
-			bad = append(bad, strings.TrimSpace(c.Name+" is "+c.State+" "+c.Health))
+		roles[k.Role]++
+		if k.State != "running" || k.Health == "unhealthy" {
+			bad = append(bad, strings.TrimSpace(k.Name+" is "+k.State+" "+k.Health))
+			logs = append(logs, k.Name)
 		}
 	}
-	f := finding{source: collector.NameContainer, detail: fmt.Sprintf("%d runners, %d services", roles["runner"], roles["service"])}
+	var out []finding
 	switch {
 	case len(bad) > 0:
-		f.err, f.remedy = errors.New(strings.Join(bad, ", ")), "docker logs CONTAINER"
+		out = append(out, fail(collector.NameContainer, errors.New(some(bad)), "docker logs "+logs[0]))
 	case roles["runner"] == 0:
-		f.err = errors.New("no container has the label ghostrunner.role=runner")
-		f.remedy = "start the runners with the project's Compose file; are the labels of --docker.label theirs?"
+		out = append(out, fail(collector.NameContainer, errors.New("no container has the label ghostrunner.role=runner"),
+			"start the runners with the project's Compose file; are the labels of --docker.label theirs?"))
+	default:
+		out = append(out, good(collector.NameContainer, count(roles["runner"], "runner")+", "+count(roles["service"], "service")+", all running"))
 	}
-	return []finding{f}
+	if _, err := scopesOf(cs); err != nil {
+		out = append(out, fail(collector.NameContainer, err, remedyLabel))
+	}
+	return out
 }
 
-func (e *exporter) checkGitHub(ctx context.Context) []finding {
-	if e.github == nil {
-		remedy := remedyOwner
-		if e.cfg.github.Token() == nil {
-			remedy = remedyToken
-		}
-		return []finding{{source: collector.NameGitHub, err: errors.New("off"), remedy: remedy}}
+// count is a number of things in words.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
 	}
-	rs, err := e.github.Runners(ctx, e.scope)
-	f := finding{source: collector.NameGitHub, detail: fmt.Sprintf("%s has %d runners", e.scope, len(rs)), err: err}
-	var ge *github.Error
-	if errors.As(err, &ge) {
-		f.remedy = ge.Hint
-	}
-	found := []finding{f}
-	if c := e.github.Snapshot().Credential; c.Known && c.Valid {
-		expiry := "GitHub reports no expiry"
-		if !c.Expiry.IsZero() {
-			expiry = "expires " + c.Expiry.Format(time.DateTime)
-		}
-		f := finding{source: collector.NameCredential, detail: "valid, " + expiry}
-		if c.PermissionKnown && !c.PermissionSufficient {
-			f.err = errors.New("valid, but it may not manage the runners of " + e.scope.String())
-			f.remedy = remedyPermission
-		}
-		found = append(found, f)
-	}
-	return found
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// checkClock waits for the first answer of each source that is to be asked, until three seconds have passed.
-func (e *exporter) checkClock(ctx context.Context) []finding {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	_ = e.clock.Run(ctx) // ends with ctx, and says nothing else
-	samples := make(map[string]collector.ClockSample)
-	for _, s := range (clockAdapter{e.clock, e.github}).ClockSamples() {
-		samples[s.Source] = s
+// some joins names, the first few of many.
+func some(names []string) string {
+	if more := len(names) - maxNamed; more > 0 {
+		return strings.Join(names[:maxNamed], ", ") + fmt.Sprintf(" and %d more", more)
 	}
-	var told []string
-	f := finding{source: collector.NameClock, err: errors.New("no source knows the time"), remedy: remedyClock}
-	for _, name := range e.clockSources() {
-		switch s, ok := samples[name]; {
-		case !ok:
-			told = append(told, name+" does not answer")
-		case name == sourceGitHub:
-			told, f.err = append(told, fmt.Sprintf("%s %+.0f s", name, s.Offset.Seconds())), nil
-		case s.HasOffset:
-			told, f.err = append(told, fmt.Sprintf("%s %+.3f s", name, s.Offset.Seconds())), nil
+	return strings.Join(names, ", ")
+}
+
+// judgeClocks has a line for each clock. One that does not answer is no failure while another does.
+func (c *checker) judgeClocks(answers []clock.Answer) []finding {
+	var out []finding
+	known := false
+	var silent []int
+	offset := func(format, source string, d time.Duration, told string) {
+		known = true
+		f := good(collector.NameClock, fmt.Sprintf(format, source, d.Seconds())+told)
+		if d.Abs() > toleratedOffset {
+			f = fail(collector.NameClock, fmt.Errorf("%s: beyond %s GitHub refuses a runner's session", f.Detail, toleratedOffset),
+				append([]string{remedyClockSet}, c.host.clockAdvice()...)...)
+		}
+		out = append(out, f)
+	}
+	for _, a := range answers {
+		switch s := a.Sample; {
+		case a.Err != nil:
+			silent = append(silent, len(out))
+			out = append(out, note(collector.NameClock, a.Source+" does not answer: "+a.Err.Error(), a.Hint))
+		case s.SynchronizedKnown && !s.Synchronized:
+			out = append(out, fail(collector.NameClock, errors.New(a.Source+" is not synchronised"), remedyUnsynchronised))
+		case !s.HasOffset:
+			out = append(out, fail(collector.NameClock, errors.New(a.Source+" has not heard of its servers lately"), remedyUnsynchronised))
+		case a.Source == clock.SourceChrony:
+			offset("%s %+.3f s", a.Source, s.Offset, ", synchronised")
 		default:
-			told = append(told, name+" is not synchronised")
+			offset("%s %+.3f s", a.Source, s.Offset, "")
 		}
 	}
-	f.detail = strings.Join(told, ", ")
-	switch s := samples[clock.SourceChrony]; {
-	case f.err != nil && len(told) > 0:
-		f.err = fmt.Errorf("%w: %s", f.err, f.detail)
-	case s.SynchronizedKnown && !s.Synchronized:
-		f.err, f.remedy = errors.New(f.detail), "chronyc sources shows whether chronyd reaches its servers"
+	if c.github != nil {
+		if s := c.github.Snapshot().Clock; !s.At.IsZero() {
+			offset("%s %+.0f s", sourceGitHub, s.Offset, ", to the second")
+		}
 	}
-	return []finding{f}
+	switch {
+	case known:
+	case len(out) == 0:
+		out = append(out, fail(collector.NameClock, errors.New("no source knows the time"), remedyClock))
+	default:
+		for _, i := range silent {
+			out[i].State = failed
+		}
+	}
+	return out
 }
 
-// clockSources are those that are asked.
-func (e *exporter) clockSources() (names []string) {
-	if e.cfg.chronyAddress != "" {
-		names = append(names, clock.SourceChrony)
-	}
-	if len(e.cfg.ntpServers) > 0 {
-		names = append(names, clock.SourceNTP)
-	}
-	if e.github != nil {
-		names = append(names, sourceGitHub)
-	}
-	return names
-}
-
-func (e *exporter) checkDisk(ctx context.Context) []finding {
-	paths := e.cfg.diskPaths
+func (c *checker) readDisk(ctx context.Context) []finding {
+	paths := c.cfg.diskPaths
 	if len(paths) == 0 {
-		root, err := e.dockerRoot(ctx)
+		root, err := c.dockerRoot(ctx)
 		if err != nil {
-			return []finding{{source: collector.NameDisk, err: errors.New("Docker, whose root would be measured, does not answer"), remedy: remedyDocker}} //nolint:staticcheck // a name
+			return []finding{fail(collector.NameDisk, errors.New("Docker, whose root would be measured, does not answer"), remedyDocker)} //nolint:staticcheck // a name
 		}
 		paths = []string{root}
 	}
-	found := make([]finding, 0, len(paths))
-	for _, path := range paths {
-		answer := make(chan finding, 1)
-		go func() {
-			space, err := collector.Statfs(ctx, path)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", path, err)
-			}
-			answer <- finding{
-				source: collector.NameDisk, err: err, remedy: remedyDisk,
-				detail: fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(space.Free)/1e9, float64(space.Size)/1e9),
-			}
-		}()
-		select {
-		case f := <-answer:
-			found = append(found, f)
-		case <-ctx.Done():
-			found = append(found, finding{source: collector.NameDisk, err: fmt.Errorf("%s: the file system does not answer", path), remedy: remedyDisk})
-		}
+	out := make([]finding, len(paths))
+	windows := make([]bool, len(paths))
+	var wg sync.WaitGroup
+	for i, path := range paths {
+		wg.Go(func() { out[i], windows[i] = c.readPath(ctx, path) })
 	}
-	return found
+	wg.Wait()
+	if c.host.wsl && !slices.Contains(windows, true) {
+		out = append(out, note(collector.NameDisk, "no drive of Windows is measured, where the virtual disk of WSL2 lies", adviceDrive, adviceVHDX))
+	}
+	return out
 }
 
-func (e *exporter) checkDNS(ctx context.Context) []finding {
-	names := e.cfg.dnsNames
-	if len(names) == 0 {
-		names = dnsNames(e.cfg.github.APIURL)
+// readPath leaves behind what hangs in the kernel, as a dead network mount does.
+func (c *checker) readPath(ctx context.Context, path string) (f finding, windows bool) {
+	type answer struct {
+		f       finding
+		windows bool
 	}
-	return []finding{{
-		source: collector.NameDNS, err: e.dns.Lookup(ctx), remedy: remedyDNS,
-		detail: fmt.Sprintf("%d of %d names found", len(names), len(names)),
-	}}
+	answers := make(chan answer, 1)
+	go func() {
+		space, err := c.statfs(ctx, path)
+		if err != nil {
+			answers <- answer{f: fail(collector.NameDisk, fmt.Errorf("%s: %w", path, err), remedyDisk)}
+			return
+		}
+		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(space.Free)/1e9, float64(space.Size)/1e9)
+		answers <- answer{good(collector.NameDisk, detail), onWindows(path)}
+	}()
+	select {
+	case a := <-answers:
+		return a.f, a.windows
+	case <-ctx.Done():
+		return fail(collector.NameDisk, fmt.Errorf("%s: the file system does not answer", path), remedyDisk), false
+	}
+}
+
+func (c *checker) readDNS(ctx context.Context) []finding {
+	names := c.names()
+	switch err := c.dns.Lookup(ctx); {
+	case err != nil:
+		return []finding{fail(collector.NameDNS, err, append([]string{remedyDNS}, c.host.dnsAdvice()...)...)}
+	case len(names) == 0:
+		return []finding{good(collector.NameDNS, "the API is an address, nothing needs to be looked up")}
+	default:
+		return []finding{good(collector.NameDNS, strings.Join(names, ", ")+" found")}
+	}
+}
+
+// readThresholds cannot fail: what is wrong with them ends the program before.
+func (c *checker) readThresholds(context.Context) []finding {
+	if len(c.cfg.thresholds) == 0 {
+		return []finding{good(collector.NameThreshold, "those of the rules")}
+	}
+	var told []string
+	for name, v := range c.cfg.thresholds {
+		told = append(told, fmt.Sprintf("%s %g", name, v))
+	}
+	slices.Sort(told)
+	return []finding{good(collector.NameThreshold, strings.Join(told, ", "))}
 }

@@ -40,10 +40,12 @@ type exporter struct {
 
 	docker *engine.Engine
 	logs   *listener.Fleet
+	state  *checkpoint
 	github *github.Client
-	scope  github.Scope
+	scopes []github.Scope // of the configuration; slots whose label names none belong to the first
 	clock  *clock.Monitor
 	dns    *collector.DNS
+	statfs func(context.Context, string) (collector.Space, error)
 
 	reclaimable *collector.Reclaimable
 
@@ -53,7 +55,8 @@ type exporter struct {
 
 // build wires without any I/O but a look at the token file. Its errors name the flag at fault.
 func build(cfg config, logger *slog.Logger) (*exporter, error) {
-	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(time.Now())}
+	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(time.Now()), statfs: collector.Statfs}
+	e.state = newCheckpoint(cfg.stateFile, e.logs, logger)
 	var err error
 	if e.docker, err = engine.New(engine.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger}); err != nil {
 		return nil, fmt.Errorf("--docker.host, --docker.label: %w", err)
@@ -65,11 +68,7 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 		ChronyAddress: cfg.chronyAddress, NTPServers: cfg.ntpServers,
 		ChronyInterval: cfg.chronyInterval, NTPInterval: cfg.ntpInterval, Logger: logger,
 	})
-	names := cfg.dnsNames
-	if len(names) == 0 {
-		names = dnsNames(cfg.github.APIURL)
-	}
-	e.dns = collector.NewDNS(net.DefaultResolver, names)
+	e.dns = collector.NewDNS(net.DefaultResolver, e.names())
 	e.diskPaths.Store(&cfg.diskPaths)
 
 	if cfg.reclaimableInterval > 0 {
@@ -82,9 +81,10 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 	containers := &dockerAdapter{Engine: e.docker}
 	sources := []collector.Source{
 		collector.NewContainer(containers),
+		collector.NewHealth(containers),
 		collector.NewListener(e.logs, containers),
 		collector.NewClock(clockAdapter{e.clock, e.github}),
-		collector.NewDisk(func() []string { return *e.diskPaths.Load() }, collector.Statfs, e.reclaimable),
+		collector.NewDisk(func() []string { return *e.diskPaths.Load() }, e.statfs, e.reclaimable),
 		collector.NewThreshold(cfg.thresholds),
 		e.dns,
 	}
@@ -96,31 +96,48 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 	return e, nil
 }
 
-// buildGitHub leaves e.github nil where the owner or the token is not given. A token file that cannot be read is an error;
+// buildGitHub leaves e.github nil where no scope or no token is given. A token file that cannot be read is an error;
 // an empty one is not, since it can be filled later.
 func (e *exporter) buildGitHub() error {
 	if e.cfg.github.Owner == "" && e.cfg.github.Repo != "" {
 		return errors.New("--github.repo (REPO_NAME) without --github.owner (REPO_OWNER): give both, or the owner alone")
 	}
+	if e.cfg.github.Owner != "" {
+		scope, err := e.cfg.github.Scope()
+		if err != nil {
+			return fmt.Errorf("--github.owner, --github.repo: %w", err)
+		}
+		e.scopes = append(e.scopes, scope)
+	}
+	e.scopes = github.Distinct(append(e.scopes, *e.cfg.scopes...)...)
+	if len(e.scopes) > github.MaxScopes {
+		return fmt.Errorf("--github.scope (GITHUB_SCOPES): want at most %d places, with that of --github.owner", github.MaxScopes)
+	}
 	token := e.cfg.github.Token()
-	if token == nil || e.cfg.github.Owner == "" {
+	if token == nil || len(e.scopes) == 0 {
 		return nil
 	}
 	if _, err := token(); err != nil && !errors.Is(err, cli.ErrEmpty) {
 		return err
 	}
 	var err error
-	if e.scope, err = e.cfg.github.Scope(); err != nil {
-		return fmt.Errorf("--github.owner, --github.repo: %w", err)
-	}
 	e.github, err = github.New(github.Options{
-		APIURL: e.cfg.github.APIURL, Token: token, Scopes: []github.Scope{e.scope}, PollInterval: e.cfg.pollInterval,
-		Logger: e.logger, UserAgent: program + "/" + version.Version,
+		APIURL: e.cfg.github.APIURL, Token: token, Scopes: e.scopes, PollInterval: e.cfg.pollInterval,
+		MoreScopes: (&labelScopes{containers: e.docker.Snapshot, logger: e.logger}).current,
+		Logger:     e.logger, UserAgent: program + "/" + version.Version,
 	})
 	if err != nil {
 		return fmt.Errorf("--github.api-url: %w", err)
 	}
 	return nil
+}
+
+// names are what is looked up.
+func (e *exporter) names() []string {
+	if len(e.cfg.dnsNames) > 0 {
+		return e.cfg.dnsNames
+	}
+	return dnsNames(e.cfg.github.APIURL)
 }
 
 // dnsNames are the names that this machine must be able to look up to work with the API: for github.com itself also the
@@ -165,6 +182,7 @@ func (e *exporter) serve(ctx context.Context) error {
 	}
 	e.logger.Info("starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e.logOff()
+	e.state.restore(e.docker)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(ctx) })
 	for _, work := range e.background() {
@@ -178,7 +196,8 @@ func (e *exporter) serve(ctx context.Context) error {
 func (e *exporter) background() []func(context.Context) error {
 	work := []func(context.Context) error{
 		e.docker.Watch,
-		func(ctx context.Context) error { return e.docker.Tail(ctx, e.logs) },
+		func(ctx context.Context) error { return e.docker.Tail(ctx, e.state) },
+		e.state.run,
 		e.clock.Run,
 		e.dns.Run,
 		e.findDockerRoot,

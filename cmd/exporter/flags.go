@@ -17,11 +17,13 @@ import (
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/collector"
+	"github.com/blueguy23/ghostrunner/internal/github"
 )
 
 // config is what the command line and the environment say, checked as far as that is possible without any I/O.
 type config struct {
-	check bool // subcommand
+	check  bool   // subcommand
+	format string // of its output
 
 	app *cli.App
 	web *web.FlagConfig
@@ -31,7 +33,10 @@ type config struct {
 
 	reclaimableInterval time.Duration // 0: not measured
 
+	stateFile string // empty: none
+
 	github       *cli.GitHub
+	scopes       *[]github.Scope // besides that of github
 	pollInterval time.Duration
 
 	chronyAddress               string
@@ -42,6 +47,12 @@ type config struct {
 	dnsNames   []string // empty: the names behind the API
 	thresholds map[string]float64
 }
+
+// The formats of check.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
+)
 
 // maxInterval keeps every value younger than what the collectors drop for its age.
 const maxInterval = collector.StaleAfter - time.Minute
@@ -57,7 +68,10 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 
 	reclaimable(app.Flag("docker.reclaimable-interval", "Time between two measurements of what a prune could free; 0: never.").Default("1h"), &cfg.reclaimableInterval)
 
+	app.Flag("listener.state-file", "File that keeps the counters of the runners' logs over a restart of this program; empty: none.").StringVar(&cfg.stateFile)
+
 	cfg.github = cli.GitHubFlags(app)
+	cfg.scopes = cli.ScopesFlag(app)
 	interval(app.Flag("github.poll-interval", "Time between two looks at GitHub.").Default("30s"), &cfg.pollInterval)
 
 	app.Flag("clock.chrony-address", "Command address of chronyd; empty: it is not asked.").
@@ -82,6 +96,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 
 	app.Command("serve", "Serve metrics (the default).").Default()
 	check := app.Command("check", "Read every source once and print what is wrong with it, and the remedy; exit 1 if something is.")
+	oneOf(check.Flag("format", "How to print it: table for people, json for programs.").Default(formatTable), &cfg.format, formatTable, formatJSON)
 
 	command, done, err := app.Parse(args)
 	cfg.check = command == check.FullCommand()
@@ -124,6 +139,17 @@ func reclaimable(flag *kingpin.FlagClause, to *time.Duration) {
 		if *to, err = time.ParseDuration(s); err != nil || *to != 0 && *to < collector.MinReclaimableInterval {
 			return fmt.Errorf("want a duration of at least %s, such as 1h, or 0", collector.MinReclaimableInterval)
 		}
+		return nil
+	}})
+}
+
+// oneOf allows nothing but the given words.
+func oneOf(flag *kingpin.FlagClause, to *string, words ...string) {
+	cli.Set(flag, &parsed{from: func(s string) error {
+		if !slices.Contains(words, s) {
+			return errors.New("want " + strings.Join(words, " or "))
+		}
+		*to = s
 		return nil
 	}})
 }

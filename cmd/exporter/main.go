@@ -1,12 +1,14 @@
 // Ghostrunner-exporter turns what can go wrong with self-hosted GitHub Actions runners on this machine into Prometheus
-// metrics. It observes, and nothing else: it holds no threshold, starts no action, and needs no right to write anywhere.
+// metrics. It observes, and nothing else: it holds no threshold, starts no action, and writes nothing but the file that
+// --listener.state-file names: with it, what the runners did while this program was away is counted as if it had not been.
 //
 // # What it reads
 //
 //	source      from                                                  needs
 //	container   Docker's list and event stream                        --docker.host
+//	health      the same: is the engine there, what is its verdict     --docker.host
 //	listener    the logs of the runner containers                     --docker.host
-//	github      the runner list of the GitHub API, in the background  a token and --github.owner
+//	github      the runner list of the GitHub API, in the background  a token and --github.owner or --github.scope
 //	credential  what each of these answers says about the token       the same
 //	clock       chronyd, SNTP, GitHub's Date header                   --clock.chrony-address, --clock.ntp-servers
 //	disk        statfs; what a prune could free by Docker, rarely      --disk.paths, or Docker's root; --docker.reclaimable-interval
@@ -19,9 +21,9 @@
 //
 // # Scraping
 //
-// GET /metrics gives everything. GET /metrics?collect[]=container&collect[]=listener gives only these sources, and
-// ?exclude[]=… all but these. Container and listener are kept in memory by events and cost next to nothing, so Prometheus
-// may ask for them every second, and for the rest every fifteen. /-/healthy is 200 while the process runs; /-/ready is 503
+// GET /metrics gives everything. GET /metrics?collect[]=health&collect[]=listener gives only these sources, and
+// ?exclude[]=… all but these. What health, container and listener tell is kept in memory by events and costs next to nothing,
+// but what Prometheus makes of it does, so ask for health every second and for the rest every fifteen. /-/healthy is 200 while the process runs; /-/ready is 503
 // with a reason until Docker answered or five seconds have passed, and while it shuts down.
 //
 // # The token
@@ -32,8 +34,13 @@
 //
 // # Looking for a fault
 //
-// ghostrunner-exporter check, with the same flags and environment, reads every source once, prints a table with a remedy
-// beside each failure, and exits 1 if there is one.
+// ghostrunner-exporter check, with the same flags and environment, reads every source once within five seconds, prints a
+// table with a remedy beside each failure, and exits 1 if there is one. --format=json is for programs: an object with ok,
+// version, and findings of source, state (ok, fail, note), detail and remedy. Colours are for terminals only, and off where
+// NO_COLOR is set. It starts nothing and writes nothing.
+//
+// A token that GitHub rejects has expired, or was revoked: GitHub does not say. The exporter that serves has seen when it
+// would expire, and check asks it at --web.listen-address.
 //
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a flag,
 // file or value that cannot be used ends it with 1 and one line before anything is started.
@@ -69,10 +76,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return cli.Fail(stderr, program, err)
 	}
 	if cfg.check {
-		if e.check(ctx, stdout) {
-			return 0
+		r := e.check(ctx)
+		if err := r.write(stdout, cfg.format); err != nil {
+			return cli.Fail(stderr, program, err)
 		}
-		return 1
+		if !r.OK {
+			return 1
+		}
+		return 0
 	}
 	if err := e.serve(ctx); err != nil {
 		return cli.Fail(stderr, program, err)

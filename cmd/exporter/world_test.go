@@ -22,7 +22,7 @@ import (
 
 // fakeDocker answers what the exporter asks of an engine: one runner in the retry loop, one unhealthy service, one dead one. It listens
 // on a socket and returns its address.
-func fakeDocker(t *testing.T, root string) string {
+func fakeDocker(t *testing.T, root string, more ...map[string]any) string {
 	t.Helper()
 	containers := []map[string]any{
 		{
@@ -39,6 +39,7 @@ func fakeDocker(t *testing.T, root string) string {
 			"Labels": map[string]string{"ghostrunner.role": "service"}, "Created": time.Now().Add(-time.Hour).Unix(),
 		},
 	}
+	containers = append(containers, more...)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.41") })
 	mux.HandleFunc("GET /{version}/containers/json", func(w http.ResponseWriter, _ *http.Request) { reply(w, containers) })
@@ -51,13 +52,16 @@ func fakeDocker(t *testing.T, root string) string {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
+	written := sync.OnceValue(func() time.Time { return time.Now().UTC() }) // after the exporter has started
 	mux.HandleFunc("GET /{version}/containers/{id}/logs", func(w http.ResponseWriter, r *http.Request) {
-		now := time.Now().UTC()
+		now := written()
 		frame(w, 1, now.Format(time.RFC3339Nano)+" Current runner version: '2.336.0'\n")
 		frame(w, 2, fmt.Sprintf("%s %sZ: Runner connect error: Name or service not known. Retrying until reconnected.\n",
 			now.Add(time.Millisecond).Format(time.RFC3339Nano), now.Format(time.DateTime)))
 		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
+		if r.URL.Query().Get("follow") == "1" {
+			<-r.Context().Done()
+		}
 	})
 	dir, err := os.MkdirTemp("", "gr") // t.TempDir can be too long for the address of a socket
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 )
 
 // The demo runs the shipped rules and the shipped configuration of Prometheus and Alertmanager; only waiting is shortened,
-// so that it takes minutes and not hours. No expression, threshold, label or route is touched.
+// so that it takes minutes and not hours. No expression, threshold, label or route is touched. With Options.Shipped nothing
+// at all is.
 const (
 	haste         = 20               // divides `for:` and `keep_firing_for:`, which keeps their order
 	longestPoll   = time.Second      // of scrape, evaluation and group intervals
@@ -26,12 +27,14 @@ var (
 	again = regexp.MustCompile(`(?m)^(\s+repeat_interval: )(\S+)`)
 )
 
-// writeConfig writes the shortened configuration into the stack's folder.
+// writeConfig writes the configuration into the stack's folder, shortened unless it is to be as shipped.
 func (s *Stack) writeConfig() error {
 	for _, files := range []struct{ from, to string }{
 		{"rules/*.yml", "rules"},
 		{"compose/prometheus/*.yml", "prometheus"},
-		{"compose/alertmanager/*", "alertmanager"},
+		{"compose/prometheus/targets/*.yml", "targets"},
+		{"compose/alertmanager/*.yml", "alertmanager"}, // not its secrets/: a demo must not tell people
+		{"compose/alertmanager/*.tmpl", "alertmanager"},
 	} {
 		// The folder is mounted: it must keep its identity over a second start.
 		to := filepath.Join(s.dir, files.to)
@@ -47,15 +50,21 @@ func (s *Stack) writeConfig() error {
 			if err != nil {
 				return err
 			}
-			short := change(string(text), waits, func(d time.Duration) time.Duration { return max(d/haste, time.Second).Round(time.Second) })
-			short = change(short, polls, func(d time.Duration) time.Duration { return min(d, longestPoll) })
-			short = change(short, again, func(d time.Duration) time.Duration { return min(d, longestRepeat) })
-			if err := os.WriteFile(filepath.Join(to, filepath.Base(source)), []byte(short), 0o644); err != nil {
+			if !s.opts.Shipped {
+				text = []byte(shorten(string(text)))
+			}
+			if err := os.WriteFile(filepath.Join(to, filepath.Base(source)), text, 0o644); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func shorten(text string) string {
+	text = change(text, waits, func(d time.Duration) time.Duration { return max(d/haste, time.Second).Round(time.Second) })
+	text = change(text, polls, func(d time.Duration) time.Duration { return min(d, longestPoll) })
+	return change(text, again, func(d time.Duration) time.Duration { return min(d, longestRepeat) })
 }
 
 // change replaces every duration that the pattern's second group finds.

@@ -100,12 +100,29 @@ func (s *Stack) AlertActive(ctx context.Context, labels map[string]string) (bool
 
 // Metric sums the samples of a counter or gauge whose labels contain all of those given, straight from a program's page.
 func (s *Stack) Metric(ctx context.Context, port int, name string, labels map[string]string) (sum float64, found bool, err error) {
+	page, err := s.Page(ctx, port)
+	if err != nil {
+		return 0, false, err
+	}
+	return page.Sum(name, labels)
+}
+
+// Page is the text of a program's /metrics at one moment.
+type Page string
+
+// Page fetches a program's metrics.
+func (s *Stack) Page(ctx context.Context, port int) (Page, error) {
 	status, text, err := s.Get(ctx, port, "/metrics")
 	if err != nil || status != http.StatusOK {
-		return 0, false, fmt.Errorf("metrics of port %d: status %d: %w", port, status, err)
+		return "", fmt.Errorf("metrics of port %d: status %d: %w", port, status, err)
 	}
+	return Page(text), nil
+}
+
+// Sum adds up the samples of a counter or gauge whose labels contain all of those given.
+func (p Page) Sum(name string, labels map[string]string) (sum float64, found bool, err error) {
 lines:
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(string(p)) {
 		rest, isIt := strings.CutPrefix(line, name)
 		if !isIt || rest == "" || rest[0] != '{' && rest[0] != ' ' {
 			continue

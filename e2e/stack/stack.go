@@ -31,6 +31,8 @@ type Options struct {
 	FirstPort int
 	// Env overrides variables of the Compose files.
 	Env map[string]string
+	// Shipped keeps every interval as it is shipped, to measure what people get. False: the haste of the demo.
+	Shipped bool
 	// Out receives progress for people.
 	Out io.Writer
 }
@@ -144,13 +146,16 @@ func (s *Stack) Up(ctx context.Context) error {
 		"CONTAINER_PREFIX":         s.opts.Project + "-",
 		"DOCKER_GID":               socketGroup(),
 		"PROMETHEUS_CONFIG":        filepath.Join(s.dir, "prometheus", "prometheus.yml"),
+		"PROMETHEUS_TARGETS_DIR":   filepath.Join(s.dir, "targets"),
 		"ALERTMANAGER_CONFIG_DIR":  filepath.Join(s.dir, "alertmanager"),
 		"RULES_DIR":                filepath.Join(s.dir, "rules"),
 		"PRUNE_THRESHOLD_GB":       strconv.FormatFloat(float64(s.threshold)/1e9, 'f', 6, 64),
 		"WATCHDOG_MAX_FIRES":       "5",
-		"RUNNER_HEALTH_INTERVAL":   "1s",
 		"RUNNER_STOP_GRACE_PERIOD": "30s",
 		"RUNNER_CPUS":              "1.0",
+	}
+	if !s.opts.Shipped {
+		s.env["RUNNER_HEALTH_INTERVAL"] = "1s"
 	}
 	maps.Copy(s.env, images)
 	for name, port := range s.Ports.each() {
@@ -161,6 +166,11 @@ func (s *Stack) Up(ctx context.Context) error {
 	return s.compose(ctx, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
 }
 
+// Recreate replaces the container of one Compose service by a new one with the same volumes.
+func (s *Stack) Recreate(ctx context.Context, service string) error {
+	return s.compose(ctx, "up", "--detach", "--no-build", "--pull=never", "--no-deps", "--force-recreate", service)
+}
+
 // Down removes every container, volume and network of the project, and the throw-away images of its disk fault. The
 // images of the stack itself stay: they make the next start quick.
 func (s *Stack) Down(ctx context.Context) error {
@@ -169,7 +179,7 @@ func (s *Stack) Down(ctx context.Context) error {
 		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0"}
 	}
 	err := s.compose(ctx, "down", "--volumes", "--remove-orphans", "--timeout=20")
-	return errors.Join(err, s.RemoveBallast(ctx))
+	return errors.Join(err, s.RemoveVictims(ctx), s.RemoveBallast(ctx))
 }
 
 // compose runs Docker Compose on the project.
@@ -183,6 +193,9 @@ func (s *Stack) compose(ctx context.Context, args ...string) error {
 		"--file", filepath.Join(s.root, "compose", "demo.yaml"),
 		// The developer's own compose/.env is for the developer's own stack.
 		"--env-file", os.DevNull)
+	if s.opts.Shipped {
+		command = append(command, "--file", filepath.Join(s.root, "e2e", "stack", "shipped.yaml"))
+	}
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:], args...)...)
 	cmd.Env = os.Environ()
 	for _, k := range slices.Sorted(maps.Keys(s.env)) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,8 +57,9 @@ func TestOnlyWaitingIsShortened(t *testing.T) {
 	for shipped, written := range map[string]string{
 		"rules/fast.yml": "rules/fast.yml", "rules/watchdog.yml": "rules/watchdog.yml", "rules/causes.yml": "rules/causes.yml", "rules/disk.yml": "rules/disk.yml",
 		"rules/runners.yml": "rules/runners.yml", "rules/pipeline.yml": "rules/pipeline.yml",
-		"compose/prometheus/prometheus.yml":     "prometheus/prometheus.yml",
-		"compose/alertmanager/alertmanager.yml": "alertmanager/alertmanager.yml",
+		"compose/prometheus/prometheus.yml":           "prometheus/prometheus.yml",
+		"compose/prometheus/targets/alertmanager.yml": "targets/alertmanager.yml",
+		"compose/alertmanager/alertmanager.yml":       "alertmanager/alertmanager.yml",
 	} {
 		want, got := lines(t, filepath.Join(s.root, shipped)), lines(t, filepath.Join(s.dir, written))
 		if len(want) != len(got) {
@@ -75,6 +77,27 @@ func TestOnlyWaitingIsShortened(t *testing.T) {
 	}
 	if changed < 20 {
 		t.Errorf("only %d lines were shortened: the patterns no longer fit the files", changed)
+	}
+}
+
+// TestShippedIsUntouched is what makes the figures of the bench those of the shipped configuration.
+func TestShippedIsUntouched(t *testing.T) {
+	s, err := New(Options{Project: "test", FirstPort: 31068, Shipped: true, Out: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dir = t.TempDir()
+	if err := s.writeConfig(); err != nil {
+		t.Fatal(err)
+	}
+	for shipped, written := range map[string]string{
+		"rules/fast.yml": "rules/fast.yml", "rules/causes.yml": "rules/causes.yml",
+		"compose/prometheus/prometheus.yml":     "prometheus/prometheus.yml",
+		"compose/alertmanager/alertmanager.yml": "alertmanager/alertmanager.yml",
+	} {
+		if want, got := lines(t, filepath.Join(s.root, shipped)), lines(t, filepath.Join(s.dir, written)); !slices.Equal(want, got) {
+			t.Errorf("%s was changed on its way to the stack", shipped)
+		}
 	}
 }
 

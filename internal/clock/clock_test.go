@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,6 +180,75 @@ func FuzzChronyReply(f *testing.F) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// datagram is a connection whose other end answers any question with bytes of the
+// test. The time stamp of the question, by which an answer is known, is put into
+// it if echo is set.
+type datagram struct {
+	net.Conn // nil: what is not below is not called
+
+	answer []byte
+	echo   bool
+	stamp  []byte
+}
+
+func (d *datagram) Write(p []byte) (int, error) {
+	d.stamp = bytes.Clone(p[40:48])
+	return len(p), nil
+}
+
+func (d *datagram) Read(p []byte) (int, error) {
+	a := bytes.Clone(d.answer)
+	if d.echo && len(a) >= 32 {
+		copy(a[24:32], d.stamp)
+	}
+	return copy(p, a), nil
+}
+
+func (*datagram) SetDeadline(time.Time) error { return nil }
+func (*datagram) Close() error                { return nil }
+
+// FuzzSNTPReply lets a server answer anything.
+func FuzzSNTPReply(f *testing.F) {
+	good := new(ntpServer).answer(make([]byte, 48))
+	f.Add(good)
+	f.Add([]byte{})
+	f.Add(good[:47])
+	f.Add(append(bytes.Clone(good), make([]byte, 20)...)) // a key and a digest
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		s := newSNTP([]string{"127.0.0.1"}, time.Second)
+		for _, echo := range []bool{false, true} {
+			s.dial = func(context.Context, string, string) (net.Conn, error) {
+				return &datagram{answer: answer, echo: echo}, nil
+			}
+			got, err := s.query(t.Context())
+			if err == nil && (!echo || !got.HasOffset || got.Offset.Abs() > maxOffset*time.Second || got.SynchronizedKnown) {
+				t.Errorf("echo %v: %+v", echo, got)
+			}
+		}
+	})
+}
+
+// TestOnce asks a chronyd that never synchronised, a server, and nobody.
+func TestOnce(t *testing.T) {
+	server := newNTPServer(t, 3*time.Second)
+	address, _ := startChronyd(t, "")
+	until(t, "answer", tracking(address), answers)
+	got := New(Options{ChronyAddress: address, NTPServers: []string{server.addr}, Timeout: patience}).Once(t.Context())
+	if len(got) != 2 || got[0].Source != SourceChrony || got[0].Err != nil || got[0].Sample.HasOffset || got[0].Sample.Synchronized ||
+		got[1].Source != SourceNTP || got[1].Err != nil || (got[1].Sample.Offset+3*time.Second).Abs() > tolerance {
+		t.Errorf("%+v", got)
+	}
+	silent := listenUDP(t).LocalAddr().String()
+	began := time.Now()
+	got = New(Options{ChronyAddress: silent, NTPServers: []string{silent}, Timeout: 50 * time.Millisecond}).Once(t.Context())
+	if len(got) != 2 || got[0].Err == nil || got[1].Err == nil || got[0].Hint == "" || got[1].Hint == "" || time.Since(began) > patience {
+		t.Errorf("%+v after %v", got, time.Since(began))
+	}
+	if got := New(Options{}).Once(t.Context()); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestJumped(t *testing.T) {

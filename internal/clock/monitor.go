@@ -93,17 +93,53 @@ func (m *Monitor) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchJumps(ctx, chronyNow, ntpNow) })
 	if m.opts.ChronyAddress != "" {
-		wg.Go(func() {
-			m.poll(ctx, SourceChrony, m.opts.ChronyInterval, chronyNow, func(ctx context.Context) (Sample, error) {
-				return queryChrony(ctx, m.opts.ChronyAddress, m.opts.Timeout)
-			})
-		})
+		wg.Go(func() { m.poll(ctx, SourceChrony, m.opts.ChronyInterval, chronyNow, m.askChrony) })
 	}
 	if len(m.sntp.servers) > 0 {
 		wg.Go(func() { m.poll(ctx, SourceNTP, m.opts.NTPInterval, ntpNow, m.sntp.query) })
 	}
 	wg.Wait()
 	return nil
+}
+
+// Answer is what one source said to one question.
+type Answer struct {
+	Source string
+	Sample Sample // only without Err
+	Err    error
+	Hint   string // what the operator can do about Err
+}
+
+// Once asks every source that is switched on once, all at the same time, and
+// returns the answers by source. It keeps nothing, and must not be called while
+// Run runs. It takes no longer than Options.Timeout.
+func (m *Monitor) Once(ctx context.Context) []Answer {
+	var out []Answer
+	ask := map[string]func(context.Context) (Sample, error){}
+	if m.opts.ChronyAddress != "" {
+		ask[SourceChrony] = m.askChrony
+	}
+	if len(m.sntp.servers) > 0 {
+		ask[SourceNTP] = m.sntp.query
+	}
+	for _, source := range slices.Sorted(maps.Keys(ask)) {
+		out = append(out, Answer{Source: source})
+	}
+	var wg sync.WaitGroup
+	for i := range out {
+		wg.Go(func() {
+			a := &out[i]
+			if a.Sample, a.Err = ask[a.Source](ctx); a.Err != nil {
+				a.Hint = hints[a.Source]
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+func (m *Monitor) askChrony(ctx context.Context) (Sample, error) {
+	return queryChrony(ctx, m.opts.ChronyAddress, m.opts.Timeout)
 }
 
 // poll asks one source every interval and at once when now is signalled.

@@ -23,9 +23,13 @@ const (
 type sntp struct {
 	servers []string
 	timeout time.Duration
+	dial    dialer
 
 	paused map[string]time.Time // by server; used by one goroutine
 }
+
+// dialer is how net.Dialer connects.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 func newSNTP(servers []string, timeout time.Duration) *sntp {
 	var use []string
@@ -34,7 +38,7 @@ func newSNTP(servers []string, timeout time.Duration) *sntp {
 			use = append(use, s)
 		}
 	}
-	return &sntp{servers: use, timeout: timeout, paused: map[string]time.Time{}}
+	return &sntp{servers: use, timeout: timeout, dial: new(net.Dialer).DialContext, paused: map[string]time.Time{}}
 }
 
 // query asks all servers at the same time.
@@ -49,7 +53,7 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 			errs[i] = fmt.Errorf("ntp server %s: wants to be left alone", server)
 			continue
 		}
-		wg.Go(func() { offsets[i], errs[i] = ask(ctx, server, s.timeout) })
+		wg.Go(func() { offsets[i], errs[i] = ask(ctx, server, s.timeout, s.dial) })
 	}
 	wg.Wait()
 	var valid []time.Duration
@@ -67,7 +71,7 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 }
 
 // ask returns by how much the local clock is ahead of one server.
-func ask(ctx context.Context, server string, timeout time.Duration) (time.Duration, error) {
+func ask(ctx context.Context, server string, timeout time.Duration, dial dialer) (time.Duration, error) {
 	began := time.Now()
 	var stop func() bool
 	answer, err := ntp.QueryWithOptions(server, ntp.QueryOptions{
@@ -76,8 +80,7 @@ func ask(ctx context.Context, server string, timeout time.Duration) (time.Durati
 		// and answer does not spoil the measurement.
 		GetSystemTime: func() time.Time { return began.Round(0).Add(time.Since(began)) },
 		Dialer: func(_, address string) (net.Conn, error) {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, "udp", address)
+			conn, err := dial(ctx, "udp", address)
 			if err == nil {
 				stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 			}

@@ -4,19 +4,12 @@ import (
 	"context"
 )
 
-// Container state comes from the watcher of the Docker engine, which keeps it by events: a change is visible well under
-// a second later. A scrape reads memory. While the engine does not answer only ghostrunner_docker_up is exported.
+// What containers are and how they came to be so, from the watcher of the Docker engine, which keeps it by events. A scrape
+// reads memory. Nothing is exported while the engine does not answer. What is urgent about them is the source "health".
 
 var (
-	dockerUp = newDesc("ghostrunner_docker_up",
-		"Whether the Docker engine answers.")
-	containerInfo = newDesc("ghostrunner_container_info",
-		"Which runner slot a container is; the label runner is empty for a service.", "container", "role", "runner")
 	containerRunning = newDesc("ghostrunner_container_running",
 		"Whether the container runs; a paused or restarting one does not.", "container", "role")
-	containerHealthy = newDesc("ghostrunner_container_healthy",
-		"Docker's verdict on the running container; absent without a health check or while it is still starting.",
-		"container", "role")
 	containerStarts = newDesc("ghostrunner_container_starts_total",
 		"Starts of the container that the exporter has seen.", "container", "role")
 	containerOOMKills = newDesc("ghostrunner_container_oom_kills_total",
@@ -38,6 +31,9 @@ type Container struct {
 	Starts, OOMKills uint64
 }
 
+// stateRunning is Docker's word for a container that runs.
+const stateRunning = "running"
+
 // ContainerSnapshot is what the engine shows. While it is not Up nothing is known of any container.
 type ContainerSnapshot struct {
 	Up         bool
@@ -56,7 +52,6 @@ func (containerSource) Name() string { return NameContainer }
 
 func (s containerSource) Collect(_ context.Context, out *Samples) error {
 	snapshot := s.from.Containers()
-	gauge(out, dockerUp, boolean(snapshot.Up))
 	if !snapshot.Up {
 		return nil
 	}
@@ -64,12 +59,7 @@ func (s containerSource) Collect(_ context.Context, out *Samples) error {
 		if c.Name == "" {
 			continue // it is being removed; two of these would be one series twice
 		}
-		gauge(out, containerInfo, 1, c.Name, c.Role, c.Runner)
-		running := c.State == "running"
-		gauge(out, containerRunning, boolean(running), c.Name, c.Role)
-		if running && (c.Health == "healthy" || c.Health == "unhealthy") {
-			gauge(out, containerHealthy, boolean(c.Health == "healthy"), c.Name, c.Role)
-		}
+		gauge(out, containerRunning, boolean(c.State == stateRunning), c.Name, c.Role)
 		counter(out, containerStarts, c.Starts, c.Name, c.Role)
 		counter(out, containerOOMKills, c.OOMKills, c.Name, c.Role)
 		if c.Exited {

@@ -118,14 +118,13 @@ func (s *githubSource) Collect(_ context.Context, out *Samples) error {
 		gauge(out, githubRateRemaining, float64(r.Remaining), r.Resource)
 		timestamp(out, githubRateReset, r.Reset, r.Resource)
 	}
-	s.runners(out, snapshot.Scopes)
-	return nil
+	return s.runners(out, snapshot.Scopes)
 }
 
-// runners exports the scopes that are fresh enough.
-func (s *githubSource) runners(out *Samples, scopes []Scope) {
+// runners exports the scopes that are fresh enough. Its error is about slots that are left out.
+func (s *githubSource) runners(out *Samples, scopes []Scope) error {
 	if len(scopes) == 0 {
-		return
+		return nil
 	}
 	slots := slotsOf(s.lastKnown(), scopes[0].Name)
 	versions := versionsOf(s.logs.Slots())
@@ -145,11 +144,12 @@ func (s *githubSource) runners(out *Samples, scopes []Scope) {
 			gauge(out, githubRunners, float64(states[state]), scope.Name, state)
 		}
 		for _, slot := range slots.order {
-			if slots.in(slot, scope.Name) {
+			if slots.in(slot, scope.Name) && slots.at[slot].other == "" {
 				sendRunner(out, slot, scope.Name, versions[slot], registered[slot])
 			}
 		}
 	}
+	return slots.contested()
 }
 
 // lastKnown returns the containers of the engine, or those that it had before it went down.

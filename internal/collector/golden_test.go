@@ -157,6 +157,8 @@ func TestGolden(t *testing.T) {
 	for name, source := range map[string]Source{
 		"container":      NewContainer(containers),
 		"container_down": NewContainer(docker(false, runners)),
+		"health":         NewHealth(containers),
+		"health_down":    NewHealth(docker(false, runners)),
 		"listener":       NewListener(logs, containers),
 		"listener_down":  NewListener(logs, docker(false, nil)),
 		"github":         NewGitHub(fakeGitHub{[]Scope{polled}, limits, requests, failures}, containers, logs),

@@ -23,17 +23,19 @@ const (
 	NameDNS        = "dns"
 	NameExporter   = "exporter"
 	NameGitHub     = "github"
+	NameHealth     = "health"
 	NameListener   = "listener"
 	NameThreshold  = "threshold"
 )
 
 var names = []string{
-	NameClock, NameContainer, NameCredential, NameDisk, NameDNS, NameExporter, NameGitHub, NameListener, NameThreshold,
+	NameClock, NameContainer, NameCredential, NameDisk, NameDNS, NameExporter, NameGitHub, NameHealth, NameListener,
+	NameThreshold,
 }
 
 // Handler serves the set, and own, which holds the exporter's metrics about itself.
 //
-// The URL selects: collect[]=container&collect[]=listener serves only these sources, exclude[]=… all but these; without
+// The URL selects: collect[]=health&collect[]=listener serves only these sources, exclude[]=… all but these; without
 // either everything is served. So one Prometheus can scrape what is cheap and urgent every second, and the rest every
 // fifteen. A name that no source has is answered with 400 and the list of names; the name of a source that is turned
 // off selects nothing, so that the same scrape configuration fits every host.

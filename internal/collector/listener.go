@@ -40,7 +40,8 @@ var (
 // The values of the labels reason and result.
 var reasons, results = listener.Reasons(), listener.Results()
 
-// Logs gives the state of every slot whose log is followed, and the durations of their jobs, without any I/O.
+// Logs gives the state of every slot whose log is followed, and the durations of their jobs, without any I/O. Durations
+// without buckets are not known yet.
 type Logs interface {
 	Slots
 	JobDurations() listener.Durations
@@ -68,8 +69,9 @@ func (s listenerSource) Collect(_ context.Context, out *Samples) error {
 		}
 		sendCounts(out, slot.Runner, slot.Counts)
 	}
-	d := s.logs.JobDurations()
-	histogram(out, jobDuration, d.Count, d.Sum, d.Buckets)
+	if d := s.logs.JobDurations(); d.Buckets != nil {
+		histogram(out, jobDuration, d.Count, d.Sum, d.Buckets)
+	}
 	return nil
 }
 

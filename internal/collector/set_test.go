@@ -200,14 +200,69 @@ func TestStatfs(t *testing.T) {
 }
 
 func TestSlotMatch(t *testing.T) {
-	s := slotsOf([]Container{{Runner: "a"}, {Runner: "a-1"}, {Runner: "b", Scope: "Org"}, {Runner: "b", Scope: "late"}, {Runner: ""}}, "o/r")
+	s := slotsOf([]Container{
+		{Runner: "a"}, {Runner: "a-1"}, {Runner: "b", Scope: "Org"}, {Runner: "b", Scope: "late"}, {Runner: ""},
+		{Runner: "moved", Scope: "o/old", State: "exited"}, {Runner: "moved", Scope: "o/new", State: "running"},
+		{Runner: "same", Scope: "O/R", State: "running"}, {Runner: "same", State: "running"},
+		{Runner: "a-2", State: "running"}, {Runner: "a-2", Scope: "org", State: "running"}, {Runner: "a", Scope: "org", State: "exited"},
+	}, "o/r")
 	for _, tc := range []struct{ registration, scope, slot string }{
 		{"a", "o/r", "a"}, {"a-1", "o/r", "a-1"}, {"a-1-x-y", "O/R", "a-1"}, {"a-12", "o/r", "a"}, {"a-", "o/r", "a"},
 		{"ab", "o/r", ""}, {"b-1", "o/r", ""}, {"b-1", "org", "b"}, {"", "o/r", ""}, {"-", "o/r", ""}, {"-a", "o/r", ""},
+		{"moved-1", "o/new", "moved"}, {"moved-1", "o/old", ""}, {"same-1", "o/r", "same"},
+		{"a-2-x", "o/r", "a-2"}, {"a-2-x", "org", "a-2"}, {"a-x", "org", ""}, // contested: not its neighbour's either
 	} {
 		if got, ok := s.match(tc.registration, tc.scope); got != tc.slot || ok != (tc.slot != "") {
 			t.Errorf("match(%q, %q) = %q, %t; want %q", tc.registration, tc.scope, got, ok, tc.slot)
 		}
+	}
+}
+
+// Slots of the same name in two scopes: each container's registration is looked for in its own scope, and where both run
+// at once under one name, neither is shown for the other, and it is said.
+func TestSameNameInTwoScopes(t *testing.T) {
+	scopes := fakeGitHub{Scopes: []Scope{
+		{Name: "o/r", LastSuccess: time.Now(), Runners: []Registration{{ID: 1, Name: "a-1", Online: true}, {ID: 2, Name: "b-1", Online: true, Busy: true}}},
+		{Name: "org", LastSuccess: time.Now(), Runners: []Registration{{ID: 3, Name: "a-9"}, {ID: 4, Name: "b-9"}}},
+	}}
+	running := func(slot, scope string) Container {
+		return Container{Role: "runner", Runner: slot, Scope: scope, State: "running"}
+	}
+	for name, tc := range map[string]struct {
+		containers     []Container
+		wants, without []string
+	}{
+		"one here": {
+			[]Container{running("a", ""), running("b", "org")},
+			[]string{`runner_online{runner="a"} 1`, `runner_online{runner="b"} 0`, `runner_busy{runner="b"} 0`, `name="b-9"`, `collector_success{collector="github"} 1`},
+			[]string{`name="b-1"`, `name="a-9"`},
+		},
+		"both at once": {
+			[]Container{running("a", ""), running("b", ""), running("b", "org")},
+			[]string{`runner_online{runner="a"} 1`, `collector_success{collector="github"} 0`},
+			[]string{`runner="b"`},
+		},
+		"a scope that nobody asks": {
+			[]Container{running("a", "elsewhere"), running("b", "org")},
+			[]string{`runner_online{runner="b"} 0`, `collector_success{collector="github"} 1`},
+			[]string{`runner="a"`},
+		},
+	} {
+		got := exposition(t, NewGitHub(scopes, docker(true, tc.containers), fakeLogs(nil)))
+		for _, want := range tc.wants {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %s is missing in\n%s", name, want, got)
+			}
+		}
+		for _, not := range tc.without {
+			if strings.Contains(got, not) {
+				t.Errorf("%s: %s is in\n%s", name, not, got)
+			}
+		}
+	}
+	err := NewGitHub(scopes, docker(true, []Container{running("b", ""), running("b", "org")}), fakeLogs(nil)).Collect(t.Context(), newSamples(nil))
+	if err == nil || !strings.Contains(err.Error(), "runner b is the name of a container of o/r and of one of org") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -259,7 +314,7 @@ func manyRunners(n int) (*Set, *fakeContainers, fakeLogs) {
 		scope.Runners = append(scope.Runners, Registration{ID: int64(i), Name: name + "-abcdef", OS: "linux", Online: true, Labels: []string{"self-hosted", "linux", "x64"}})
 		logs = append(logs, listener.Slot{Runner: name, State: listener.State{Version: "2.336.0"}})
 	}
-	return NewSet(quiet(), NewContainer(&containers), NewListener(logs, &containers),
+	return NewSet(quiet(), NewContainer(&containers), NewHealth(&containers), NewListener(logs, &containers),
 		NewGitHub(fakeGitHub{Scopes: []Scope{scope}}, &containers, logs)), &containers, logs
 }
 

@@ -30,10 +30,14 @@ const testLabel = "ghostrunner.engine.test"
 // patience is how long a test waits for what should come much sooner, on a busy machine too.
 const patience = 2 * time.Minute
 
-// docker is a plain client, the tests' own hand on the engine.
-func docker(t testing.TB) *client.Client {
+// docker is a plain client, the tests' own hand on the engine; host "" is that of the environment.
+func docker(t testing.TB, host string) *client.Client {
 	t.Helper()
-	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if host != "" {
+		opts = append(opts, client.WithHost(host))
+	}
+	cli, err := client.NewClientWithOpts(opts...)
 	if err != nil {
 		t.Fatalf("docker client: %v", err)
 	}
@@ -82,9 +86,11 @@ type world struct {
 }
 
 // newWorld makes the image and removes it, with all containers of the test, at the end.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOn(t, "") }
+
+func newWorldOn(t *testing.T, host string) *world {
 	t.Helper()
-	w := &world{T: t, cli: docker(t), label: fmt.Sprintf("%s=%s-%d", testLabel, t.Name(), time.Now().UnixNano())}
+	w := &world{T: t, cli: docker(t, host), label: fmt.Sprintf("%s=%s-%d", testLabel, t.Name(), time.Now().UnixNano())}
 	w.Cleanup(w.clean)
 	w.image = w.newImage("")
 	return w

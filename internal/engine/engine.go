@@ -52,6 +52,7 @@ type Engine struct {
 	conn     atomic.Pointer[conn]
 	watching atomic.Bool
 	table    *table
+	resumed  resumed
 }
 
 // New returns an Engine for the options. It never dials: an engine that is down now may come up later.

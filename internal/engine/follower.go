@@ -28,14 +28,16 @@ type follower struct {
 	sink       LineSink
 	turn       chan struct{} // holds one token while some container of this runner is in a run
 	holding    bool
+	gate       chan struct{} // holds a token for each follower that reads what was logged before
 
-	version uint64     // of the table, when pending was last brought up to date
-	last    uint64     // the last boundary fetched
-	pending []boundary // fetched, not yet passed
-	inRun   bool       // Started was called, Ended not yet
-	pos     position
-	open    int64 // the earliest line that had begun when the last stream ended
-	waiting bool  // that it has to wait for another container was reported
+	version   uint64     // of the table, when pending was last brought up to date
+	last      uint64     // the last boundary fetched
+	pending   []boundary // fetched, not yet passed
+	stream    *logStream // the present or last one
+	pos       position
+	resumed   bool // the position is that of another process, and pending does not take account of it yet
+	replaying bool // what comes was logged before
+	waiting   bool // that it has to wait for another container was reported
 }
 
 // run follows until the container is gone or ctx ends.
@@ -49,19 +51,25 @@ func (f *follower) run(ctx context.Context) {
 			f.finish(time.Now())
 			return
 		}
-		if !up || !f.inRun && len(f.pending) == 0 {
+		if f.resumed {
+			f.resume()
+		}
+		if !up || !f.pos.InRun && len(f.pending) == 0 {
+			if up {
+				f.caughtUp()
+			}
 			select {
 			case <-changed:
 			case <-ctx.Done():
 			}
 			continue
 		}
-		if !f.inRun && !f.begin(ctx, changed) {
+		if !f.begin(ctx, changed) {
 			continue
 		}
 		over := f.last
 		ended := len(f.pending) > 0
-		err := f.attach(ctx, !ended)
+		err := f.read(ctx, !ended)
 		switch {
 		case err != nil:
 			if ctx.Err() != nil {
@@ -70,6 +78,7 @@ func (f *follower) run(ctx context.Context) {
 			// A single failure is a container that goes, or an engine that the watcher reports any moment.
 			if failures++; failures == warnAfter {
 				f.log.Warn("log of a runner container not readable, trying again", "runner", f.runner, "container", short(f.id), "err", err)
+				f.caughtUp() // as far as it can
 			}
 			f.pause(ctx, delay)
 			delay = min(2*delay, maxBackoff)
@@ -79,6 +88,8 @@ func (f *follower) run(ctx context.Context) {
 			for len(f.pending) > 0 && f.pending[0].seq <= over {
 				f.pass()
 			}
+		case f.replaying:
+			f.caughtUp()
 		default:
 			f.settle(ctx)
 		}
@@ -86,36 +97,81 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// begin passes the boundary that begins a run, when no other container of the same runner is in one. It reports
-// whether it did.
+// resume makes pending what leads from where another process was to the present. Of boundaries that are only guessed at the
+// new ones are those that contradict what it knew.
+func (f *follower) resume() {
+	f.resumed = false
+	told := max(f.pos.Passed, f.pos.High)
+	inRun, now := f.pos.InRun, f.pos.InRun
+	var left []boundary
+	for _, b := range f.pending {
+		now = b.start
+		if b.at.UnixNano() <= told || b.guessed && b.start == inRun {
+			continue
+		}
+		if b.start == inRun { // nobody told of what lies between
+			left = append(left, boundary{seq: b.seq, start: !b.start, at: b.at})
+		}
+		left = append(left, b)
+		inRun = b.start
+	}
+	if now != inRun {
+		left = append(left, boundary{seq: f.last, start: now, at: time.Unix(0, told)})
+	}
+	f.pending, f.replaying = left, true
+}
+
+// begin makes sure that the container is in a run, when no other container of the same runner is in one. It reports
+// whether that is so.
 func (f *follower) begin(ctx context.Context, changed <-chan struct{}) bool {
-	if !f.pending[0].start {
+	if !f.pos.InRun && !f.pending[0].start {
 		if f.pending = f.pending[1:]; len(f.pending) == 0 {
 			f.release()
 		}
 		return false
 	}
-	if !f.holding {
-		select {
-		case f.turn <- struct{}{}:
-			f.holding = true
-		default:
-			if !f.waiting {
-				f.waiting = true
-				f.log.Info("runner label on two containers, following one after the other", "runner", f.runner, "container", short(f.id))
-			}
-			select {
-			case f.turn <- struct{}{}:
-				f.holding = true
-			case <-changed: // perhaps the container is gone
-				return false
-			case <-ctx.Done():
-				return false
-			}
-		}
+	if !f.holding && !f.take(ctx, changed) {
+		return false
 	}
-	f.pass()
+	if !f.pos.InRun {
+		if f.pos.Passed == 0 && f.pending[0].guessed {
+			f.replaying = true
+			f.sink.Replaying(f.runner, true)
+		}
+		f.pass()
+	}
 	return true
+}
+
+// take waits for the turn of this container. It reports false where something has changed meanwhile.
+func (f *follower) take(ctx context.Context, changed <-chan struct{}) bool {
+	select {
+	case f.turn <- struct{}{}:
+		f.holding = true
+		return true
+	default:
+	}
+	if !f.waiting {
+		f.waiting = true
+		f.log.Info("runner label on two containers, following one after the other", "runner", f.runner, "container", short(f.id))
+	}
+	select {
+	case f.turn <- struct{}{}:
+		f.holding = true
+		return true
+	case <-changed: // perhaps the container is gone
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// caughtUp tells the sink, once, that what comes from now on is new.
+func (f *follower) caughtUp() {
+	if f.replaying {
+		f.replaying = false
+		f.sink.Replaying(f.runner, false)
+	}
 }
 
 // fetch brings the pending boundaries up to date.
@@ -134,13 +190,16 @@ func (f *follower) fetch() (up, known bool) {
 func (f *follower) pass() {
 	b := f.pending[0]
 	f.pending = f.pending[1:]
-	if f.inRun {
-		f.sink.Ended(f.runner, b.at)
+	f.pos.Passed = max(f.pos.Passed, b.at.UnixNano())
+	if f.pos.InRun {
+		f.pos.InRun = false
+		f.sink.Ended(&f.pos.Mark, b.at)
 	}
-	if f.inRun = b.start; b.start {
-		f.sink.Started(f.runner, b.at)
+	if b.start {
+		f.pos.InRun = true
+		f.sink.Started(&f.pos.Mark, b.at)
 	}
-	if !f.inRun && (len(f.pending) == 0) {
+	if !f.pos.InRun && len(f.pending) == 0 {
 		f.release()
 	}
 }
@@ -150,10 +209,11 @@ func (f *follower) finish(now time.Time) {
 	for f.holding && len(f.pending) > 0 {
 		f.pass()
 	}
-	if f.inRun {
-		f.inRun = false
-		f.sink.Ended(f.runner, now)
+	if f.pos.InRun {
+		f.pos.InRun = false
+		f.sink.Ended(&f.pos.Mark, now)
 	}
+	f.caughtUp()
 }
 
 func (f *follower) release() {
@@ -175,7 +235,8 @@ func (f *follower) line(at int64, line []byte) {
 	for len(f.pending) > 0 && f.before(t) {
 		f.pass()
 	}
-	f.sink.Line(f.runner, t, line)
+	f.pos.Open = f.stream.earliest()
+	f.sink.Line(&f.pos.Mark, t, line)
 }
 
 // before reports whether the first pending boundary lies before a line of that time. A line belongs to a run, so a
@@ -185,10 +246,25 @@ func (f *follower) before(t time.Time) bool {
 	switch {
 	case !b.start:
 		return t.After(b.at)
-	case !f.inRun:
+	case !f.pos.InRun:
 		return true
 	default:
 		return t.After(b.at.Add(-startSlack))
+	}
+}
+
+// read reads the log from the position on: what was logged before as far as it goes, and then, with follow, as long as the
+// container runs.
+func (f *follower) read(ctx context.Context, follow bool) error {
+	if !f.replaying {
+		return f.attach(ctx, follow)
+	}
+	select {
+	case f.gate <- struct{}{}:
+		defer func() { <-f.gate }()
+		return f.attach(ctx, false)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -200,7 +276,7 @@ func (f *follower) attach(ctx context.Context, follow bool) error {
 		go f.cut(reading, cancel, f.last)
 	}
 	opts := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Tail: "all"}
-	if since := f.pos.reopen(f.open); !since.IsZero() {
+	if since := f.pos.reopen(); !since.IsZero() {
 		opts.Since = unixNano(since)
 	}
 	body, err := f.api(reading).ContainerLogs(reading, f.id, opts)
@@ -208,9 +284,11 @@ func (f *follower) attach(ctx context.Context, follow bool) error {
 		return wrap("logs", f.id, err)
 	}
 	defer body.Close()
-	s := newLogStream(body, f.line)
-	err = s.read()
-	f.open = s.earliest()
+	f.stream = newLogStream(body, f.line)
+	err = f.stream.read()
+	if !f.pos.behind {
+		f.pos.Open = f.stream.earliest()
+	}
 	if reading.Err() != nil && ctx.Err() == nil {
 		return nil // cut, which is as good an end as any
 	}

@@ -152,14 +152,14 @@ func TestPosition(t *testing.T) {
 		for stop := range log {
 			var p position
 			var got []line
-			p.reopen(0)
+			p.reopen()
 			for _, l := range log[:stop] {
 				if p.admit(l.at, []byte(l.text)) {
 					got = append(got, l)
 				}
 			}
 			for range 2 { // the second time nothing is new
-				since := p.reopen(0)
+				since := p.reopen()
 				for _, l := range log {
 					if !since.IsZero() && l.at < since.UnixNano() {
 						continue // as the engine does
@@ -179,17 +179,18 @@ func TestPosition(t *testing.T) {
 // A log that was rotated past the position is read on.
 func TestPositionRotated(t *testing.T) {
 	var p position
-	p.reopen(0)
+	p.reopen()
 	for i := range int64(10) {
 		p.admit(100+i, []byte("old"))
 	}
-	p.reopen(0)
+	p.reopen()
 	for i := range int64(10) {
 		if !p.admit(200+i, []byte("new")) {
 			t.Fatalf("line %d after a rotation is skipped", i)
 		}
 	}
-	if since := p.reopen(50); since.UnixNano() != 50-int64(disorder) {
+	p.Open = 50
+	if since := p.reopen(); since.UnixNano() != 50-int64(disorder) {
 		t.Errorf("an open line is not asked for again: since %s", since)
 	}
 }
@@ -198,7 +199,7 @@ func TestPositionRotated(t *testing.T) {
 func TestLineAllocs(t *testing.T) {
 	in := bytes.Repeat(frame(1, stamp+"[2026-11-23 12:00:00Z INFO Worker] a line of no interest\n"), 1000)
 	var p position
-	p.reopen(0)
+	p.reopen()
 	r := bytes.NewReader(in)
 	s := newLogStream(r, func(at int64, line []byte) { p.admit(at, line) })
 	// The fewest of several, because goroutines that another test left behind allocate in the same heap.
@@ -222,7 +223,7 @@ func BenchmarkLine(b *testing.B) {
 	b.SetBytes(int64(len(unit)))
 	b.ReportAllocs()
 	var p position
-	p.reopen(0)
+	p.reopen()
 	s := newLogStream(io.LimitReader(&endless{unit: unit}, int64(b.N)*int64(len(unit))), func(at int64, line []byte) { p.admit(at, line) })
 	if err := s.read(); err != nil {
 		b.Fatal(err)

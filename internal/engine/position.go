@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"hash/maphash"
+	"hash/crc32"
 	"time"
 )
 
@@ -14,29 +14,40 @@ import (
 // up to the line that was delivered last, which is known by its time, its content, and its place among neighbours of
 // the same time.
 type position struct {
-	at   int64 // of the last line delivered, in Unix nanoseconds; 0: none yet
-	n    int   // how many lines in a row, that one included, bore this time
-	sum  uint64
-	high int64 // the latest time delivered
+	Mark
 
 	behind bool // the stream was opened again and has not yet passed the position
-	met    int  // lines in a row met again that bear the time at
-	seed   maphash.Seed
+	met    int  // lines in a row met again that bear the time At
+}
+
+// Mark is what must be known to go on in the log of a container where a reader was, in another process too.
+type Mark struct {
+	Runner    string // the slot
+	Container string // id
+	InRun     bool   // Started was called, Ended not yet
+	Passed    int64  // the latest begin or end of a run that was told, in Unix nanoseconds
+
+	At   int64  // of the last line delivered, in Unix nanoseconds; 0: none yet
+	Same int    // how many lines in a row, that one included, bore this time
+	Sum  uint32 // of its content
+	High int64  // the latest time delivered
+	Open int64  // of the earliest line that had begun but not ended then; 0: none
 }
 
 // disorder is how much earlier a line may be than the one before it.
 const disorder = 2 * time.Second
 
+// castagnoli is computed by the processor itself, several bytes at a time.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // reopen prepares for another stream and returns the time that it must be asked for; the zero time is the whole log.
-// Open is the time of the earliest line that had begun when the last stream ended, 0 if there is none.
-func (p *position) reopen(open int64) (since time.Time) {
-	if p.at == 0 {
-		p.seed = maphash.MakeSeed()
+func (p *position) reopen() (since time.Time) {
+	if p.At == 0 {
 		return time.Time{}
 	}
-	from := p.at
-	if open != 0 {
-		from = min(from, open)
+	from := p.At
+	if p.Open != 0 {
+		from = min(from, p.Open)
 	}
 	p.behind, p.met = true, 0
 	return time.Unix(0, from).Add(-disorder)
@@ -44,25 +55,25 @@ func (p *position) reopen(open int64) (since time.Time) {
 
 // admit reports whether the line is to be delivered, and if so moves behind it.
 func (p *position) admit(at int64, line []byte) bool {
-	sum := maphash.Bytes(p.seed, line)
+	sum := crc32.Checksum(line, castagnoli)
 	if p.behind {
-		if at == p.at {
+		if at == p.At {
 			p.met++
-			p.behind = p.met < p.n || sum != p.sum
+			p.behind = p.met < p.Same || sum != p.Sum
 			return false
 		}
 		p.met = 0
-		if at <= p.high {
+		if at <= p.High {
 			return false
 		}
 		// The log was rotated, or emptied, past the position.
 		p.behind = false
 	}
-	if at != p.at {
-		p.at, p.n = at, 0
+	if at != p.At {
+		p.At, p.Same = at, 0
 	}
-	p.n++
-	p.sum = sum
-	p.high = max(p.high, at)
+	p.Same++
+	p.Sum = sum
+	p.High = max(p.High, at)
 	return true
 }

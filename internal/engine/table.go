@@ -151,9 +151,9 @@ func (t *table) down() {
 	}
 }
 
-// event applies a new event: state, counts and run boundaries. It reports whether that is all; otherwise a list is
-// wanted for the details. A health event of a known container says all there is to know.
-func (t *table) event(ev event, now time.Time) (complete bool) {
+// event applies a new event: state, run boundaries and, if it is to be counted, counts. It reports whether that is all;
+// otherwise a list is wanted for the details. A health event of a known container says all there is to know.
+func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.state(ev) {
@@ -163,12 +163,16 @@ func (t *table) event(ev event, now time.Time) (complete bool) {
 	if e != nil {
 		switch ev.action {
 		case actionStart:
-			e.c.Starts++
 			e.mark(true, ev.at, false)
+			if count {
+				e.c.Starts++
+			}
 		case actionDie:
 			e.mark(false, ev.at, false)
 		case actionOOM:
-			e.c.OOMKills++
+			if count {
+				e.c.OOMKills++
+			}
 		}
 	}
 	t.at = now
@@ -309,17 +313,17 @@ func (t *table) runs(id string, after uint64) (bs []boundary, up, known bool) {
 	return bs, t.up, true
 }
 
-// runners returns the id of every runner container with its slot name.
-func (t *table) runners() map[string]string {
+// runners returns the id of every runner container with its slot name, and whether the engine is up.
+func (t *table) runners() (out map[string]string, up bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := map[string]string{}
+	out = map[string]string{}
 	for id, e := range t.entries {
 		if e.listed && e.c.Role == roleRunner && e.c.Runner != "" {
 			out[id] = e.c.Runner
 		}
 	}
-	return out
+	return out, t.up
 }
 
 // ended reports whether the container is gone, or a run of it has ended after the given boundary.

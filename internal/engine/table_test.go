@@ -43,7 +43,7 @@ func TestMergeKeepsEvents(t *testing.T) {
 		{id: "1", action: "health_status: unhealthy", health: healthUnhealthy, at: at(4)},
 	}
 	for _, ev := range journal {
-		tab.event(ev, ev.at)
+		tab.event(ev, true, ev.at)
 	}
 	for _, resync := range []bool{false, true, true} {
 		tab.merge([]listed{runner(stateRunning, healthHealthy)}, hear(journal...), resync, at(5))
@@ -83,7 +83,7 @@ func TestEventBeforeList(t *testing.T) {
 	tab := newTable()
 	tab.merge(nil, nil, true, at(0))
 	ev := event{id: "1", action: actionStart, at: at(1)}
-	if complete := tab.event(ev, at(1)); complete {
+	if complete := tab.event(ev, true, at(1)); complete {
 		t.Error("no list is wanted for an unknown container")
 	}
 	if s := tab.snapshot(); len(s.Containers) != 0 {
@@ -99,14 +99,14 @@ func TestEventBeforeList(t *testing.T) {
 func TestEndBeforeList(t *testing.T) {
 	tab := newTable()
 	die := event{id: "1", action: actionDie, at: at(10), exitCode: 3, hasExitCode: true}
-	tab.event(die, die.at)
+	tab.event(die, true, die.at)
 	tab.merge([]listed{runner(stateRunning, "")}, hear(die), true, at(11))
 	tab.merge([]listed{runner(stateExited, "")}, nil, true, at(20))
 	bs, _, _ := tab.runs("1", 0)
 	if len(bs) != 2 || !bs[0].start || bs[0].at != t0 || bs[0].seq != 1 || bs[1].start || bs[1].at != at(10) || bs[1].seq != 2 {
 		t.Errorf("boundaries %+v, want a run from the creation to the event", bs)
 	}
-	tab.event(event{id: "1", action: actionStart, at: at(30)}, at(30))
+	tab.event(event{id: "1", action: actionStart, at: at(30)}, true, at(30))
 	if bs, _, _ := tab.runs("1", 2); len(bs) != 1 || bs[0].seq != 3 {
 		t.Errorf("boundaries after that: %+v, want the third", bs)
 	}
@@ -139,7 +139,7 @@ func TestInfer(t *testing.T) {
 			tab.merge([]listed{l}, nil, true, at(100+i))
 		}
 		for _, ev := range tc.events {
-			tab.event(ev, ev.at)
+			tab.event(ev, true, ev.at)
 		}
 		bs, _, _ := tab.runs("1", 0)
 		var got []b
@@ -156,7 +156,7 @@ func TestBoundariesAreBounded(t *testing.T) {
 	tab := newTable()
 	tab.merge([]listed{runner(stateRunning, "")}, nil, true, at(0))
 	for i := range 10 * maxBoundaries {
-		tab.event(event{id: "1", action: []string{actionDie, actionStart}[i%2], at: at(i)}, at(i))
+		tab.event(event{id: "1", action: []string{actionDie, actionStart}[i%2], at: at(i)}, true, at(i))
 	}
 	if bs, _, _ := tab.runs("1", 0); len(bs) != maxBoundaries || bs[len(bs)-1].seq != 10*maxBoundaries+1 {
 		t.Errorf("%d boundaries are kept, the last is %+v", len(bs), bs[len(bs)-1])

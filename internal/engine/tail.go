@@ -6,26 +6,51 @@ import (
 	"time"
 )
 
-// maxFollowers bounds the log streams that are open at once.
-const maxFollowers = 256
+const (
+	// maxFollowers bounds the log streams that are open at once.
+	maxFollowers = 1024
+	// maxReplays bounds how many existing logs are read at once: each makes the engine read whole files.
+	maxReplays = 8
+)
 
 // LineSink takes what the log followers read. The calls for one runner come one after another, those for different
-// runners at the same time.
+// runners at the same time. A Mark is valid during the call only, and is the place behind what the call tells: whoever keeps
+// the two together can go on from there after a restart, see Resume.
 type LineSink interface {
+	// Replaying says that what comes next was logged before we came (on), or that all of that has come.
+	Replaying(runner string, on bool)
 	// Started says that the runner's container has begun a run. Where the begin was not seen, at is the earliest moment
 	// at which it can have been.
-	Started(runner string, at time.Time)
+	Started(m *Mark, at time.Time)
 	// Line takes one line of the log, without its end and cut at 1 MiB, and the time at which the engine read it. The
 	// bytes are valid during the call only.
-	Line(runner string, at time.Time, line []byte)
+	Line(m *Mark, at time.Time, line []byte)
 	// Ended says that the run is over; all its lines have come.
-	Ended(runner string, at time.Time)
+	Ended(m *Mark, at time.Time)
+	// Removed says that the container is gone, after the end of its run.
+	Removed(container string)
 	// Forget says that the container is gone and no other bears the runner's name.
 	Forget(runner string)
 }
 
+// resumed is where the readers of another process were.
+type resumed struct {
+	at    time.Time
+	marks map[string]Mark // by container id
+}
+
+// Resume makes Watch and Tail, which must not run yet, go on where those of another process were at that time: what was
+// logged since then comes, and no line comes that came before its mark. Starts and ends in between are told as far as
+// the engine still knows them: it remembers the last 256 events and, by the minute or hour, since when a container runs.
+func (e *Engine) Resume(at time.Time, marks []Mark) {
+	e.resumed = resumed{at: at, marks: make(map[string]Mark, len(marks))}
+	for _, m := range marks {
+		e.resumed.marks[m.Container] = m
+	}
+}
+
 // Tail follows the log of every runner container that Watch, which must run beside it, knows of, until ctx ends, and
-// then returns nil. The log that exists is replayed first; a container that has ended is read to its end. After a
+// then returns nil. The log that exists is replayed first, from its begin or where Resume says; a container that has ended is read to its end. After a
 // restart of the container, of the engine, or a broken connection it goes on where it was: no line comes twice.
 //
 // A sink that is slow slows the reading, nothing is buffered beyond one line. Two containers with the same runner label
@@ -40,11 +65,24 @@ func (e *Engine) Tail(ctx context.Context, sink LineSink) error {
 		active = map[string]*follower{}     // by container id
 		turns  = map[string]chan struct{}{} // by runner: held by the follower whose container runs
 		done   = make(chan *follower)
+		gate   = make(chan struct{}, maxReplays)
+		lost   = e.resumed.marks // whose containers are not known to be there or gone
 		full   bool
 	)
 	for {
 		changed := e.table.wait()
-		known := e.table.runners()
+		known, up := e.table.runners()
+		if up && lost != nil {
+			for id, m := range lost {
+				if known[id] == "" {
+					sink.Removed(id)
+					if !named(m.Runner, active, known) {
+						sink.Forget(m.Runner)
+					}
+				}
+			}
+			lost = nil
+		}
 		for id, runner := range known {
 			if active[id] != nil {
 				continue
@@ -59,7 +97,11 @@ func (e *Engine) Tail(ctx context.Context, sink LineSink) error {
 			if turns[runner] == nil {
 				turns[runner] = make(chan struct{}, 1)
 			}
-			f := &follower{Engine: e, id: id, runner: runner, sink: sink, turn: turns[runner]}
+			f := &follower{Engine: e, id: id, runner: runner, sink: sink, turn: turns[runner], gate: gate}
+			f.pos.Mark = Mark{Runner: runner, Container: id}
+			if m, ok := e.resumed.marks[id]; ok && m.Runner == runner {
+				f.pos.Mark, f.resumed = m, true
+			}
 			active[id] = f
 			wg.Go(func() {
 				f.run(ctx)
@@ -76,7 +118,8 @@ func (e *Engine) Tail(ctx context.Context, sink LineSink) error {
 		case f := <-done:
 			delete(active, f.id)
 			full = false
-			if !named(f.runner, active, e.table.runners()) {
+			sink.Removed(f.id)
+			if known, _ := e.table.runners(); !named(f.runner, active, known) {
 				delete(turns, f.runner)
 				sink.Forget(f.runner)
 			}

@@ -17,18 +17,24 @@ import (
 type recorder struct {
 	mu      sync.Mutex
 	got     []string
-	last    map[string]time.Time
+	marks   map[string]Mark
 	changed chan struct{}
 	line    func(runner string, line []byte) bool // nil, or whether to keep the line
 }
 
 func newRecorder() *recorder {
-	return &recorder{changed: make(chan struct{}, 1), last: map[string]time.Time{}}
+	return &recorder{changed: make(chan struct{}, 1), marks: map[string]Mark{}}
 }
 
-func (r *recorder) add(s string) {
+func (r *recorder) add(s string) { r.place(nil, s) }
+
+// place keeps the mark together with what it belongs to.
+func (r *recorder) place(m *Mark, s string) {
 	r.mu.Lock()
 	r.got = append(r.got, s)
+	if m != nil {
+		r.marks[m.Container] = *m
+	}
 	r.mu.Unlock()
 	select {
 	case r.changed <- struct{}{}:
@@ -36,13 +42,20 @@ func (r *recorder) add(s string) {
 	}
 }
 
-func (r *recorder) Started(runner string, _ time.Time) { r.add(runner + " started") }
-func (r *recorder) Ended(runner string, _ time.Time)   { r.add(runner + " ended") }
-func (r *recorder) Forget(runner string)               { r.add(runner + " forgotten") }
-func (r *recorder) Line(runner string, _ time.Time, line []byte) {
-	if r.line == nil || r.line(runner, line) {
-		r.add(runner + ": " + string(line))
+func (r *recorder) Replaying(string, bool)       {}
+func (r *recorder) Started(m *Mark, _ time.Time) { r.place(m, m.Runner+" started") }
+func (r *recorder) Ended(m *Mark, _ time.Time)   { r.place(m, m.Runner+" ended") }
+func (r *recorder) Forget(runner string)         { r.add(runner + " forgotten") }
+func (r *recorder) Line(m *Mark, _ time.Time, line []byte) {
+	if r.line == nil || r.line(m.Runner, line) {
+		r.place(m, m.Runner+": "+string(line))
 	}
+}
+
+func (r *recorder) Removed(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.marks, id)
 }
 
 // await waits for something recorded, and returns all that is recorded by then.

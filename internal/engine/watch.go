@@ -52,6 +52,9 @@ func (e *Engine) Watch(ctx context.Context) error {
 
 	now := time.Now()
 	w := watcher{Engine: e, begin: now, since: now}
+	if !e.resumed.at.IsZero() {
+		w.since = e.resumed.at.Add(-overlap)
+	}
 	delay := minBackoff
 	for said := false; ; {
 		wasUp, err := w.session(ctx)
@@ -146,7 +149,7 @@ func (w *watcher) session(ctx context.Context) (up bool, err error) {
 			if !ok {
 				continue
 			}
-			complete := w.table.event(ev, time.Now())
+			complete := w.table.event(ev, !ev.at.Before(w.begin), time.Now())
 			if len(journal) == maxJournal {
 				journal = slices.Delete(journal, 0, 1)
 			}

@@ -1,14 +1,14 @@
 package github
 
 import (
-	"container/list"
 	"crypto/sha256"
 	"sync"
 )
 
-// Bounds of the cache: 10,000 runners are 100 pages of some 60 KB.
+// Bounds of the cache: 10,000 runners, the most that one scope can have, are 100
+// pages of some 60 KB.
 const (
-	maxCacheEntries = 256
+	maxCacheEntries = 1024
 	maxCacheBytes   = 32 << 20
 )
 
@@ -32,47 +32,44 @@ type entry struct {
 	body                    []byte
 }
 
-// cache is a least-recently-used map bounded in entries and bytes. Evicting is
-// harmless: the next request is a plain one.
+// cache keeps pages, bounded in entries and bytes. What has no room is not kept,
+// and asked for plainly the next time. Nothing older makes room for it: all pages
+// are read in turn, so the oldest is always the next to be asked for, and a cache
+// that drops the oldest would be of no use at all as soon as one page has no room.
 type cache struct {
 	maxEntries, maxBytes int
 
 	mu    sync.Mutex
-	items map[cacheKey]*list.Element
-	order *list.List // of *cacheItem, most recent first
+	token tokenHash // of all items: a replaced token's pages are of no more use
+	items map[cacheKey]*entry
 	bytes int
 }
 
-type cacheItem struct {
-	key   cacheKey
-	entry *entry
-}
-
 func newCache(maxEntries, maxBytes int) *cache {
-	return &cache{maxEntries: maxEntries, maxBytes: maxBytes, items: map[cacheKey]*list.Element{}, order: list.New()}
+	return &cache{maxEntries: maxEntries, maxBytes: maxBytes, items: map[cacheKey]*entry{}}
 }
 
 func (c *cache) get(k cacheKey) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	el, ok := c.items[k]
-	if !ok {
-		return nil
-	}
-	c.order.MoveToFront(el)
-	return el.Value.(*cacheItem).entry
+	return c.items[k]
 }
 
+// put replaces what was kept under the key, also by nothing if e has no room.
 func (c *cache) put(k cacheKey, e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if el, ok := c.items[k]; ok {
-		c.drop(el)
+	if k.token != c.token {
+		c.token, c.bytes = k.token, 0
+		clear(c.items)
 	}
-	c.items[k] = c.order.PushFront(&cacheItem{key: k, entry: e})
-	c.bytes += len(e.body)
-	for c.order.Len() > c.maxEntries || c.bytes > c.maxBytes {
-		c.drop(c.order.Back())
+	if old := c.items[k]; old != nil {
+		c.bytes -= len(old.body)
+		delete(c.items, k)
+	}
+	if len(c.items) < c.maxEntries && c.bytes+len(e.body) <= c.maxBytes {
+		c.items[k] = e
+		c.bytes += len(e.body)
 	}
 }
 
@@ -81,14 +78,5 @@ func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.items)
-	c.order.Init()
 	c.bytes = 0
-}
-
-// drop removes one element. c.mu is held.
-func (c *cache) drop(el *list.Element) {
-	item := el.Value.(*cacheItem)
-	c.order.Remove(el)
-	delete(c.items, item.key)
-	c.bytes -= len(item.entry.body)
 }

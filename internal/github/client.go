@@ -24,6 +24,10 @@ const (
 	defaultUserAgent    = "ghostrunner"    // GitHub refuses requests without one
 )
 
+// MaxScopes bounds what one Client polls. At the default interval they are 64
+// requests a minute, of the 900 that GitHub's secondary limit allows a user.
+const MaxScopes = 32
+
 // Options configure a Client.
 type Options struct {
 	// APIURL is the root of the REST API exactly as it is to be used: nothing is
@@ -34,8 +38,14 @@ type Options struct {
 	// each round and operation, and every few seconds while waiting, so that a
 	// changed file is noticed: it should read a small file and nothing more.
 	Token func() (string, error)
-	// Scopes are what Poll lists. May be empty for a client that only acts.
+	// Scopes are what Poll lists, at most MaxScopes. May be empty for a client
+	// that only acts.
 	Scopes []Scope
+	// MoreScopes returns what is to be listed besides, as it is now; nil: nothing.
+	// It is called every few seconds by Poll: it should do no I/O. Those that
+	// Scopes has already are ignored, and so are the last in the alphabet of more
+	// than MaxScopes in all.
+	MoreScopes func() []Scope
 	// PollInterval is the time between two rounds. Zero: DefaultPollInterval.
 	PollInterval time.Duration
 	// Timeout bounds one request including its body. Zero: DefaultTimeout.
@@ -88,10 +98,11 @@ func New(opts Options) (*Client, error) {
 		return nil, errors.New("github: no token function")
 	}
 	opts.Scopes = slices.Clone(opts.Scopes)
-	for i, s := range opts.Scopes {
-		if s.kind == scopeNone || slices.Contains(opts.Scopes[:i], s) {
-			return nil, fmt.Errorf("github: scope %q is empty or given twice", s)
-		}
+	if len(opts.Scopes) > MaxScopes {
+		return nil, fmt.Errorf("github: %d scopes, want at most %d", len(opts.Scopes), MaxScopes)
+	}
+	if len(Distinct(opts.Scopes...)) != len(opts.Scopes) {
+		return nil, fmt.Errorf("github: one of the scopes %q is empty or given twice", opts.Scopes)
 	}
 	if opts.PollInterval <= 0 {
 		opts.PollInterval = DefaultPollInterval
@@ -116,10 +127,7 @@ func New(opts Options) (*Client, error) {
 	for _, r := range reasons {
 		c.failures[r] = 0
 	}
-	for _, s := range opts.Scopes {
-		c.scopes = append(c.scopes, &scopeState{scope: s, ScopeSnapshot: ScopeSnapshot{Scope: s.String()}})
-	}
-	c.publish()
+	c.setScopes(opts.Scopes)
 	return c, nil
 }
 
@@ -210,6 +218,24 @@ func (l *call) finish(ctx context.Context, op string, list bool, err error) erro
 	c.learn(l, list, err)
 	c.publish()
 	return err
+}
+
+// setScopes makes these the polled scopes and publishes that. What is known of
+// those that stay is kept.
+func (c *Client) setScopes(scopes []Scope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	states := make([]*scopeState, len(scopes))
+	for i, s := range scopes {
+		if states[i] = c.state(s); states[i] == nil {
+			states[i] = &scopeState{scope: s, ScopeSnapshot: ScopeSnapshot{Scope: s.String()}}
+		}
+	}
+	c.scopes = states
+	if c.credential.Known {
+		c.credential.PermissionKnown, c.credential.PermissionSufficient = c.permissions()
+	}
+	c.publish()
 }
 
 // state finds a polled scope, nil if it is not polled. c.mu is held.

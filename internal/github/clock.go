@@ -1,6 +1,7 @@
 package github
 
 import (
+	"math"
 	"net/http"
 	"time"
 )
@@ -35,6 +36,9 @@ const (
 	// maxStep is how much wall time and monotonic time may differ within a
 	// request; beyond it the clock was set meanwhile.
 	maxStep = 50 * time.Millisecond
+	// maxAway is how far a Date may be from our time and still be a time: 68
+	// years, and no difference of two times overflows.
+	maxAway = math.MaxInt32 * time.Second
 )
 
 // interval bounds the offset by one answer.
@@ -54,7 +58,7 @@ func (c *clockEstimate) add(from, to time.Time, date string) {
 		return
 	}
 	wall, mono := to.Round(0).Sub(from.Round(0)), to.Sub(from)
-	if mono < 0 || mono > maxSpan || (wall-mono).Abs() > maxStep {
+	if mono < 0 || mono > maxSpan || (wall-mono).Abs() > maxStep || from.Sub(d).Abs() > maxAway {
 		return
 	}
 	n := interval{lo: from.Round(0).Sub(d) - dateResolution, hi: to.Round(0).Sub(d), at: to}

@@ -177,15 +177,28 @@ func scopeList(header string) []string {
 // the last expiry that GitHub reported for it and GitHub's present time.
 func (l *call) rejectedHint(a *answer) string {
 	l.c.mu.Lock()
-	expiry, same := l.c.credential.Expiry, l.c.judged == l.hash
+	var expiry time.Time
+	if l.c.judged == l.hash {
+		expiry = l.c.credential.Expiry
+	}
 	l.c.mu.Unlock()
+	if told, ok := parseExpiry(a.header.Get(expiryHeader)); ok {
+		expiry = told
+	}
+	return RejectedHint(expiry, a.now())
+}
+
+// RejectedHint says what became of a rejected token, and what to do. expiry is
+// the last one that GitHub reported for it, zero if it never did; now is GitHub's
+// present time. GitHub itself says "Bad credentials" in either case.
+func RejectedHint(expiry, now time.Time) string {
+	const remedy = "; put a new one into the token file, it is picked up by itself"
 	switch {
-	case !same || expiry.IsZero():
-		return "GitHub rejects the token: it is mistyped, revoked or expired; put a new one into the token file, it is picked up by itself"
-	case !a.now().Before(expiry):
-		return "the token expired at " + expiry.Format(time.RFC3339) + "; put a new one into the token file, it is picked up by itself"
+	case expiry.IsZero():
+		return "GitHub rejects the token: it is mistyped, revoked or expired" + remedy
+	case !now.Before(expiry):
+		return "the token expired at " + expiry.UTC().Format(time.RFC3339) + remedy
 	default:
-		return "GitHub rejects the token before its expiry at " + expiry.Format(time.RFC3339) +
-			": it was revoked; put a new one into the token file, it is picked up by itself"
+		return "GitHub rejects the token before its expiry at " + expiry.UTC().Format(time.RFC3339) + ": it was revoked" + remedy
 	}
 }

@@ -150,7 +150,10 @@ func (l *call) judge(e *Error, a *answer) {
 		e.Reason = ReasonRateLimited
 		e.RetryAfter = a.retryAfter()
 		e.Hint = "the quota is shared by all tokens of the same user; poll less often or use a token of another user or an App"
-	case a.status == http.StatusForbidden:
+	case a.status == http.StatusForbidden,
+		// Where a 403 would reveal that the thing exists GitHub says 404, also for
+		// want of single sign-on; the header tells.
+		a.status == http.StatusNotFound && a.header.Get("X-GitHub-SSO") != "":
 		e.Reason, e.Hint = ReasonPermission, l.permissionHint(a)
 	case a.status == http.StatusNotFound:
 		e.Reason, e.Hint = ReasonNotFound, l.notFoundHint()

@@ -58,6 +58,23 @@ func TestReasons(t *testing.T) {
 			body:   `{"message":"Resource protected by organization SAML enforcement."}`,
 			reason: ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
+		"single sign-on, hidden": {
+			status: 404, header: map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/o/sso?authorization_request=A"},
+			body:   `{"message":"Not Found"}`,
+			reason: ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+		},
+		"rejected after its expiry": {
+			status: 401, header: map[string]string{expiryHeader: "2020-01-31 23:00:00 UTC"}, body: `{"message":"Bad credentials"}`,
+			reason: ReasonAuth, hint: "expired at 2020-01-31T23:00:00Z",
+			credential: Credential{Known: true, Expiry: time.Date(2020, 1, 31, 23, 0, 0, 0, time.UTC)},
+		},
+		"server gave up": { // after ten seconds of work
+			status: 504, body: `{"message":"We couldn't respond to your request in time."}`, reason: ReasonServer, hint: "githubstatus",
+		},
+		"missing user agent": {
+			status: 403, body: "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.",
+			reason: ReasonPermission,
+		},
 		"403 of a stranger": {
 			status: 403, body: `nope`, reason: ReasonPermission,
 		},
@@ -184,7 +201,7 @@ func TestLimitIsNotRemembered(t *testing.T) {
 
 // TestWrongClockWaits has GitHub's clock an hour away from ours.
 func TestWrongClockWaits(t *testing.T) {
-	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+	for _, skew := range wrongClocks {
 		f := newFakeGitHub(0)
 		f.skew = skew
 		f.before = func(w http.ResponseWriter, _ *http.Request) bool {

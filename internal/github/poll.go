@@ -1,10 +1,12 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,7 +29,8 @@ const (
 )
 
 // Poll lists every scope each PollInterval until ctx ends, and returns nil then.
-// It must be called once.
+// It must be called once. A scope that Options.MoreScopes names for the first
+// time is asked within seconds.
 //
 // A failure of one scope delays that scope; a rejected token or an exhausted
 // quota delays all, since both belong to the user:
@@ -38,7 +41,8 @@ const (
 //	server        Retry-After, else PollInterval doubled, at most 1 min
 //	network, timeout  PollInterval: it costs no quota, and the way back should be short
 func (c *Client) Poll(ctx context.Context) error {
-	p := &poller{c: c, scopes: make([]delay, len(c.opts.Scopes)), reasons: make([]string, len(c.opts.Scopes))}
+	p := &poller{c: c}
+	p.adopt()
 	for ctx.Err() == nil {
 		p.round(ctx)
 		p.wait(ctx)
@@ -63,8 +67,53 @@ type poller struct {
 	next      time.Time // of the next round
 	all       delay     // auth and quota
 	allReason string
-	scopes    []delay
-	reasons   []string // last logged failure of each scope, "" if it is up
+	scopes    []*turn // the static ones, then the others by name
+	tooMany   int     // scopes that were left out, to log changes only
+}
+
+// turn is what the loop remembers of one scope.
+type turn struct {
+	scope  Scope
+	delay  delay
+	reason string // last logged failure, "" if it is up
+}
+
+// byName orders scopes as people would. Those that differ in case only are
+// neighbours, in an order that is always the same.
+func byName(a, b Scope) int {
+	return cmp.Or(strings.Compare(strings.ToLower(a.String()), strings.ToLower(b.String())), strings.Compare(a.String(), b.String()))
+}
+
+// adopt takes over the scopes as they are named now. It reports whether there is
+// one among them that was not there before.
+func (p *poller) adopt() (added bool) {
+	scopes := p.c.opts.Scopes
+	if p.c.opts.MoreScopes != nil {
+		more := slices.Clone(p.c.opts.MoreScopes())
+		slices.SortFunc(more, byName)
+		scopes = Distinct(slices.Concat(scopes, more)...)
+	}
+	tooMany := max(0, len(scopes)-MaxScopes)
+	scopes = scopes[:len(scopes)-tooMany]
+	if p.tooMany != tooMany && tooMany > 0 {
+		p.c.opts.Logger.Warn("too many GitHub scopes, the last in the alphabet are not asked", "asked", MaxScopes, "left_out", tooMany)
+	}
+	p.tooMany = tooMany
+	if slices.EqualFunc(p.scopes, scopes, func(t *turn, s Scope) bool { return t.scope == s }) {
+		return false
+	}
+	turns := make([]*turn, len(scopes))
+	for i, s := range scopes {
+		known := slices.IndexFunc(p.scopes, func(t *turn) bool { return t.scope == s })
+		if known < 0 {
+			turns[i], added = &turn{scope: s}, true
+		} else {
+			turns[i] = p.scopes[known]
+		}
+	}
+	p.scopes = turns
+	p.c.setScopes(scopes)
+	return added
 }
 
 // round asks for every scope that is due.
@@ -78,15 +127,16 @@ func (p *poller) round(ctx context.Context) {
 		p.c.cache.clear()
 		p.lastFull = now
 	}
-	for i := range p.scopes {
-		if now.Before(p.scopes[i].until) {
+	p.adopt()
+	for _, t := range p.scopes {
+		if now.Before(t.delay.until) {
 			continue
 		}
-		err := p.c.refresh(ctx, p.c.opts.Scopes[i], p.token)
+		err := p.c.refresh(ctx, t.scope, p.token)
 		if ctx.Err() != nil {
 			return
 		}
-		if !p.record(i, err) {
+		if !p.record(t, err) {
 			return
 		}
 	}
@@ -124,7 +174,9 @@ func (p *poller) readToken() (changed bool) {
 		if p.allReason != ReasonRateLimited {
 			p.all = delay{}
 		}
-		clear(p.scopes)
+		for _, t := range p.scopes {
+			t.delay = delay{}
+		}
 	}
 	p.started, p.token = true, token
 	return changed
@@ -132,11 +184,11 @@ func (p *poller) readToken() (changed bool) {
 
 // record sets the delays after one scope was asked. It reports whether to go on
 // with the others.
-func (p *poller) record(i int, err error) bool {
-	p.log(i, err)
+func (p *poller) record(t *turn, err error) bool {
+	p.log(t, err)
 	var e *Error
 	if !errors.As(err, &e) {
-		p.scopes[i], p.all = delay{}, delay{}
+		t.delay, p.all = delay{}, delay{}
 		return true
 	}
 	interval := p.c.opts.PollInterval
@@ -157,32 +209,32 @@ func (p *poller) record(i int, err error) bool {
 		p.c.allDown(e)
 		return false
 	case ReasonPermission, ReasonNotFound, ReasonInvalid:
-		p.scopes[i] = delay{p.scopes[i].failures + 1, now.Add(doubled(interval, p.scopes[i].failures, maxRefusedWait))}
+		t.delay = delay{t.delay.failures + 1, now.Add(doubled(interval, t.delay.failures, maxRefusedWait))}
 	case ReasonServer:
 		wait := e.RetryAfter
 		if wait == 0 {
-			wait = doubled(interval, p.scopes[i].failures, maxServerWait)
+			wait = doubled(interval, t.delay.failures, maxServerWait)
 		}
-		p.scopes[i] = delay{p.scopes[i].failures + 1, now.Add(wait)}
+		t.delay = delay{t.delay.failures + 1, now.Add(wait)}
 	default: // network, timeout
-		p.scopes[i] = delay{}
-		if t, ok := p.c.transport.(interface{ CloseIdleConnections() }); ok {
-			t.CloseIdleConnections() // do not try a dead one again
+		t.delay = delay{}
+		if idle, ok := p.c.transport.(interface{ CloseIdleConnections() }); ok {
+			idle.CloseIdleConnections() // do not try a dead one again
 		}
 	}
 	return true
 }
 
 // log tells of changes only: a new reason, and that it works again.
-func (p *poller) log(i int, err error) {
-	logger, scope := p.c.opts.Logger, p.c.opts.Scopes[i].String()
+func (p *poller) log(t *turn, err error) {
+	logger, scope := p.c.opts.Logger, t.scope.String()
 	var e *Error
 	switch {
-	case errors.As(err, &e) && e.Reason != p.reasons[i]:
-		p.reasons[i] = e.Reason
+	case errors.As(err, &e) && e.Reason != t.reason:
+		t.reason = e.Reason
 		logger.Warn("GitHub poll failed", "scope", scope, "err", e, "hint", e.Hint)
-	case err == nil && p.reasons[i] != "":
-		p.reasons[i] = ""
+	case err == nil && t.reason != "":
+		t.reason = ""
 		logger.Info("GitHub answers again", "scope", scope)
 	}
 }
@@ -192,11 +244,12 @@ func (p *poller) due() time.Time {
 	if len(p.scopes) == 0 {
 		return p.next
 	}
-	first := slices.MinFunc(p.scopes, func(a, b delay) int { return a.until.Compare(b.until) })
-	return slices.MaxFunc([]time.Time{p.next, p.all.until, first.until}, time.Time.Compare)
+	first := slices.MinFunc(p.scopes, func(a, b *turn) int { return a.delay.until.Compare(b.delay.until) })
+	return slices.MaxFunc([]time.Time{p.next, p.all.until, first.delay.until}, time.Time.Compare)
 }
 
-// wait sleeps until something is due. A changed token makes it due at once.
+// wait sleeps until something is due. A changed token and a new scope make it due
+// at once, the latter not while all scopes have to wait.
 func (p *poller) wait(ctx context.Context) {
 	for {
 		left := time.Until(p.due())
@@ -210,7 +263,7 @@ func (p *poller) wait(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if p.readToken() {
+		if p.readToken() || p.adopt() && !time.Now().Before(p.all.until) {
 			return
 		}
 	}

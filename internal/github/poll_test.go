@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +26,8 @@ type bubble struct {
 	f     *fakeGitHub
 	c     *Client
 	token atomic.Pointer[string] // nil: cannot be read
-	log   bytes.Buffer           // read only after the poll has ended or waits
+	more  atomic.Pointer[[]Scope]
+	log   bytes.Buffer // read only after the poll has ended or waits
 	began time.Time
 	times []time.Duration // of each request
 }
@@ -50,7 +52,13 @@ func runBubble(t *testing.T, scopes []string, prepare func(b *bubble), test func
 				}
 				return "", errors.New("open /run/secrets/github_pat: no such file or directory")
 			},
-			Scopes: list, Transport: direct{b.f}, Logger: slog.New(slog.NewTextHandler(&b.log, nil)),
+			Scopes: list, MoreScopes: func() []Scope {
+				if p := b.more.Load(); p != nil {
+					return *p
+				}
+				return nil
+			},
+			Transport: direct{b.f}, Logger: slog.New(slog.NewTextHandler(&b.log, nil)),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -70,6 +78,22 @@ func runBubble(t *testing.T, scopes []string, prepare func(b *bubble), test func
 			t.Error("the token is in the log")
 		}
 	})
+}
+
+func (b *bubble) alsoPoll(scopes ...string) {
+	list := []Scope{{}} // which is none, and ignored
+	for _, s := range scopes {
+		list = append(list, mustScope(b.t, s))
+	}
+	b.more.Store(&list)
+}
+
+// scopes are the names of what is polled, in order.
+func (b *bubble) scopes() (names []string) {
+	for _, s := range b.c.Snapshot().Scopes {
+		names = append(names, s.Scope)
+	}
+	return names
 }
 
 func (b *bubble) setToken(s string) { b.token.Store(&s) }
@@ -143,6 +167,151 @@ func TestPollAnHour(t *testing.T) {
 	})
 }
 
+// TestPollTenThousand has as many runners as an organisation can have.
+func TestPollTenThousand(t *testing.T) {
+	const runners = maxPages * pageSize
+	runBubble(t, []string{"octo"}, func(b *bubble) { b.f.runners = newFakeGitHub(runners).runners }, func(b *bubble) {
+		synctest.Wait()
+		if counted, all := b.f.count(); counted > 100 || all > 100 || len(b.scope(0).Runners) != runners {
+			b.t.Errorf("first round: %d requests, %d counted, %d runners", all, counted, len(b.scope(0).Runners))
+		}
+		b.sleep(5 * time.Minute)
+		counted, all := b.f.count()
+		if s := b.scope(0); counted != 100 || all < 900 || !s.Up || len(s.Runners) != runners || time.Since(s.LastSuccess) > 32*time.Second {
+			b.t.Errorf("%d requests, %d counted, %d runners", all, counted, len(s.Runners))
+		}
+		b.f.do(func() { b.f.runners[5050].Busy = true })
+		b.sleep(time.Minute)
+		busy := slices.ContainsFunc(b.scope(0).Runners, func(r Runner) bool { return r.Busy })
+		if counted, _ := b.f.count(); counted != 101 || !busy {
+			b.t.Errorf("%d requests counted after one runner changed, seen: %v", counted, busy)
+		}
+	})
+}
+
+// TestPollMoreScopes has scopes come and go while it polls.
+func TestPollMoreScopes(t *testing.T) {
+	runBubble(t, []string{"octo/hello"}, nil, func(b *bubble) {
+		want := func(names ...string) {
+			b.t.Helper()
+			if d := cmp.Diff(names, b.scopes()); d != "" {
+				b.t.Error(d)
+			}
+			for i := range names {
+				if s := b.scope(i); !s.Up || len(s.Runners) != 2 {
+					b.t.Errorf("%+v", s)
+				}
+			}
+		}
+		b.sleep(7 * time.Second)
+		want("octo/hello")
+		b.alsoPoll("zeta", "Octo/Hello", "enterprises/acme", "zeta", "ZETA")
+		b.sleep(5 * time.Second)
+		want("octo/hello", "enterprises/acme", "ZETA")
+		b.alsoPoll("zeta")
+		b.sleep(5 * time.Second)
+		want("octo/hello", "zeta")
+		counted, _ := b.f.count()
+		b.sleep(time.Hour)
+		if now, _ := b.f.count(); now != counted {
+			b.t.Errorf("%d requests counted in an hour without a change", now-counted)
+		}
+		if b.log.Len() != 0 {
+			b.t.Error(b.log.String())
+		}
+
+		// What one scope refuses is known until that scope is gone.
+		b.f.do(func() {
+			b.f.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, "/forbidden/") {
+					return false
+				}
+				w.Header().Set("X-Accepted-GitHub-Permissions", "organization_self_hosted_runners=read")
+				fail(w, 403, "Resource not accessible by personal access token")
+				return true
+			}
+		})
+		b.alsoPoll("forbidden", "zeta")
+		b.sleep(5 * time.Second)
+		if got := b.c.Snapshot().Credential; !got.Valid || got.PermissionSufficient || b.scope(1).Up || !b.scope(2).Up {
+			b.t.Errorf("%+v %v", got, b.scopes())
+		}
+		b.alsoPoll()
+		b.sleep(5 * time.Second)
+		want("octo/hello")
+		if got := b.c.Snapshot().Credential; !got.PermissionSufficient {
+			b.t.Errorf("%+v", got)
+		}
+
+		var many []string
+		for i := range 2 * MaxScopes {
+			many = append(many, fmt.Sprintf("org-%03d", i))
+		}
+		b.alsoPoll(many...)
+		b.sleep(10 * time.Minute)
+		want(append([]string{"octo/hello"}, many[:MaxScopes-1]...)...)
+		if b.logged("too many GitHub scopes") != 1 {
+			b.t.Error(b.log.String())
+		}
+	})
+}
+
+// TestPollMoreScopesWaits keeps a new scope from asking with a rejected token.
+func TestPollMoreScopesWaits(t *testing.T) {
+	runBubble(t, []string{"octo/hello"}, func(b *bubble) { b.refuse(401, "Bad credentials") }, func(b *bubble) {
+		for i := range 50 {
+			b.alsoPoll(fmt.Sprintf("org-%d", i))
+			b.sleep(10 * time.Second)
+		}
+		want := []time.Duration{0, time.Minute, 3 * time.Minute, 7 * time.Minute}
+		if d := cmp.Diff(want, b.requests()); d != "" {
+			b.t.Error(d)
+		}
+	})
+}
+
+// TestPollSaysWhatBecameOfTheToken has the log tell an expired token from a
+// revoked one, and from one of which nothing was known.
+func TestPollSaysWhatBecameOfTheToken(t *testing.T) {
+	const (
+		layout = "2006-01-02 15:04:05 -0700"
+		in2010 = 3653 * 24 * time.Hour // in a bubble it is 2000, when there was no GitHub
+		zone   = 2 * 3600
+		aPoll  = 33 * time.Second // until the next poll
+	)
+	for name, tc := range map[string]struct {
+		expiry   time.Duration // after the beginning; 0: GitHub states none
+		rejected time.Duration // a second before that GitHub begins to reject
+		skew     time.Duration // of GitHub's clock against ours
+		says     string
+	}{
+		"expired":                             {time.Hour, time.Hour + 2*time.Second, 0, "the token expired at 2010-01-01T01:00:00Z"},
+		"revoked":                             {2 * time.Hour, time.Hour, 0, "before its expiry at 2010-01-01T02:00:00Z: it was revoked"},
+		"expired, our clock eight hours slow": {8*time.Hour + time.Minute, time.Minute + 2*time.Second, 8 * time.Hour, "the token expired at 2010-01-01T08:01:00Z"},
+		"revoked, our clock eight hours fast": {time.Hour, 2 * time.Hour, -8 * time.Hour, "it was revoked"},
+		"no expiry":                           {0, time.Hour, 0, "it is mistyped, revoked or expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runBubble(t, []string{"octo/hello"}, func(b *bubble) {
+				b.f.skew = in2010 + tc.skew
+				if tc.expiry != 0 {
+					b.f.header[expiryHeader] = b.began.Add(in2010 + tc.expiry).In(time.FixedZone("", zone)).Format(layout)
+				}
+			}, func(b *bubble) {
+				b.sleep(tc.rejected - time.Second)
+				if b.log.Len() != 0 {
+					b.t.Error(b.log.String())
+				}
+				b.f.do(func() { b.f.token, b.f.header = "another", nil })
+				b.sleep(aPoll)
+				if b.logged(tc.says) != 1 {
+					b.t.Errorf("not said: %s\n%s", tc.says, b.log.String())
+				}
+			})
+		})
+	}
+}
+
 // TestPollRejected backs off hard, and looks at a new token at once.
 func TestPollRejected(t *testing.T) {
 	runBubble(t, []string{"octo/hello", "octo"}, func(b *bubble) { b.refuse(401, "Bad credentials") }, func(b *bubble) {
@@ -177,10 +346,14 @@ func TestPollRejected(t *testing.T) {
 	})
 }
 
+// wrongClocks are by how much GitHub's clock is ahead of ours: a machine that has
+// drifted, one that slept, and one with the wrong time zone in its hardware clock.
+var wrongClocks = []time.Duration{0, -10 * time.Minute, 10 * time.Minute, -time.Hour, time.Hour, -8 * time.Hour, 8 * time.Hour}
+
 // TestPollLimited obeys Retry-After, then the reset, then grows, whatever our
 // own clock says.
 func TestPollLimited(t *testing.T) {
-	for _, skew := range []time.Duration{0, -time.Hour, time.Hour} {
+	for _, skew := range wrongClocks {
 		runBubble(t, []string{"octo/hello", "octo"}, func(b *bubble) {
 			b.f.skew = skew
 			b.refuse(403, "You have exceeded a secondary rate limit", "Retry-After", "100")
@@ -208,14 +381,28 @@ func TestPollLimited(t *testing.T) {
 }
 
 // TestPollNothingRemains has all quota used up by somebody else while our own
-// requests are free; nothing stalls.
+// requests are free; nothing stalls, whatever our own clock says of the reset.
 func TestPollNothingRemains(t *testing.T) {
-	runBubble(t, []string{"octo/hello"}, func(b *bubble) {
-		b.f.header["X-RateLimit-Limit"], b.f.header["X-RateLimit-Remaining"] = "5000", "0"
-		b.f.header["X-RateLimit-Reset"] = strconv.FormatInt(b.began.Add(time.Hour).Unix(), 10)
-	}, func(b *bubble) {
-		b.sleep(10 * time.Minute)
-		if s := b.scope(0); !s.Up || time.Since(s.LastSuccess) > 32*time.Second {
+	for _, skew := range wrongClocks {
+		runBubble(t, []string{"octo/hello"}, func(b *bubble) {
+			b.f.skew = skew
+			b.f.header["X-RateLimit-Limit"], b.f.header["X-RateLimit-Remaining"] = "5000", "0"
+			b.f.header["X-RateLimit-Reset"] = strconv.FormatInt(b.began.Add(skew+time.Hour).Unix(), 10)
+		}, func(b *bubble) {
+			b.sleep(10 * time.Minute)
+			if s := b.scope(0); !s.Up || time.Since(s.LastSuccess) > 32*time.Second {
+				b.t.Errorf("GitHub's clock ahead by %v: %+v", skew, s)
+			}
+		})
+	}
+}
+
+// TestPollWithoutLimits has a GitHub Enterprise Server as it comes: no quota, so
+// no headers of one.
+func TestPollWithoutLimits(t *testing.T) {
+	runBubble(t, []string{"octo/hello"}, nil, func(b *bubble) {
+		b.sleep(time.Minute)
+		if s := b.c.Snapshot(); !s.Scopes[0].Up || len(s.RateLimits) != 0 {
 			b.t.Errorf("%+v", s)
 		}
 	})

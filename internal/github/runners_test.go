@@ -38,8 +38,12 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(Options{}); err == nil {
 		t.Error("New without token function succeeded")
 	}
-	if _, err := New(Options{Token: staticToken("x"), Scopes: []Scope{{}}}); err == nil {
-		t.Error("New with an empty scope succeeded")
+	for name, scopes := range map[string][]Scope{
+		"an empty one": {{}}, "the same twice": {mustScope(t, "octo/hello"), mustScope(t, "Octo/HELLO")}, "too many": make([]Scope, MaxScopes+1),
+	} {
+		if _, err := New(Options{Token: staticToken("x"), Scopes: scopes}); err == nil {
+			t.Errorf("New with scopes of which %s succeeded", name)
+		}
 	}
 }
 
@@ -200,26 +204,51 @@ func TestEvictedBody(t *testing.T) {
 			t.Fatal(len(got), err)
 		}
 	}
+	if counted, _ := f.count(); counted != 3+1+1 {
+		t.Errorf("%d requests counted; want three, then one each time for the page that has no room", counted)
+	}
+}
+
+// TestDroppedBody has the kept page dropped while the question about it is under
+// way: the body that belongs to the 304 is still there.
+func TestDroppedBody(t *testing.T) {
+	f := newFakeGitHub(3)
+	c := newClient(t, f, nil)
+	for range 2 {
+		if got, err := c.Runners(t.Context(), mustScope(t, "octo")); err != nil || len(got) != 3 {
+			t.Fatal(len(got), err)
+		}
+		f.do(func() { f.onRequest = func(*http.Request) { c.cache.clear() } })
+	}
+	if got := c.Snapshot().Requests; got["304"] != 1 {
+		t.Errorf("%v", got)
+	}
 }
 
 func TestCacheBounds(t *testing.T) {
 	c := newCache(3, 100)
 	k := func(i int) cacheKey { return cacheKey{url: strconv.Itoa(i)} }
+	check := func(what string, entries, bytes int) {
+		t.Helper()
+		if len(c.items) != entries || c.bytes != bytes {
+			t.Errorf("%s: %d entries, %d bytes; want %d, %d", what, len(c.items), c.bytes, entries, bytes)
+		}
+	}
 	for i := range 5 {
 		c.put(k(i), &entry{body: make([]byte, 20)})
-		c.get(k(0))
 	}
-	if c.get(k(0)) == nil || c.get(k(4)) == nil || c.get(k(1)) != nil || c.bytes != 60 || len(c.items) != 3 {
-		t.Errorf("%d entries, %d bytes", len(c.items), c.bytes)
+	check("full", 3, 60)
+	if c.get(k(0)) == nil || c.get(k(2)) == nil || c.get(k(4)) != nil {
+		t.Error("a page that has no room displaced another")
 	}
-	c.put(k(4), &entry{body: make([]byte, 95)})
-	if c.get(k(4)) == nil || c.bytes != 95 || len(c.items) != 1 {
-		t.Errorf("%d entries, %d bytes", len(c.items), c.bytes)
-	}
-	c.put(k(9), &entry{body: make([]byte, 101)})
-	if c.bytes != 0 || len(c.items) != 0 {
-		t.Errorf("%d entries, %d bytes after an oversized one", len(c.items), c.bytes)
-	}
+	c.put(k(2), &entry{body: make([]byte, 60)})
+	check("replaced", 3, 100)
+	c.put(k(2), &entry{body: make([]byte, 61)})
+	check("replaced by one that has no room", 2, 40)
+	c.put(cacheKey{url: "0", token: hashToken("new")}, &entry{body: make([]byte, 10)})
+	check("new token", 1, 10)
+	c.clear()
+	check("cleared", 0, 0)
 }
 
 func TestDeleteRunner(t *testing.T) {

@@ -2,6 +2,7 @@ package github
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +45,24 @@ func ParseScope(s string) (Scope, error) {
 		return Scope{kind: scopeRepository, owner: first, repo: second}, nil
 	}
 	return Scope{}, fmt.Errorf(`scope %q: want "owner/repo", "organisation" or "enterprises/name"`, s)
+}
+
+// same reports whether both mean the same place: GitHub's names do not
+// distinguish case.
+func (s Scope) same(o Scope) bool {
+	return s.kind == o.kind && strings.EqualFold(s.owner, o.owner) && strings.EqualFold(s.repo, o.repo)
+}
+
+// Distinct returns the scopes without the empty one and without those that
+// differ from an earlier one in case only.
+func Distinct(scopes ...Scope) []Scope {
+	var out []Scope
+	for _, s := range scopes {
+		if s.kind != scopeNone && !slices.ContainsFunc(out, s.same) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // String is the form that ParseScope reads.

@@ -25,7 +25,7 @@ type Runner struct {
 // reading stands still while the machine sleeps and would make hours-old facts
 // look fresh after it woke up.
 type Snapshot struct {
-	Scopes     []ScopeSnapshot // in the order of Options.Scopes
+	Scopes     []ScopeSnapshot // in the order of Options.Scopes, then MoreScopes by name
 	Credential Credential
 	RateLimits []RateLimit       // by resource
 	Requests   map[string]uint64 // answers by HTTP status code, "304" included
@@ -68,7 +68,7 @@ type RateLimit struct {
 // publish makes the present facts the snapshot. c.mu is held.
 func (c *Client) publish() {
 	s := &Snapshot{
-		Scopes:     make([]ScopeSnapshot, 0, len(c.opts.Scopes)),
+		Scopes:     make([]ScopeSnapshot, 0, len(c.scopes)),
 		Credential: c.credential,
 		Requests:   maps.Clone(c.requests),
 		Failures:   maps.Clone(c.failures),

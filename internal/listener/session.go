@@ -31,7 +31,7 @@ type State struct {
 	LastFailure Reason // why the listener gave up last; empty once it listens again
 }
 
-// Counts are monotonic counters of one runner slot.
+// Counts are monotonic counters of one runner slot. The maps are shared by everybody who asked: nobody may change them.
 type Counts struct {
 	LogLines         uint64 // every line, also the worker's
 	Unrecognised     uint64 // lines with the listener's time stamp that match no pattern
@@ -69,20 +69,33 @@ func (s *Session) Line(at time.Time, line []byte) { s.line(at, line, true) }
 // State returns what the slot is doing.
 func (s *Session) State() State { return s.state }
 
-// Counts returns a copy of the counters.
+// Counts returns the counters as they are now.
 func (s *Session) Counts() Counts {
 	c := s.counts
-	c.JobsCompleted = make(map[Result]uint64, len(Results()))
-	for _, r := range Results() {
-		c.JobsCompleted[r] = 0
+	if c.JobsCompleted == nil {
+		c.JobsCompleted = noResults
 	}
-	maps.Copy(c.JobsCompleted, s.counts.JobsCompleted)
-	c.Failures = make(map[Reason]uint64, len(Reasons()))
-	for _, r := range Reasons() {
-		c.Failures[r] = 0
+	if c.Failures == nil {
+		c.Failures = noFailures
 	}
-	maps.Copy(c.Failures, s.counts.Failures)
 	return c
+}
+
+// What a slot without any has. Maps are replaced and never changed, since jobs and failures are rare and scrapes are not.
+var noResults, noFailures = zeros(Results()), zeros(Reasons())
+
+func zeros[K comparable](keys []K) map[K]uint64 {
+	m := make(map[K]uint64, len(keys))
+	for _, k := range keys {
+		m[k] = 0
+	}
+	return m
+}
+
+func increment[K comparable](m map[K]uint64, k K) map[K]uint64 {
+	m = maps.Clone(m)
+	m[k]++
+	return m
 }
 
 // line applies one line to the state, and to the counters if it is to be counted.
@@ -119,10 +132,7 @@ func (s *Session) count(at time.Time, e Event) {
 			s.counts.Unrecognised++
 			break
 		}
-		if s.counts.JobsCompleted == nil {
-			s.counts.JobsCompleted = make(map[Result]uint64)
-		}
-		s.counts.JobsCompleted[e.Result]++
+		s.counts.JobsCompleted = increment(s.Counts().JobsCompleted, e.Result)
 		if d := at.Sub(s.state.JobStarted); s.state.JobRunning && d >= 0 && s.jobDone != nil {
 			s.jobDone(d)
 		}
@@ -130,10 +140,7 @@ func (s *Session) count(at time.Time, e Event) {
 		if s.isConsequence(e) {
 			break
 		}
-		if s.counts.Failures == nil {
-			s.counts.Failures = make(map[Reason]uint64)
-		}
-		s.counts.Failures[e.Reason]++
+		s.counts.Failures = increment(s.Counts().Failures, e.Reason)
 	}
 }
 

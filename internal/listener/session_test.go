@@ -153,12 +153,16 @@ func TestFailuresAreCountedOnce(t *testing.T) {
 	}
 }
 
-func TestCountsAreACopy(t *testing.T) {
+func TestCountsStayAsTheyWere(t *testing.T) {
 	var s Session
-	s.Counts().JobsCompleted[Failed] = 7
+	before := s.Counts()
 	feed(&s, at{0, running}, at{1, completed})
-	s.Counts().JobsCompleted[Succeeded] = 7
-	if c := s.Counts(); c.JobsCompleted[Failed] != 0 || c.JobsCompleted[Succeeded] != 1 {
+	between := s.Counts()
+	feed(&s, at{2, running}, at{3, completed})
+	if n, m := before.JobsCompleted[Succeeded], between.JobsCompleted[Succeeded]; n != 0 || m != 1 {
+		t.Errorf("handed out before the first job: %d, after it: %d", n, m)
+	}
+	if c := s.Counts(); c.JobsCompleted[Succeeded] != 2 || c.JobsCompleted[Failed] != 0 {
 		t.Errorf("counts = %+v", c)
 	}
 }

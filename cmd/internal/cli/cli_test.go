@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -57,6 +58,96 @@ func TestTokenLeavesTheEnvironment(t *testing.T) {
 	g.TokenFile = file(t, "from-file")
 	if got, err := g.Token()(); err != nil || got != "from-file" {
 		t.Errorf("with a file: token %q, %v", got, err)
+	}
+}
+
+// A token file that is of no use is said in one line, with what to do, and without its content.
+func TestTokenFileOfNoUse(t *testing.T) {
+	directory := t.TempDir()
+	forbidden := file(t, "ghp_s3cret")
+	if err := os.Chmod(forbidden, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ path, want string }{
+		"missing":       {filepath.Join(directory, "none"), "write the token into a file of that name"},
+		"directory":     {directory, "Docker makes a directory"},
+		"empty":         {file(t, ""), "is empty: write the token into it"},
+		"blank":         {file(t, " \r\n"), "is empty: write the token into it"},
+		"two lines":     {file(t, "ghp_s3cret\r\nmore\r\n"), "leave nothing in it but the token"},
+		"quoted":        {file(t, "'ghp_s3cret'"), "leave nothing in it but the token"},
+		"PowerShell":    {file(t, "\xff\xfeg\x00h\x00p\x00_\x00s\x003\x00c\x00r\x00e\x00t\x00\r\x00\n\x00"), "save it as plain text"},
+		"line of .env":  {file(t, "GITHUB_PAT=ghp_s3cret"), "leave nothing but the token"},
+		"variable":      {file(t, "${GITHUB_PAT_s3cret}"), "nobody replaced"},
+		"angle":         {file(t, "<s3cret>"), "nobody replaced"},
+		"dots":          {file(t, "ghp_s3cret..."), "nobody replaced"},
+		"xxx":           {file(t, "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), "holds a placeholder"},
+		"your token":    {file(t, "ghp_your_token_here"), "holds a placeholder"},
+		"YOUR-TOKEN":    {file(t, "YOUR-TOKEN"), "holds a placeholder"},
+		"of the manual": {file(t, "changeme\n"), "holds a placeholder"},
+	} {
+		g := GitHub{TokenFile: tc.path}
+		token, err := g.Token()()
+		if err == nil {
+			t.Errorf("%s: taken for a token: %q", name, token)
+			continue
+		}
+		got := err.Error()
+		if !strings.Contains(got, tc.want) || !strings.Contains(got, "--github.token-file") || !strings.Contains(got, tc.path) ||
+			strings.Contains(got, "s3cret") || strings.Contains(got, "\n") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	// Root may read everything, so this one case is made by hand.
+	if err := withRemedy(&os.PathError{Op: "open", Path: forbidden, Err: os.ErrPermission}); !strings.Contains(err.Error(), "let the user of this process read it") {
+		t.Error(err)
+	}
+	for _, env := range []string{"${GITHUB_PAT}", "ghp_a\rb", "xxx"} {
+		if _, err := (&GitHub{TokenEnv: env}).Token()(); err == nil || !strings.HasPrefix(err.Error(), "GITHUB_PAT h") {
+			t.Errorf("GITHUB_PAT=%q: %v", env, err)
+		}
+	}
+}
+
+// What GitHub has given out in any of its forms is a token.
+func TestTokens(t *testing.T) {
+	for _, token := range []string{
+		"ghp_0123456789abcdefghijklmnopqrstuvwxyz", "gho_16C7e42F292c6912E7710c838347Ae178B4a", "ghs_abcdefghijklmnopqrstuvwxyzABCDEFGHIJ",
+		"github_pat_11AAAAAAA0abcdefghijkl_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW", "0123456789abcdef0123456789abcdef01234567",
+		"v1.1f699f1069f60xxxYourHere", "eyJhbGciOiJSUzI1NiJ9.my-your-here.c2ln0123456789", "github_pat_of_the_lab", "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiIxIn0.c2ln-_x",
+		"\ufeffghp_0123456789abcdefghijklmnopqrstuvwxyz\r\n",
+	} {
+		g := GitHub{TokenFile: file(t, token)}
+		if got, err := g.Token()(); err != nil || got != strings.Trim(token, "\ufeff\r\n") {
+			t.Errorf("%q: %q, %v", token, got, err)
+		}
+	}
+}
+
+func TestScopes(t *testing.T) {
+	for _, tc := range []struct {
+		env  string
+		args []string
+		want string // or what the error says
+	}{
+		{"", nil, "[]"},
+		{"o/r, org,,O/R", nil, "[o/r org]"},
+		{"o/r", []string{"--github.scope=enterprises/e", "--github.scope", "org,o/x"}, "[enterprises/e org o/x]"}, // a flag wins
+		{"a/b/c", nil, `--github.scope="a/b/c" (or GITHUB_SCOPES): scope "a/b/c": want "owner/repo", "organisation" or "enterprises/name"`},
+		{"", []string{"--github.scope=https://github.com/o/r"}, `want "owner/repo"`},
+		{"", []string{"--github.scope=" + strings.Repeat("o/r,", 99)}, "[o/r]"},
+		{"", []string{"--github.scope=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z,aa,bb,cc,dd,ee,ff,gg"}, "at most 32"},
+	} {
+		t.Setenv("GITHUB_SCOPES", tc.env)
+		a := New("program", "", io.Discard)
+		scopes := ScopesFlag(a)
+		_, _, err := a.Parse(tc.args)
+		got := fmt.Sprint(*scopes)
+		if err != nil {
+			got = err.Error()
+		}
+		if (err == nil) != strings.HasPrefix(tc.want, "[") || !strings.Contains(got, tc.want) || strings.Contains(got, "\n") {
+			t.Errorf("GITHUB_SCOPES=%q %q: %s, want %s", tc.env, tc.args, got, tc.want)
+		}
 	}
 }
 

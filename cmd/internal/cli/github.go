@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/blueguy23/ghostrunner/internal/github"
 )
@@ -28,9 +33,106 @@ func GitHubFlags(a *App) *GitHub {
 	return g
 }
 
-// Token returns how to get the token, or nil if none is configured. A file wins over the environment.
+// ScopesFlag adds the flag of a program that looks at more places than the one of --github.owner and --github.repo. The
+// result is filled when the command line is parsed.
+func ScopesFlag(a *App) *[]github.Scope {
+	s := &scopes{}
+	Set(a.Flag("github.scope", "Another place to look for runners: OWNER/REPO, ORGANISATION or enterprises/NAME. Repeatable, or separated by commas.").
+		Envar("GITHUB_SCOPES"), s)
+	return &s.list
+}
+
+// scopes is a kingpin.Value that grows with each use.
+type scopes struct{ list []github.Scope }
+
+func (s *scopes) String() string { return "" }
+
+// IsCumulative makes the flag repeatable.
+func (s *scopes) IsCumulative() bool { return true }
+
+func (s *scopes) Set(text string) error {
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		scope, err := github.ParseScope(item)
+		if err != nil {
+			return err
+		}
+		s.list = github.Distinct(append(s.list, scope)...)
+	}
+	if len(s.list) > github.MaxScopes {
+		return fmt.Errorf("want at most %d places", github.MaxScopes)
+	}
+	return nil
+}
+
+// Token returns how to get the token, or nil if none is configured. A file wins over the environment. Its errors say what
+// to do, and hold nothing of the content.
 func (g *GitHub) Token() func() (string, error) {
-	return Secret("github.token-file", g.TokenFile, g.TokenEnv)
+	secret := Secret("github.token-file", g.TokenFile, g.TokenEnv)
+	if secret == nil {
+		return nil
+	}
+	from := "GITHUB_PAT"
+	if g.TokenFile != "" {
+		from = "--github.token-file: " + g.TokenFile
+	}
+	return func() (string, error) {
+		token, err := secret()
+		if err != nil {
+			return "", withRemedy(err)
+		}
+		if why := noToken(token); why != "" {
+			return "", fmt.Errorf("%s %s", from, why)
+		}
+		return token, nil
+	}
+}
+
+// withRemedy says what to do about a token file that cannot be read.
+func withRemedy(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; write the token into a file of that name (GITHUB_PAT_FILE)", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; let the user of this process read it, or run this as its owner", err)
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("%w; Docker makes a directory where a file to mount is missing: remove it, write the token into a file of that name, "+
+			"create the container anew", err)
+	default:
+		return err
+	}
+}
+
+// placeholders are what stands for a token in examples: a whole word of a text that is shorter than any token of GitHub.
+var placeholders = []string{"your", "my", "here", "changeme", "change", "replace", "replaceme", "placeholder", "insert", "todo", "xxx", "redacted"}
+
+// minToken is the length of the shortest tokens that GitHub has given out: 40 hexadecimal digits, or ghp_ and 36 more.
+const minToken = 40
+
+// noToken says why a text can be no token of GitHub, and what to do; empty: it may be one.
+func noToken(s string) string {
+	const paste = "; put a token from GitHub, Settings, Developer settings, in its place"
+	_, secret, _ := strings.Cut(s, "_")
+	switch {
+	case strings.ContainsAny(s, " \t\r\n\"'"):
+		return "has white space or quotes inside: remove them; if .env has Windows line ends, convert it with dos2unix"
+	case strings.ContainsAny(s, "<>${}*") || strings.Contains(s, "..."):
+		return "holds a placeholder or a variable that nobody replaced" + paste
+	case strings.Contains(s, "="):
+		return "holds an assignment such as GITHUB_PAT=TOKEN: leave nothing but the token"
+	case len(secret) >= 8 && strings.Trim(secret, secret[:1]) == "": // ghp_xxxxxxxx
+		return "holds a placeholder, not a token" + paste
+	case len(s) >= minToken:
+		return ""
+	}
+	for word := range strings.FieldsFuncSeq(strings.ToLower(s), func(r rune) bool { return r == '_' || r == '-' || r == '.' }) {
+		if slices.Contains(placeholders, word) {
+			return "holds a placeholder, not a token" + paste
+		}
+	}
+	return ""
 }
 
 // Scope is where runners register: owner/repo, or the owner alone.

@@ -46,12 +46,14 @@ func ReadSecret(flag, path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", flag, err)
 	}
-	secret := strings.TrimSpace(string(b))
+	secret := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff")) // Windows editors mark UTF-8 so
 	switch {
 	case secret == "":
 		return "", fmt.Errorf("--%s: %s %w", flag, path, ErrEmpty)
+	case strings.ContainsRune(secret, 0):
+		return "", fmt.Errorf("--%s: %s is UTF-16, as PowerShell's > writes it, or no text at all: save it as plain text", flag, path)
 	case strings.ContainsAny(secret, " \t\r\n\"'"):
-		return "", fmt.Errorf("--%s: %s contains more than a token: white space or quotes", flag, path)
+		return "", fmt.Errorf("--%s: %s contains more than a token: white space or quotes; leave nothing in it but the token", flag, path)
 	}
 	return secret, nil
 }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/blueguy23/ghostrunner/internal/collector"
+	"github.com/blueguy23/ghostrunner/internal/github"
+)
+
+// maxAsked is how many scopes are asked at the same time.
+const maxAsked = 4
+
+// readGitHub lists the runners of every scope, and says what the answers tell of the token.
+func (c *checker) readGitHub(ctx context.Context) []finding {
+	if c.github == nil {
+		remedy := remedyOwner
+		if c.cfg.github.Token() == nil {
+			remedy = remedyToken
+		}
+		return []finding{fail(collector.NameGitHub, errors.New("off"), remedy)}
+	}
+	// The first one alone: GitHub locks out a user who shows a bad token many times.
+	first, rejected := c.readScope(ctx, c.scopes[0])
+	out := []finding{first}
+	if !rejected {
+		scopes := c.scopes
+		if cs, err := c.containers(); err == nil {
+			labelled, _ := scopesOf(cs) // a bad label is told with the containers
+			scopes = github.Distinct(append(scopes[:len(scopes):len(scopes)], labelled...)...)
+		}
+		if more := len(scopes) - github.MaxScopes; more > 0 {
+			scopes = scopes[:github.MaxScopes]
+			defer func() {
+				out = append(out, fail(collector.NameGitHub, fmt.Errorf("%d places more than the %d that are asked", more, github.MaxScopes), remedyLabel))
+			}()
+		}
+		rest := make([]finding, len(scopes)-1)
+		var g errgroup.Group
+		g.SetLimit(maxAsked)
+		for i, scope := range scopes[1:] {
+			g.Go(func() error { rest[i], _ = c.readScope(ctx, scope); return nil })
+		}
+		_ = g.Wait() // none returns an error
+		out = append(out, rest...)
+	}
+	return append(out, c.judgeCredential(ctx))
+}
+
+// readScope reports whether GitHub rejected the token.
+func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding, rejected bool) {
+	runners, err := c.github.Runners(ctx, scope)
+	if err != nil {
+		var e *github.Error
+		f = fail(collector.NameGitHub, err)
+		if errors.As(err, &e) {
+			rejected = e.Reason == github.ReasonAuth
+			f = fail(collector.NameGitHub, err, e.Hint)
+			if e.Reason == github.ReasonNetwork || e.Reason == github.ReasonTimeout {
+				f.Remedy = append(f.Remedy, c.host.networkAdvice()...)
+			}
+		}
+		return f, rejected
+	}
+	online, busy := 0, 0
+	for _, r := range runners {
+		if r.Status == "online" {
+			online++
+		}
+		if r.Busy {
+			busy++
+		}
+	}
+	detail := fmt.Sprintf("%s has %s, %d online, %d busy", scope, count(len(runners), "runner"), online, busy)
+	limits := c.github.Snapshot().RateLimits
+	if i := slices.IndexFunc(limits, func(l github.RateLimit) bool { return l.Resource == "core" }); i >= 0 {
+		detail += fmt.Sprintf("; %d of %d requests left", limits[i].Remaining, limits[i].Limit)
+	}
+	return good(collector.NameGitHub, detail), false
+}
+
+// judgeCredential says what the answers told of the token. This process has seen nothing of it before, so when it is
+// rejected the exporter that serves on this machine is asked for the last expiry that GitHub reported.
+func (c *checker) judgeCredential(ctx context.Context) finding {
+	s := c.github.Snapshot()
+	k := s.Credential
+	switch {
+	case !k.Known:
+		return note(collector.NameCredential, "GitHub said nothing of the token", "see above")
+	case !k.Valid:
+		expiry := k.Expiry
+		if expiry.IsZero() {
+			expiry = c.lastExpiry(ctx)
+		}
+		return fail(collector.NameCredential, errors.New("GitHub rejects the token"), github.RejectedHint(expiry, time.Now().Add(-s.Clock.Offset)))
+	case k.PermissionKnown && !k.PermissionSufficient:
+		return fail(collector.NameCredential, errors.New("valid, but it may not see the runners of each place above"), remedyPermission)
+	case k.Expiry.IsZero():
+		return good(collector.NameCredential, "valid, GitHub reports no expiry")
+	default:
+		return good(collector.NameCredential, "valid, expires "+k.Expiry.UTC().Format(time.RFC3339))
+	}
+}

@@ -1,0 +1,51 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// VictimImage makes the image of the containers that are unhealthy until they are restarted (e2e/testdata/victim).
+func (s *Stack) VictimImage(ctx context.Context) (string, error) {
+	program := s.programPath("victim")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./e2e/testdata/victim")
+	cmd.Dir = s.root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s: %w\n%s", filepath.Base(program), err, out)
+	}
+	return s.importImage(ctx, image{
+		name:  "victim",
+		files: map[string]string{"/victim": program},
+		changes: []string{
+			`ENTRYPOINT ["/victim"]`,
+			// Docker's verdict comes with the first check. One a second is a light load on the engine beside what is measured.
+			`HEALTHCHECK --interval=1s --retries=1 CMD ["/victim", "check"]`,
+		},
+	})
+}
+
+// StartVictim starts one, as a service of this project that may be restarted, and returns the name of its container.
+func (s *Stack) StartVictim(ctx context.Context, image, name string) (string, error) {
+	container := s.Container(name)
+	_, err := docker(ctx, "run", "--detach", "--name="+container, "--network=none",
+		"--label=com.docker.compose.project="+s.opts.Project, "--label="+s.victimLabel(),
+		"--label=ghostrunner.role=service", "--label=ghostrunner.heal=restart", image)
+	return container, err
+}
+
+// RemoveVictims removes them all.
+func (s *Stack) RemoveVictims(ctx context.Context) error {
+	out, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+s.victimLabel())
+	if err != nil || out == "" {
+		return err
+	}
+	_, err = docker(ctx, append([]string{"rm", "--force"}, strings.Fields(out)...)...)
+	return err
+}
+
+func (s *Stack) victimLabel() string { return "ghostrunner.demo.victim=" + s.opts.Project }

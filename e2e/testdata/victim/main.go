@@ -1,0 +1,40 @@
+// The victim is the process of a container that is unhealthy in its first life and healthy in every later one: what a
+// restart heals. "victim check" is its health check.
+package main
+
+import (
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// lives grows by one byte with each start; the container's own layer keeps it over a restart.
+const lives = "/lives"
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) == 2 && os.Args[1] == "check" {
+		info, err := os.Stat(lives)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if info.Size() < 2 {
+			log.Fatal("the first life")
+		}
+		return
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
+	f, err := os.OpenFile(lives, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := f.Write([]byte{'x'}); err != nil {
+		log.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		log.Fatal(err)
+	}
+	<-stop
+}
