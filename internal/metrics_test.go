@@ -33,11 +33,11 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
-// The table of metrics in README.md is what the two programs export in a world in which everything can be measured.
+// The table of metrics in docs/metrics.md is what the two programs export in a world in which everything can be measured.
 // Gathered, and not described, because only a series tells its type: the collectors of the exporter know no other place.
 
 const (
-	readme        = "../README.md"
+	metricsPage   = "../docs/metrics.md"
 	tableBegin    = "<!-- metrics: begin -->\n"
 	tableEnd      = "<!-- metrics: end -->"
 	regenerate    = "go test ./internal -run TestMetricTable -update"
@@ -45,7 +45,7 @@ const (
 	slotContainer = "gr-ci-runner-1"
 )
 
-var update = flag.Bool("update", false, "write the table of metrics in README.md anew; read the difference before you commit it")
+var update = flag.Bool("update", false, "write the table of metrics in docs/metrics.md anew; read the difference before you commit it")
 
 func TestMetricTable(t *testing.T) {
 	var exporter, remediator []*dto.MetricFamily
@@ -54,31 +54,31 @@ func TestMetricTable(t *testing.T) {
 	})
 	everyMetricIsGathered(t, slices.Concat(exporter, remediator))
 
-	text, err := os.ReadFile(readme)
+	text, err := os.ReadFile(metricsPage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, begun := strings.Cut(string(text), tableBegin)
 	got, after, ended := strings.Cut(rest, tableEnd)
 	if !begun || !ended {
-		t.Fatalf("%s: the table of metrics must stand between the lines %q and %q", readme, strings.TrimSpace(tableBegin), tableEnd)
+		t.Fatalf("%s: the table of metrics must stand between the lines %q and %q", metricsPage, strings.TrimSpace(tableBegin), tableEnd)
 	}
 	want := table("Exporter", exporter) + table("Remediator", remediator) + "\n"
 	if *update && got != want {
-		if err := os.WriteFile(readme, []byte(before+tableBegin+want+tableEnd+after), 0o644); err != nil {
+		if err := os.WriteFile(metricsPage, []byte(before+tableBegin+want+tableEnd+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		got = want
 	}
 	if diff := cmp.Diff(strings.Split(got, "\n"), strings.Split(want, "\n")); diff != "" {
-		t.Errorf("the table of metrics in %s (-) is not what the programs export (+). Write it anew with\n\n\t%s\n\n%s", readme, regenerate, diff)
+		t.Errorf("the table of metrics in %s (-) is not what the programs export (+). Write it anew with\n\n\t%s\n\n%s", metricsPage, regenerate, diff)
 	}
 }
 
 // table is what a program exports, one row for each metric.
 func table(program string, families []*dto.MetricFamily) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n### %s\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n", program)
+	fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n", program)
 	slices.SortFunc(families, func(x, y *dto.MetricFamily) int { return strings.Compare(x.GetName(), y.GetName()) })
 	for _, f := range families {
 		labels := map[string]bool{}

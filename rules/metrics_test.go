@@ -19,12 +19,12 @@ import (
 )
 
 // Rules and dashboards ask for metrics by their names, and a name that nobody exports is no error anywhere: the alert is
-// silent for ever. So every name and every label is looked up in the table of metrics in README.md, which is what the
+// silent for ever. So every name and every label is looked up in the table of metrics in docs/metrics.md, which is what the
 // programs export (internal/metrics_test.go).
 
 const (
-	readme     = "../README.md"
-	dashboards = "../dashboards"
+	metricsPage = "../docs/metrics.md"
+	dashboards  = "../dashboards"
 )
 
 func TestMetricsExist(t *testing.T) {
@@ -147,11 +147,11 @@ func knownMetrics(t *testing.T) map[string]labelSet {
 	t.Helper()
 	target := set("host", "job", "instance")
 	known := map[string]labelSet{"up": target, "ALERTS": anyLabel(), "ALERTS_FOR_STATE": anyLabel()}
-	_, table, _ := strings.Cut(read(t, readme), "<!-- metrics: begin -->")
+	_, table, _ := strings.Cut(read(t, metricsPage), "<!-- metrics: begin -->")
 	table, _, _ = strings.Cut(table, "<!-- metrics: end -->")
 	rows := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([^|]*) \\|").FindAllStringSubmatch(table, -1)
 	if len(rows) == 0 {
-		t.Fatalf("no table of metrics in %s", readme)
+		t.Fatalf("no table of metrics in %s", metricsPage)
 	}
 	for _, row := range rows {
 		labels := union(target, set(strings.FieldsFunc(row[3], func(r rune) bool { return r == ',' || r == ' ' })...))

@@ -30,7 +30,7 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// What the shipped configuration must keep (README.md, "What it costs").
+// What the shipped configuration must keep (docs/cost.md).
 const (
 	budgetMedian  = time.Second
 	budgetSlowest = 2 * time.Second
