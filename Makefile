@@ -3,7 +3,7 @@ BIN := $(CURDIR)/.cache/bin
 TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo demo-down bench test e2e flip lint build
+.PHONY: help demo demo-down bench load test e2e flip lint build
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -12,6 +12,8 @@ demo-down:  ## remove every container, volume and network of the demo
 	@go run ./e2e/demo down
 bench:      ## how soon the shipped configuration orders a restart, over 50 of them, and what that costs (8 min)
 	@go run ./e2e/bench
+load:       ## what the remediator's door bears: floods of alerts, single ones while Docker hangs, and what it costs to do nothing (3 min)
+	@go run ./e2e/load
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
 	go test -race -shuffle=on -timeout=20m ./cmd/... ./internal/... ./rules/... ./compose/...
 	$(MAKE) e2e

@@ -242,23 +242,49 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// BenchmarkWebhook is what a webhook costs until it is answered, ten at once, while Docker hangs: one alert, a hundred of them,
+// and the same hundred again and again.
 func BenchmarkWebhook(b *testing.B) {
-	r, _, _ := start(b, newFake(runner("ci-1", ActionRestart)), func(o *Options) { o.DryRun = true; o.QueueLimit = 1 << 30 })
-	ready(b, r)
-	h := r.Webhook(open)
-	b.SetParallelism(5) // ten at once on two processors
-	var n atomic.Int64
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			body := payload(alertOf("B", ActionRestart, "runner", "ci-1", "n", strconv.FormatInt(n.Add(1), 10)))
-			req := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/webhook", strings.NewReader(body))
-			req.Header.Set("Content-Type", "application/json")
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, req)
-			if w.Code != http.StatusAccepted {
-				b.Fatal(w.Code, w.Body)
+	for _, c := range []struct {
+		name   string
+		alerts int
+		again  bool
+	}{{"one", 1, false}, {"hundred", 100, false}, {"hundred again", 100, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			d := newFake()
+			release := d.hang(nil)
+			r, _, _ := start(b, d, func(o *Options) { o.QueueLimit = 1 << 30 })
+			b.Cleanup(release)
+			ready(b, r)
+			alerts := many(c.alerts)
+			for i, a := range alerts {
+				a["fingerprint"] = "@-" + strconv.Itoa(i)
 			}
-		}
-	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "alerts/s")
+			body := payload(alerts...)
+			if c.again {
+				send(b, r, alerts...)
+			}
+			h := r.Webhook(open)
+			var n atomic.Int64
+			b.SetParallelism(5) // ten at once on two processors
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					body := body
+					if !c.again {
+						body = strings.ReplaceAll(body, "@", strconv.FormatInt(n.Add(1), 10))
+					}
+					req := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/webhook", strings.NewReader(body))
+					req.Header.Set("Content-Type", "application/json")
+					w := httptest.NewRecorder()
+					h.ServeHTTP(w, req)
+					if w.Code != http.StatusAccepted {
+						b.Error(w.Code, w.Body)
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N*c.alerts)/b.Elapsed().Seconds(), "alerts/s")
+		})
+	}
 }
