@@ -121,6 +121,7 @@ func storm(s *stack.Stack) Fault {
 		Metric:    fmt.Sprintf("ghostrunner_watchdog_fires_total{runner=%q} >= 6", slot),
 		Alert:     map[string]string{"alertname": "GhostrunnerWatchdogStorm", "runner": slot},
 		Action:    map[string]string{"action": "backoff", "target": slot},
+		Also:      []string{"restart " + slot},
 		Container: s.Container(slot),
 		// The network recovers while the runner is given its rest; only then can the probation succeed.
 		Mend: func(ctx context.Context, s *stack.Stack) error {

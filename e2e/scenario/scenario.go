@@ -5,6 +5,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/stack"
@@ -12,26 +13,32 @@ import (
 
 // Fault is one thing that goes wrong, and what must follow.
 type Fault struct {
-	// Name is short, for the summary.
+	// Name is short, for the summary and to ask for it.
 	Name string
 	// Story is what happens in the world, in one sentence.
 	Story string
 	// Break makes it happen.
 	Break func(context.Context, *stack.Stack) error
-	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault.
+	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault. Empty: it shows nowhere.
 	Metric string
 	// Count is a PromQL expression whose changes are shown while Metric is awaited; empty: nothing is.
 	Count string
-	// Alert holds the labels of the alert that must fire.
+	// Alert holds the labels of the alert that must fire. Empty: what heals by itself is told to nobody.
 	Alert map[string]string
+	// Within bounds the time until the alert fires, or until Metric where there is none. Zero: Patience.
+	Within time.Duration
 	// Action is what the remediator must do, with the labels of its counter. Empty: people are told, and nothing is done.
 	Action map[string]string
+	// Also are further actions that are in order, as "action target". Everything else that is done breaks the promise.
+	Also []string
 	// Order is Docker's first event on Container that shows the action, where there is one.
 	Order, Container string
 	// Mend ends what the action cannot end by itself (it does not set the clock and does not renew a PAT).
 	Mend func(context.Context, *stack.Stack) error
 	// Healed holds when all is well again.
 	Healed func(context.Context, *stack.Stack) (bool, error)
+	// Costs is how many jobs may end with the fault itself, such as that of a worker that is killed.
+	Costs int
 	// Patience bounds the whole scenario.
 	Patience time.Duration
 }
@@ -62,21 +69,23 @@ func Run(ctx context.Context, s *stack.Stack, f Fault, step Step) (r Result) {
 	ctx, cancel := context.WithTimeout(ctx, f.Patience)
 	defer cancel()
 	r.Fault = f
-	fail := func(err error) Result { r.Err = fmt.Errorf("%s: %w", f.Name, err); return r }
+	r.Err = r.run(ctx, s, step)
+	if r.Err != nil {
+		r.Err = fmt.Errorf("%s: %w", f.Name, r.Err)
+	}
+	return r
+}
 
+func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
+	f := r.Fault
 	events, err := s.Events(ctx)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	done, err := actionsDone(ctx, s, f.Action)
+	before, err := done(ctx, s)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	all, err := actionsDone(ctx, s, nil)
-	if err != nil {
-		return fail(err)
-	}
-
 	start := time.Now()
 	see := func(kind string, at *time.Duration, detail string) {
 		*at = time.Since(start)
@@ -85,64 +94,97 @@ func Run(ctx context.Context, s *stack.Stack, f Fault, step Step) (r Result) {
 	var broken time.Duration
 	see("fault", &broken, f.Story)
 	if err := f.Break(ctx, s); err != nil {
-		return fail(err)
+		return err
 	}
-	var counted float64
-	if err := stack.Await(ctx, "metric "+f.Metric, func(ctx context.Context) (bool, error) {
-		if f.Count != "" {
-			if n, ok, err := s.Query(ctx, f.Count); err == nil && ok && n != counted {
-				counted = n
-				step("count", fmt.Sprintf("%s is %v", f.Count, n), time.Since(start))
-			}
-		}
-		_, ok, err := s.Query(ctx, f.Metric)
-		return ok, err
-	}); err != nil {
-		return fail(err)
+	if err := r.notice(ctx, s, start, see, step); err != nil {
+		return err
 	}
-	see("metric", &r.Metric, f.Metric)
-	if err := stack.Await(ctx, "alert "+f.Alert["alertname"], func(ctx context.Context) (bool, error) {
-		return s.AlertActive(ctx, f.Alert)
-	}); err != nil {
-		return fail(err)
-	}
-	see("alert", &r.Alert, f.Alert["alertname"])
-
 	if len(f.Action) > 0 {
-		if err := stack.Await(ctx, fmt.Sprintf("action %v", f.Action), func(ctx context.Context) (bool, error) {
-			now, err := actionsDone(ctx, s, f.Action)
-			return now > done, err
+		want := f.Action["action"] + " " + f.Action["target"]
+		if err := stack.Await(ctx, "action "+want, func(ctx context.Context) (bool, error) {
+			now, err := done(ctx, s)
+			return now[want] > before[want], err
 		}); err != nil {
-			return fail(err)
+			return err
 		}
-		see("action", &r.Action, fmt.Sprintf("%s %s, verified", f.Action["action"], f.Action["target"]))
+		see("action", &r.Action, want+", verified")
 		r.Unhealthy, r.Ordered = order(events, f)
-	} else {
-		now, err := actionsDone(ctx, s, nil)
-		if err != nil {
-			return fail(err)
-		}
-		if now != all {
-			return fail(fmt.Errorf("the remediator acted %v times on a cause that no restart can heal", now-all))
-		}
-		see("action", &r.Action, "none: people are told")
 	}
 	if f.Mend != nil {
 		if err := f.Mend(ctx, s); err != nil {
-			return fail(err)
+			return err
 		}
 	}
 	if err := stack.Await(ctx, "healing of "+f.Name, func(ctx context.Context) (bool, error) { return f.Healed(ctx, s) }); err != nil {
-		return fail(err)
+		return err
+	}
+	if err := nothingElse(ctx, s, f, before); err != nil {
+		return err
+	}
+	if len(f.Action) == 0 {
+		step("action", "none", time.Since(start))
 	}
 	see("healed", &r.Healed, "")
-	return r
+	return nil
 }
 
-// actionsDone counts completed and verified actions.
-func actionsDone(ctx context.Context, s *stack.Stack, labels map[string]string) (float64, error) {
-	n, _, err := s.Metric(ctx, s.Ports.Remediator, "ghostrunner_remediator_actions_total", labels)
-	return n, err
+// notice follows the fault to the alert that tells of it.
+func (r *Result) notice(ctx context.Context, s *stack.Stack, start time.Time, see func(string, *time.Duration, string), step Step) error {
+	f := r.Fault
+	if f.Within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, start.Add(f.Within))
+		defer cancel()
+	}
+	if f.Metric != "" {
+		var counted float64
+		if err := stack.Await(ctx, "metric "+f.Metric, func(ctx context.Context) (bool, error) {
+			if f.Count != "" {
+				if n, ok, err := s.Query(ctx, f.Count); err == nil && ok && n != counted {
+					counted = n
+					step("count", fmt.Sprintf("%s is %v", f.Count, n), time.Since(start))
+				}
+			}
+			_, ok, err := s.Query(ctx, f.Metric)
+			return ok, err
+		}); err != nil {
+			return err
+		}
+		see("metric", &r.Metric, f.Metric)
+	}
+	if len(f.Alert) > 0 {
+		if err := stack.Await(ctx, "alert "+f.Alert["alertname"], func(ctx context.Context) (bool, error) {
+			return s.AlertActive(ctx, f.Alert)
+		}); err != nil {
+			return err
+		}
+		see("alert", &r.Alert, f.Alert["alertname"])
+	}
+	return nil
+}
+
+// done counts completed and verified actions, by "action target".
+func done(ctx context.Context, s *stack.Stack) (map[string]float64, error) {
+	page, err := s.Page(ctx, s.Ports.Remediator)
+	if err != nil {
+		return nil, err
+	}
+	return page.By("ghostrunner_remediator_actions_total", "action", "target")
+}
+
+// nothingElse demands that nothing was done that the fault does not call for. The remediator's counters outlive it.
+func nothingElse(ctx context.Context, s *stack.Stack, f Fault, before map[string]float64) error {
+	now, err := done(ctx, s)
+	if err != nil {
+		return err
+	}
+	for what, n := range now {
+		if what == f.Action["action"]+" "+f.Action["target"] || slices.Contains(f.Also, what) || n == before[what] {
+			continue
+		}
+		return fmt.Errorf("the remediator did what this does not call for: %s, %v times", what, n-before[what])
+	}
+	return nil
 }
 
 // order finds the unhealthy event and the first sign of the order after it, among the events seen so far.

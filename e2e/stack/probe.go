@@ -14,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // Addresses of the programs, for people and for tests.
@@ -140,6 +143,26 @@ lines:
 		sum, found = sum+v, true
 	}
 	return sum, found, nil
+}
+
+// By adds up the samples of a counter or gauge by the values of some labels, joined with a space.
+func (p Page) By(name string, labels ...string) (map[string]float64, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(string(p)))
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]float64{}
+	for _, m := range families[name].GetMetric() {
+		values := make([]string, len(labels))
+		for _, pair := range m.GetLabel() {
+			if i := slices.Index(labels, pair.GetName()); i >= 0 {
+				values[i] = pair.GetValue()
+			}
+		}
+		sums[strings.Join(values, " ")] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	return sums, nil
 }
 
 // Fault switches a fault of the simulated world, as a person would from a shell.

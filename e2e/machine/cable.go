@@ -1,0 +1,81 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// peer finds, in `ip -o link`, the index of a container's interface at the machine's end: "5: eth0@if6: <…".
+var peer = regexp.MustCompile(`(?m)^\d+: eth\d+@if(\d+):`)
+
+// Unplug pulls the cables of a container: from now on its packets vanish without a word, as when a VPN changes. It returns
+// what plugs them in again. A container that is restarted gets new ones.
+func (e *Engine) Unplug(ctx context.Context, container string) (plug func(context.Context) error, err error) {
+	pid, err := e.pid(ctx, container)
+	if err != nil {
+		return nil, err
+	}
+	inside, err := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(pid), "--net", "ip", "-o", "link").Output()
+	if err != nil {
+		return nil, fmt.Errorf("interfaces of %s: %w", container, err)
+	}
+	var ends []string
+	for _, m := range peer.FindAllStringSubmatch(string(inside), -1) {
+		name, err := interfaceName(ctx, m[1])
+		if err != nil {
+			return nil, err
+		}
+		if err := command(ctx, "ip", "link", "set", name, "down"); err != nil {
+			return nil, err
+		}
+		ends = append(ends, name)
+	}
+	if len(ends) == 0 {
+		return nil, fmt.Errorf("%s has no network interface", container)
+	}
+	return func(ctx context.Context) error {
+		for _, name := range ends {
+			// Gone with its container: it has another one by now.
+			if err := command(ctx, "ip", "link", "show", name); err != nil {
+				continue
+			}
+			if err := command(ctx, "ip", "link", "set", name, "up"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// interfaceName is the machine's interface with the index.
+func interfaceName(ctx context.Context, index string) (string, error) {
+	out, err := exec.CommandContext(ctx, "ip", "-o", "link").Output()
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(out)) {
+		if rest, ok := strings.CutPrefix(line, index+": "); ok {
+			name, _, _ := strings.Cut(rest, ":")
+			name, _, _ = strings.Cut(name, "@")
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("no interface has the index %s", index)
+}
+
+// pid is the first process of a container.
+func (e *Engine) pid(ctx context.Context, container string) (int, error) {
+	out, err := exec.CommandContext(ctx, "docker", "inspect", "--format={{.State.Pid}}", container).Output()
+	if err != nil {
+		return 0, fmt.Errorf("inspect %s: %w", container, err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err == nil && pid == 0 {
+		err = fmt.Errorf("%s does not run", container)
+	}
+	return pid, err
+}

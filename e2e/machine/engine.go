@@ -1,0 +1,123 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// patience bounds each step of the engine.
+const patience = time.Minute
+
+// cgroupParent holds the control groups of the machine's containers, apart from those of the engine outside.
+const cgroupParent = "/ghostrunner-machine"
+
+// Engine is the machine's Docker engine, at the usual socket.
+type Engine struct {
+	dir, log string
+	cmd      *exec.Cmd
+	done     chan error
+}
+
+// Start starts the engine and waits until it answers. Its containers outlive it, as with `live-restore` on a server.
+func (e *Engine) Start(ctx context.Context) error {
+	config := filepath.Join(e.dir, "daemon.json")
+	if err := os.WriteFile(config, []byte(`{"live-restore": true}`), 0o600); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(e.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	e.cmd = exec.CommandContext(context.Background(), "dockerd", "--config-file="+config, "--cgroup-parent="+cgroupParent)
+	e.cmd.Stdout, e.cmd.Stderr = log, log
+	if err := e.cmd.Start(); err != nil {
+		return err
+	}
+	e.done = make(chan error, 1)
+	go func(cmd *exec.Cmd, done chan<- error) { done <- cmd.Wait() }(e.cmd, e.done)
+	return e.await(ctx)
+}
+
+// await waits until the engine answers.
+func (e *Engine) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if exec.CommandContext(ctx, "docker", "version").Run() == nil {
+			return nil
+		}
+		select {
+		case err := <-e.done:
+			return fmt.Errorf("the machine's Docker engine ended: %w (see %s)", err, e.log)
+		case <-ctx.Done():
+			return fmt.Errorf("the machine's Docker engine does not answer (see %s)", e.log)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Stop ends the engine as an operator would. Containers run on.
+func (e *Engine) Stop(ctx context.Context) error {
+	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-e.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(patience):
+		return errors.New("the machine's Docker engine does not end")
+	}
+}
+
+// Restart is Stop and Start.
+func (e *Engine) Restart(ctx context.Context) error {
+	if err := e.Stop(ctx); err != nil {
+		return err
+	}
+	return e.Start(ctx)
+}
+
+// Freeze makes the engine accept connections and answer none, as one that hangs does; Thaw ends it.
+func (e *Engine) Freeze() error { return e.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen engine go on.
+func (e *Engine) Thaw() error { return e.cmd.Process.Signal(syscall.SIGCONT) }
+
+// end kills the engine; what it leaves behind ends with the machine.
+func (e *Engine) end() error {
+	if err := e.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	<-e.done
+	return nil
+}
+
+// removeCgroups removes the empty control groups that the machine's containers leave in the kernel.
+func removeCgroups() error {
+	const root = "/sys/fs/cgroup"
+	var groups []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // somebody else's, gone meanwhile
+		}
+		if err == nil && d.IsDir() && strings.Contains(path+"/", cgroupParent+"/") {
+			groups = append(groups, path)
+		}
+		return err
+	})
+	for i := len(groups) - 1; i >= 0; i-- { // children first
+		err = errors.Join(err, os.Remove(groups[i]))
+	}
+	return err
+}
