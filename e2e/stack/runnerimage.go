@@ -1,0 +1,63 @@
+package stack
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// RunnerImage builds compose/runner/Dockerfile as it is shipped, around a tarball with the simulated listener and worker in
+// the place of the real ones, and returns the image's name.
+func (s *Stack) RunnerImage(ctx context.Context) (string, error) {
+	if err := s.program(ctx, "lab"); err != nil {
+		return "", err
+	}
+	args := []string{"--file", "compose/runner/Dockerfile", "--tag", "ghostrunner-demo/runner:dockerfile"}
+	for variable, name := range map[string]string{
+		"BASE": "debian:bookworm-slim", "GO_IMAGE": "golang:1.26-bookworm", "NODE_IMAGE": "node:22-bookworm-slim", "DOCKER_IMAGE": "docker:28-cli",
+	} {
+		ref, err := s.BaseImage(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		args = append(args, "--build-arg", variable+"="+ref)
+	}
+	// A context of its own: a real tarball may lie in the real one.
+	dir, err := os.MkdirTemp("", "runner-image")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	for _, part := range []string{"go.mod", "go.sum", ".dockerignore", "cmd", "internal", "compose/runner/Dockerfile", "compose/runner/unpack.sh", "compose/runner/SHA256SUMS"} {
+		if err := copyTree(filepath.Join(s.root, part), filepath.Join(dir, part)); err != nil {
+			return "", err
+		}
+	}
+	if err := writeTarball(filepath.Join(dir, "compose/runner/actions-runner.tar.gz"), s.programPath("lab")); err != nil {
+		return "", err
+	}
+	s.progress("building the runner's image from its Dockerfile (the first time takes minutes)")
+	return "ghostrunner-demo/runner:dockerfile", s.build(ctx, dir, args...)
+}
+
+// writeTarball writes what stands in for a release of the Actions runner: the lab's program under two names.
+func writeTarball(path, lab string) error {
+	program, err := os.ReadFile(lab)
+	if err != nil {
+		return err
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	gz, _ := gzip.NewWriterLevel(file, gzip.BestSpeed)
+	w := tar.NewWriter(gz)
+	errs := []error{w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "./bin/Runner.Listener", Mode: 0o755, Size: int64(len(program))})}
+	_, err = w.Write(program)
+	errs = append(errs, err,
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeLink, Name: "./bin/Runner.Worker", Linkname: "./bin/Runner.Listener", Mode: 0o755}))
+	return errors.Join(append(errs, w.Close(), gz.Close(), file.Close())...)
+}
