@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,7 +22,8 @@ const (
 	explainTimeout  = 30 * time.Second
 )
 
-// Routes adds the webhook and the API to mux, each behind auth.
+// Routes adds the webhook and the API to mux, each behind auth. The buttons of the page are the same requests: what comes
+// from a form is answered with the page.
 func (r *Remediator) Routes(mux *http.ServeMux, auth func(http.Handler) http.Handler) {
 	mux.Handle("/webhook", r.Webhook(auth))
 	for pattern, fn := range map[string]http.HandlerFunc{
@@ -27,11 +31,11 @@ func (r *Remediator) Routes(mux *http.ServeMux, auth func(http.Handler) http.Han
 		"GET /api/v1/breakers":                 r.getBreakers,
 		"GET /api/v1/status":                   r.getStatus,
 		"POST /api/v1/breakers/{runner}/reset": r.postReset,
-		"POST /api/v1/pause":                   r.postPause(true),
-		"POST /api/v1/resume":                  r.postPause(false),
+		"POST /api/v1/pause":                   r.postPause,
+		"POST /api/v1/resume":                  r.postResume,
 		"POST /api/v1/explain":                 r.postExplain,
 	} {
-		mux.Handle(pattern, auth(fn))
+		mux.Handle(pattern, r.limited(auth(fn)))
 	}
 }
 
@@ -48,15 +52,34 @@ type BreakerStatus struct {
 
 // Status is the answer of GET /api/v1/status.
 type Status struct {
-	Ready      bool            `json:"ready"`
-	Reason     string          `json:"reason,omitempty"` // why not
-	Paused     bool            `json:"paused"`
-	DryRun     bool            `json:"dryRun"`
-	DockerUp   bool            `json:"dockerUp"`
-	Queue      int             `json:"queue"`
-	Heartbeat  time.Time       `json:"heartbeat,omitzero"`
-	Unfinished []Unfinished    `json:"unfinished"`
-	Breakers   []BreakerStatus `json:"breakers"`
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"` // why not
+	Paused bool   `json:"paused"`
+	// PausedUntil is when the pause ends by itself.
+	PausedUntil time.Time       `json:"pausedUntil,omitzero"`
+	DryRun      bool            `json:"dryRun"`
+	DockerUp    bool            `json:"dockerUp"`
+	Queue       int             `json:"queue"`
+	Heartbeat   time.Time       `json:"heartbeat,omitzero"`
+	Unfinished  []Unfinished    `json:"unfinished"`
+	Breakers    []BreakerStatus `json:"breakers"`
+	Targets     []Target        `json:"targets"`
+	Firing      []Firing        `json:"firing"`
+}
+
+// Target is a container that may be acted on, as it was last seen.
+type Target struct {
+	Name      string   `json:"name"`
+	Container string   `json:"container"`
+	Role      string   `json:"role"`
+	State     string   `json:"state"`
+	Health    string   `json:"health,omitempty"`
+	Heal      []string `json:"heal"`
+	// Working says that an action on it is in progress.
+	Working bool `json:"working,omitempty"`
+	// Breaker is nil for what has none.
+	Breaker *BreakerStatus `json:"breaker,omitempty"`
+	Seen    time.Time      `json:"seen"`
 }
 
 // Unfinished is a container that was taken down and not yet seen running again.
@@ -81,10 +104,18 @@ type Explanation struct {
 }
 
 // Attempts returns the history, the newest first.
-func (r *Remediator) Attempts(limit int) []Record {
+func (r *Remediator) Attempts(limit int) []Record { return r.AttemptsSince(time.Time{}, limit) }
+
+// AttemptsSince returns what happened at a time or later, the newest first.
+func (r *Remediator) AttemptsSince(since time.Time, limit int) []Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.state.history(limit)
+	all := r.state.history(maxRecords + maxRefusals)
+	n := slices.IndexFunc(all, func(rec Record) bool { return rec.at().Before(since) })
+	if n < 0 {
+		n = len(all)
+	}
+	return all[:min(n, limit)]
 }
 
 // Breakers returns every known runner with its breaker, by name.
@@ -102,15 +133,50 @@ func (r *Remediator) Breakers() []BreakerStatus {
 	return out
 }
 
-// Status returns how the remediator is.
+// Targets returns what may be acted on, runners first. Docker is asked, but not waited for.
+func (r *Remediator) Targets(ctx context.Context) []Target {
+	seen := r.containers.glance(ctx)
+	breakers := map[string]BreakerStatus{}
+	for _, b := range r.Breakers() {
+		breakers[b.Runner] = b
+	}
+	out := []Target{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range seen.list {
+		if len(c.Heal) == 0 || (c.Role != RoleRunner && c.Role != RoleService) {
+			continue
+		}
+		t := Target{
+			Name: c.Target(), Container: c.Name, Role: c.Role, State: c.State, Health: c.Health, Heal: c.Heal,
+			Working: r.inflight[c.Target()], Seen: seen.at,
+		}
+		if b, ok := breakers[t.Name]; ok && c.Role == RoleRunner {
+			t.Breaker = &b
+		}
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b Target) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Container, b.Container))
+	})
+	return out
+}
+
+// Status returns how the remediator is. Its targets are left to [Remediator.Targets], which asks Docker.
 func (r *Remediator) Status() Status {
-	s := Status{Ready: true, DryRun: r.opts.DryRun, Unfinished: []Unfinished{}, Breakers: r.Breakers()}
+	s := Status{
+		Ready: true, DryRun: r.opts.DryRun, Unfinished: []Unfinished{}, Breakers: r.Breakers(), Targets: []Target{},
+		Firing: r.Firing(),
+	}
 	if err := r.Ready(); err != nil {
 		s.Ready, s.Reason = false, err.Error()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.Paused, s.DockerUp, s.Queue, s.Heartbeat = r.state.paused, r.dockerUp, r.state.queue, r.state.heartbeat
+	s.DockerUp, s.Queue, s.Heartbeat = r.dockerUp, r.state.queue, r.state.heartbeat
+	if s.Paused = r.state.pausedAt(time.Now()); s.Paused {
+		s.PausedUntil = r.state.pausedUntil
+	}
 	for _, target := range slices.Sorted(maps.Keys(r.state.debts)) {
 		d := r.state.debts[target]
 		s.Unfinished = append(s.Unfinished, Unfinished{target, d.Container, d.Action, d.Phase, d.StartAt})
@@ -144,45 +210,148 @@ func (r *Remediator) Explain(ctx context.Context, m *Message) []Explanation {
 }
 
 func (r *Remediator) getAttempts(w http.ResponseWriter, req *http.Request) {
-	limit := defaultAttempts
-	if s := req.URL.Query().Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxRecords+maxRefusals {
-			http.Error(w, "limit: want a number from 1 to "+strconv.Itoa(maxRecords+maxRefusals), http.StatusBadRequest)
-			return
-		}
-		limit = n
+	limit, since := defaultAttempts, time.Time{}
+	if !parameters(w, req, map[string]func(string) error{
+		"limit": func(s string) error {
+			n, err := strconv.Atoi(s)
+			if err != nil || n < 1 || n > maxRecords+maxRefusals {
+				return fmt.Errorf("want a number from 1 to %d", maxRecords+maxRefusals)
+			}
+			limit = n
+			return nil
+		},
+		"since": func(s string) (err error) {
+			since, err = ParseSince(s, time.Now())
+			return err
+		},
+	}) {
+		return
 	}
-	reply(w, r.Attempts(limit))
+	reply(w, r.AttemptsSince(since, limit))
 }
 
-func (r *Remediator) getBreakers(w http.ResponseWriter, _ *http.Request) { reply(w, r.Breakers()) }
+// ParseSince reads a moment of the past: a time (RFC 3339), a day (2006-01-02, in UTC), or how long ago (90m, 24h).
+func ParseSince(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil {
+		if d < 0 || d > recordMaxAge {
+			return time.Time{}, fmt.Errorf("want at most %d hours, which is how long anything is remembered", recordMaxAge/time.Hour)
+		}
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New("want a time such as 2006-01-02T15:04:05Z, a day such as 2006-01-02, or how long ago, such as 24h")
+}
 
-func (r *Remediator) getStatus(w http.ResponseWriter, _ *http.Request) { reply(w, r.Status()) }
+// maxForm bounds the body of a request that has only parameters.
+const maxForm = 4 << 10
+
+// parameters reads the parameters of a request, from its query or its form, each at most once. What is not asked for, or
+// cannot be read, is answered with its name. An empty one counts as left out.
+func parameters(w http.ResponseWriter, req *http.Request, known map[string]func(string) error) bool {
+	req.Body = http.MaxBytesReader(w, req.Body, maxForm)
+	if err := req.ParseForm(); err != nil {
+		http.Error(w, "parameters: "+clean(err.Error(), 160), http.StatusBadRequest)
+		return false
+	}
+	for _, name := range slices.Sorted(maps.Keys(req.Form)) {
+		values, parse := req.Form[name], known[name]
+		var err error
+		switch {
+		case parse == nil:
+			err = errors.New("no such parameter")
+			if names := slices.Sorted(maps.Keys(known)); len(names) > 0 {
+				err = fmt.Errorf("no such parameter; there are %s", strings.Join(names, ", "))
+			}
+		case len(values) > 1:
+			err = errors.New("is given more than once")
+		case values[0] != "":
+			err = parse(values[0])
+		}
+		if err != nil {
+			http.Error(w, clean(name, 32)+": "+err.Error(), http.StatusBadRequest)
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Remediator) getBreakers(w http.ResponseWriter, req *http.Request) {
+	if parameters(w, req, nil) {
+		reply(w, r.Breakers())
+	}
+}
+
+func (r *Remediator) getStatus(w http.ResponseWriter, req *http.Request) {
+	if !parameters(w, req, nil) {
+		return
+	}
+	s := r.Status()
+	s.Targets = r.Targets(req.Context())
+	reply(w, s)
+}
 
 func (r *Remediator) postReset(w http.ResponseWriter, req *http.Request) {
-	err := r.Reset(req.Context(), req.PathValue("runner"))
+	if !parameters(w, req, nil) {
+		return
+	}
+	r.pressed(w, req, r.Reset(req.Context(), req.PathValue("runner")), func() any { return r.Breakers() })
+}
+
+func (r *Remediator) postPause(w http.ResponseWriter, req *http.Request) {
+	var length time.Duration
+	if !parameters(w, req, map[string]func(string) error{"for": func(s string) (err error) {
+		length, err = ParsePause(s)
+		return err
+	}}) {
+		return
+	}
+	r.pressed(w, req, r.Pause(req.Context(), length), func() any { return r.Status() })
+}
+
+// ParsePause reads how long a pause is to last.
+func ParsePause(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Second || d > maxPause {
+		return 0, fmt.Errorf("want a time such as 90m or 2h, at most %dh", maxPause/time.Hour)
+	}
+	return d, nil
+}
+
+func (r *Remediator) postResume(w http.ResponseWriter, req *http.Request) {
+	if parameters(w, req, nil) {
+		r.pressed(w, req, r.Resume(req.Context()), func() any { return r.Status() })
+	}
+}
+
+// pressed answers a request that changed something: a form with the page, everything else with JSON.
+func (r *Remediator) pressed(w http.ResponseWriter, req *http.Request, err error, then func() any) {
 	switch {
 	case errors.Is(err, ErrUnknownRunner):
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case err != nil:
 		unavailable(w, err)
+	case fromForm(req):
+		http.Redirect(w, req, "/", http.StatusSeeOther)
 	default:
-		reply(w, r.Breakers())
+		reply(w, then())
 	}
 }
 
-func (r *Remediator) postPause(paused bool) http.HandlerFunc {
-	return func(w http.ResponseWriter, req *http.Request) {
-		if err := r.SetPaused(req.Context(), paused); err != nil {
-			unavailable(w, err)
-			return
-		}
-		reply(w, r.Status())
-	}
+// fromForm reports whether a browser's form made the request.
+func fromForm(req *http.Request) bool {
+	typ, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	return err == nil && typ == "application/x-www-form-urlencoded"
 }
 
 func (r *Remediator) postExplain(w http.ResponseWriter, req *http.Request) {
+	if req.URL.RawQuery != "" {
+		http.Error(w, "parameters: there are none; the payload is the body", http.StatusBadRequest)
+		return
+	}
 	m, ok := readPayload(w, req)
 	if !ok {
 		return

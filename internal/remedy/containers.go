@@ -3,6 +3,7 @@ package remedy
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,15 +16,46 @@ const listAge = time.Second
 // hanging Docker once each.
 type containerList struct {
 	docker Lister
-	mu     sync.Mutex
-	at     time.Time
-	list   []Container
-	err    error
+	seen   atomic.Pointer[sighting] // the last listing that worked
+
+	mu   sync.Mutex // held while Docker is asked
+	at   time.Time
+	list []Container
+	err  error
 }
+
+// sighting is what was seen, and when.
+type sighting struct {
+	list []Container
+	at   time.Time
+}
+
+// glanceTimeout is how long a page waits for Docker.
+const glanceTimeout = 500 * time.Millisecond
 
 func (l *containerList) recent(ctx context.Context) ([]Container, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.look(ctx)
+}
+
+// glance is for people: what Docker says now if it answers soon, else what was last seen. It never waits for another's
+// question.
+func (l *containerList) glance(ctx context.Context) sighting {
+	if l.mu.TryLock() {
+		ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+		_, _ = l.look(ctx) // what it saw is remembered
+		cancel()
+		l.mu.Unlock()
+	}
+	if s := l.seen.Load(); s != nil {
+		return *s
+	}
+	return sighting{}
+}
+
+// look asks Docker, if the last answer is not of this moment. Under mu.
+func (l *containerList) look(ctx context.Context) ([]Container, error) {
 	if !l.at.IsZero() && time.Since(l.at) < listAge {
 		return l.list, l.err
 	}
@@ -34,6 +66,9 @@ func (l *containerList) recent(ctx context.Context) ([]Container, error) {
 		return nil, ctx.Err()
 	}
 	l.list, l.err, l.at = list, err, time.Now()
+	if err == nil {
+		l.seen.Store(&sighting{list, l.at})
+	}
 	return l.list, l.err
 }
 

@@ -1,13 +1,20 @@
 package remedy
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // guardPaused refuses while a person has paused the remediator.
 func (r *Remediator) guardPaused(context.Context, *Plan) Verdict {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state.paused {
-		return refuse(Paused, "paused by an operator; `ghostrunner-remediator resume` ends it")
+	if !r.state.pausedAt(time.Now()) {
+		return pass("")
 	}
-	return pass("")
+	until := ""
+	if !r.state.pausedUntil.IsZero() {
+		until = " until " + r.state.pausedUntil.UTC().Format("2006-01-02 15:04 MST")
+	}
+	return refuse(Paused, "paused by an operator"+until+"; `ghostrunner-remediator resume` ends it")
 }

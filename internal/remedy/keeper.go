@@ -364,20 +364,3 @@ func (r *Remediator) Reset(ctx context.Context, runner string) error {
 	signal(r.nudge)
 	return nil
 }
-
-// SetPaused pauses or resumes, durably. While paused every alert is refused; what
-// was begun is finished, and what was stopped is started.
-func (r *Remediator) SetPaused(ctx context.Context, paused bool) error {
-	v := "0"
-	if paused {
-		v = "1"
-	}
-	if err := r.write(ctx, write{bucketMeta, []byte("paused"), []byte(v)}); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	r.state.paused = paused
-	r.mu.Unlock()
-	r.log.Info("Set by an operator", "paused", paused)
-	return nil
-}

@@ -136,7 +136,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if !r.state.heartbeat.IsZero() {
 		gauge(descHeartbeat, seconds(r.state.heartbeat))
 	}
-	gauge(descPaused, truth(r.state.paused))
+	gauge(descPaused, truth(r.state.pausedAt(time.Now())))
 	gauge(descDryRun, truth(r.opts.DryRun))
 	gauge(descUnfinished, float64(len(r.state.debts)))
 	for _, rec := range r.state.lastDecisions() {

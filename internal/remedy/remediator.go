@@ -19,17 +19,18 @@ type Remediator struct {
 	metrics    *metrics
 	actions    []Action
 	containers *containerList
-	requests   chan struct{} // one token for each webhook request that is read
+	requests   chan struct{} // one token for each request that is being answered
 
 	wake  chan struct{} // something is in the inbox
 	nudge chan struct{} // something for the keeper
 
 	mu       sync.Mutex
 	state    state
-	journal  *journal        // nil until it is open, and after Run
-	broken   error           // why nothing can be written, nil if it can
-	stopping bool            // no more alerts are accepted
-	inflight map[string]bool // targets that somebody works on right now
+	journal  *journal          // nil until it is open, and after Run
+	broken   error             // why nothing can be written, nil if it can
+	stopping bool              // no more alerts are accepted
+	inflight map[string]bool   // targets that somebody works on right now
+	firing   map[string]Firing // by fingerprint; for people
 	dockerUp bool
 	writers  sync.WaitGroup // writes on their way, so that the journal is closed after them
 }
@@ -53,6 +54,7 @@ func New(opts Options) (*Remediator, error) {
 		state:      newState(),
 		broken:     errors.New("the journal is not open yet"),
 		inflight:   map[string]bool{},
+		firing:     map[string]Firing{},
 		dockerUp:   true,
 	}
 	r.actions = []Action{r.restart(), r.backoff(), r.prune()}

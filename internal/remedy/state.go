@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
@@ -21,16 +22,18 @@ const (
 
 // state is what the journal holds, in memory. Remediator.mu guards it.
 type state struct {
-	paused   bool
-	queue    int                     // alerts in the inbox, or on their way there
-	pending  map[string]pendingAlert // keys of the alerts in the inbox
-	records  map[uint64]Record       // actions
-	refusals map[string]Record       // by refusalKey
-	debts    map[string]*Debt        // by target; replaced, never changed in place
-	breakers map[string]Breaker      // by runner; closed ones are absent
-	fires    map[string]uint64       // by runner; every known runner is present
-	last     map[string]time.Time
-	done     map[string]time.Time // alerts acted on, by Alert.key
+	paused bool
+	// pausedUntil is when the pause ends by itself; zero: it does not.
+	pausedUntil time.Time
+	queue       int                     // alerts in the inbox, or on their way there
+	pending     map[string]pendingAlert // keys of the alerts in the inbox
+	records     map[uint64]Record       // actions
+	refusals    map[string]Record       // by refusalKey
+	debts       map[string]*Debt        // by target; replaced, never changed in place
+	breakers    map[string]Breaker      // by runner; closed ones are absent
+	fires       map[string]uint64       // by runner; every known runner is present
+	last        map[string]time.Time
+	done        map[string]time.Time // alerts acted on, by Alert.key
 
 	heartbeat time.Time
 	nextSeq   uint64 // of the inbox
@@ -81,8 +84,8 @@ func restore(j *journal, now time.Time) (state, error) {
 		fn     func(k, v []byte) error
 	}{
 		{bucketMeta, func(k, v []byte) error {
-			if string(k) == "paused" {
-				s.paused = string(v) == "1"
+			if bytes.Equal(k, keyPaused) {
+				return s.restorePause(v, now)
 			}
 			return nil
 		}},

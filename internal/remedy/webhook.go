@@ -15,7 +15,7 @@ import (
 const (
 	// maxBody bounds a payload in bytes.
 	maxBody = 16 << 20
-	// maxRequests bounds the payloads that are read at the same time.
+	// maxRequests bounds the requests that are answered at the same time.
 	maxRequests = 64
 )
 
@@ -29,11 +29,24 @@ var (
 // repeats what was answered with 503, and gives up on any other error
 // (prometheus/alertmanager notify/util.go, type Retrier).
 func (r *Remediator) Webhook(auth func(http.Handler) http.Handler) http.Handler {
-	next := auth(http.HandlerFunc(r.webhook))
+	next := r.limited(auth(http.HandlerFunc(r.webhook)))
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		rec := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
 		next.ServeHTTP(rec, req)
 		r.metrics.requests.WithLabelValues(strconv.Itoa(rec.code)).Inc()
+	})
+}
+
+// limited answers 503 to the request that would be one too many, whatever it wants.
+func (r *Remediator) limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case r.requests <- struct{}{}:
+			defer func() { <-r.requests }()
+			next.ServeHTTP(w, req)
+		default:
+			unavailable(w, errors.New("too many requests at once"))
+		}
 	})
 }
 
@@ -57,13 +70,6 @@ func (r *Remediator) webhook(w http.ResponseWriter, req *http.Request) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "use POST", http.StatusMethodNotAllowed)
-		return
-	}
-	select {
-	case r.requests <- struct{}{}:
-		defer func() { <-r.requests }()
-	default:
-		unavailable(w, errors.New("too many requests at once"))
 		return
 	}
 	m, ok := readPayload(w, req)
@@ -132,6 +138,7 @@ func (r *Remediator) Accept(ctx context.Context, m *Message) (int, error) {
 	if err := r.enqueue(ctx, alerts); err != nil {
 		return 0, err
 	}
+	r.hear(m.Alerts, now)
 	if heartbeat {
 		r.mu.Lock()
 		r.state.heartbeat = now
