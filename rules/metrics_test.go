@@ -43,7 +43,7 @@ func TestMetricsExist(t *testing.T) {
 	}
 	for _, e := range all {
 		if e.record != "" {
-			known[e.record] = (&checker{known: known, engines: kept}).labels(e.tree)
+			known[e.record] = union((&checker{known: known, engines: kept}).labels(e.tree), e.labels)
 		}
 	}
 	for _, e := range all {
@@ -146,7 +146,10 @@ func union(sets ...labelSet) labelSet {
 func knownMetrics(t *testing.T) map[string]labelSet {
 	t.Helper()
 	target := set("host", "job", "instance")
-	known := map[string]labelSet{"up": target, "ALERTS": anyLabel(), "ALERTS_FOR_STATE": anyLabel()}
+	known := map[string]labelSet{"ALERTS": anyLabel(), "ALERTS_FOR_STATE": anyLabel()}
+	for _, name := range []string{"up", "scrape_duration_seconds", "scrape_samples_scraped"} {
+		known[name] = target
+	}
 	_, table, _ := strings.Cut(read(t, metricsPage), "<!-- metrics: begin -->")
 	table, _, _ = strings.Cut(table, "<!-- metrics: end -->")
 	rows := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([^|]*) \\|").FindAllStringSubmatch(table, -1)
@@ -328,8 +331,9 @@ func (n *node) walk(visit func(*node)) {
 // expression is PromQL and where it stands.
 type expression struct {
 	where, text string
-	record      string // what the rule records
-	template    bool   // asked by an annotation when the alert is sent
+	record      string   // what the rule records
+	labels      labelSet // that the rule adds to it
+	template    bool     // asked by an annotation when the alert is sent
 }
 
 type parsed struct {
@@ -357,7 +361,7 @@ func ruleExpressions(t *testing.T) []expression {
 		for _, group := range content.Groups {
 			for _, r := range group.Rules {
 				where := file + ": " + r.Alert + r.Record
-				all = append(all, expression{where: where, text: r.Expr, record: r.Record})
+				all = append(all, expression{where: where, text: r.Expr, record: r.Record, labels: set(slices.Collect(maps.Keys(r.Labels))...)})
 				for name, annotation := range r.Annotations {
 					queries, err := templateQueries(annotation)
 					if err != nil {
