@@ -24,8 +24,8 @@ flip: $(BIN)/promtool ## change every comparison, threshold and duration of the 
 lint: $(BIN)/golangci-lint ## go vet and golangci-lint
 	go vet ./...
 	golangci-lint run ./...
-build:      ## the four programs, into bin/
-	@for p in exporter remediator runner lab; do echo "bin/ghostrunner-$$p"; CGO_ENABLED=0 go build -trimpath \
+build:      ## the five programs, into bin/
+	@for p in exporter remediator proxy runner lab; do echo "bin/ghostrunner-$$p"; CGO_ENABLED=0 go build -trimpath \
 	  -ldflags "-X github.com/prometheus/common/version.Version=$$(git describe --always --dirty)" \
 	  -o bin/ghostrunner-$$p ./cmd/$$p || exit 1; done
 

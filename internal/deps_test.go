@@ -19,6 +19,7 @@ var bans = []struct {
 	{"./...", module + "/internal/", nil, "packages below internal know nothing of each other but the listener's vocabulary; cmd hands the adapters in"},
 	{"./collector", "github.com/docker/docker", nil, "a collector turns facts into metrics; where the facts come from is an adapter's business"},
 	{"./remedy", "github.com/docker/docker", nil, "the remediator's judgement is tested without an engine"},
+	{"./dockerproxy", "github.com/", []string{module}, "what guards Docker's socket is small enough to be read whole: standard library only"},
 	{"./listener", "github.com/", []string{module}, "what the runner prints is pure text: standard library only"},
 	{"./listener", "net", []string{"net/netip"}, "what the runner prints is pure text: no network"},
 }
@@ -65,7 +66,7 @@ func TestOneImporter(t *testing.T) {
 
 // TestLabIsNoProduct keeps the simulated world out of what people run.
 func TestLabIsNoProduct(t *testing.T) {
-	for _, program := range []string{"exporter", "remediator", "runner"} {
+	for _, program := range []string{"exporter", "remediator", "runner", "proxy"} {
 		for _, dep := range list(t, "{{join .Deps \"\\n\"}}", module+"/cmd/"+program) {
 			if strings.HasPrefix(dep, module+"/internal/lab") {
 				t.Errorf("cmd/%s contains the simulated world (%s)", program, dep)

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
+	"github.com/blueguy23/ghostrunner/internal/engine"
+)
+
+// TestEveryCallOfOurs runs all that internal/engine can do through the real program to the real engine. The tables are right
+// if nothing of it is refused, and if no rule is left that nobody needed.
+func TestEveryCallOfOurs(t *testing.T) {
+	methods := map[string]bool{}
+	for m := range reflect.TypeFor[*engine.Engine]().Methods() {
+		methods[m.Name] = true
+	}
+	for _, c := range []struct {
+		client string
+		drive  func(*world, *engine.Engine) (called []string)
+	}{{"exporter", driveExporter}, {"remediator", driveRemediator}} {
+		t.Run(c.client, func(t *testing.T) {
+			w := newWorld(t)
+			host, logs := w.proxy(c.client)
+			docker, err := engine.New(engine.Options{Host: "unix://" + host, Labels: []string{w.label}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range c.drive(w, docker) {
+				delete(methods, name)
+			}
+			if strings.Contains(logs.String(), "Refused") {
+				t.Errorf("a call of ours was refused:\n%s", logs)
+			}
+			needed := map[string]bool{}
+			for _, m := range regexp.MustCompile(`msg=Allowed rule="([^"]+)"`).FindAllStringSubmatch(logs.String(), -1) {
+				needed[m[1]] = true
+			}
+			for _, rule := range rulesOf(t, c.client) {
+				if !needed[rule] {
+					t.Errorf("nobody needs %s: take it out of the table", rule)
+				}
+			}
+		})
+	}
+	for name := range methods {
+		t.Errorf("engine.Engine.%s is not called here: the proxies may refuse it", name)
+	}
+}
+
+// rulesOf reads a table as a person does.
+func rulesOf(t *testing.T, client string) (rules []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../internal/dockerproxy/" + client + ".go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`method: "(\w+)", path: "([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
+		rules = append(rules, m[1]+" "+m[2])
+	}
+	if len(rules) < 5 {
+		t.Fatalf("%d rules found in the table", len(rules))
+	}
+	return rules
+}
+
+// driveExporter does what ghostrunner-exporter does.
+func driveExporter(w *world, docker *engine.Engine) []string {
+	ctx, stop := context.WithCancel(w.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	docker.Resume(time.Now(), nil)
+	w.container("ghostrunner.role=runner", "ghostrunner.runner=slot", "count", "3")
+	sink := &lines{}
+	wg.Go(func() { _ = docker.Watch(ctx) })
+	wg.Go(func() { _ = docker.Tail(ctx, sink) })
+	clitest.Until(w, "the log of the runner", func() bool { return sink.count.Load() >= 3 })
+	late := w.container("ghostrunner.role=runner", "ghostrunner.runner=late", "sleep")
+	clitest.Until(w, "an event", func() bool {
+		return slices.ContainsFunc(docker.Snapshot().Containers, func(c engine.Container) bool { return c.ID == late && c.State == "running" })
+	})
+	_, err := docker.Containers(ctx)
+	w.must("Containers", err)
+	_, err = docker.Root(ctx)
+	w.must("Root", err)
+	// The engine measures for one at a time; the whole machine shares it.
+	if _, err := docker.ReclaimableBytes(ctx); err != nil && !strings.Contains(err.Error(), "already running") {
+		w.Errorf("ReclaimableBytes: %v", err)
+	}
+	return []string{"Resume", "Watch", "Tail", "Snapshot", "Containers", "Root", "ReclaimableBytes"}
+}
+
+// driveRemediator does what ghostrunner-remediator does.
+func driveRemediator(w *world, docker *engine.Engine) []string {
+	ctx := w.Context()
+	runner := w.container("ghostrunner.role=runner", "ghostrunner.heal=restart,backoff", "sleep")
+	list, err := docker.Containers(ctx)
+	w.must("Containers", err)
+	if len(list) != 1 || list[0].ID != runner {
+		w.Errorf("Containers: %v", list)
+	}
+	_, err = docker.Root(ctx)
+	w.must("Root", err)
+	processes, err := docker.Processes(ctx, runner)
+	w.must("Processes", err)
+	if len(processes) == 0 {
+		w.Error("Processes: none")
+	}
+	w.must("Restart in its grace period", docker.Restart(ctx, runner, -1))
+	w.must("Restart", docker.Restart(ctx, runner, 10*time.Second))
+	w.must("Terminate", docker.Terminate(ctx, runner))
+	clitest.Until(w, "the end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", runner) == "exited" })
+	w.must("Start", docker.Start(ctx, runner))
+	w.must("Stop", docker.Stop(ctx, runner, 10*time.Second))
+
+	leftover := w.container("exit", "0")
+	clitest.Until(w, "the leftover to end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", leftover) == "exited" })
+	left, err := docker.Leftovers(ctx, w.label)
+	w.must("Leftovers", err)
+	if len(left) != 1 || left[0].ID != leftover {
+		w.Errorf("Leftovers: %v", left)
+	}
+	w.must("RemoveContainer", docker.RemoveContainer(ctx, leftover))
+
+	unused := w.newImage("ghostrunner-proxy-test/unused:1")
+	w.docker("tag", unused, "ghostrunner-proxy-test/unused:2")
+	_, err = docker.Images(ctx, "")
+	w.must("Images", err)
+	_, err = docker.Images(ctx, w.mine)
+	w.must("Images with the label", err)
+	w.must("RemoveImage", docker.RemoveImage(ctx, unused))
+	if _, err := docker.PruneBuildCache(ctx); err != nil {
+		w.Errorf("PruneBuildCache: %v", err)
+	}
+	return []string{
+		"Containers", "Root", "Processes", "Restart", "Terminate", "Start", "Stop", "Leftovers", "RemoveContainer", "Images", "RemoveImage", "PruneBuildCache",
+	}
+}
+
+// TestOthersAreOutOfReach asks the real engine, through the remediator's proxy, to touch a container of somebody else and one
+// of ours that must not be healed.
+func TestOthersAreOutOfReach(t *testing.T) {
+	w := newWorld(t)
+	other := w.docker("run", "--detach", "--network=none", "--label="+w.mine, "--label=ghostrunner.role=runner", "--label=ghostrunner.heal=restart,backoff", w.image, "sleep")
+	untouchable := w.container("ghostrunner.role=runner", "sleep")
+	host, _ := w.proxy("remediator")
+	// An engine without labels believes that every container is its own: only the proxy stands in its way.
+	docker, err := engine.New(engine.Options{Host: "unix://" + host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{other, untouchable} {
+		before := w.docker("inspect", "--format={{.State.StartedAt}} {{.State.Status}}", id)
+		for name, act := range map[string]func() error{
+			"stop":      func() error { return docker.Stop(t.Context(), id, time.Second) },
+			"restart":   func() error { return docker.Restart(t.Context(), id, time.Second) },
+			"terminate": func() error { return docker.Terminate(t.Context(), id) },
+			"start":     func() error { return docker.Start(t.Context(), id) },
+		} {
+			if err := act(); err == nil || !strings.Contains(err.Error(), "ghostrunner-proxy") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if after := w.docker("inspect", "--format={{.State.StartedAt}} {{.State.Status}}", id); after != before {
+			t.Errorf("the container is %s, it was %s", after, before)
+		}
+	}
+	if _, err := docker.Processes(t.Context(), other); err == nil {
+		t.Error("the processes of somebody else's container can be listed")
+	}
+}
+
+// engineSocket is that of the engine that everybody on this machine uses.
+var engineSocket = strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
+
+// lines counts what the log follower reads.
+type lines struct{ count atomic.Int32 }
+
+func (*lines) Replaying(string, bool)                 {}
+func (*lines) Started(*engine.Mark, time.Time)        {}
+func (l *lines) Line(*engine.Mark, time.Time, []byte) { l.count.Add(1) }
+func (*lines) Ended(*engine.Mark, time.Time)          {}
+func (*lines) Removed(string)                         {}
+func (*lines) Forget(string)                          {}
+
+// world is what a test makes in the engine.
+type world struct {
+	*testing.T
+
+	dir, image string
+	mine       string // the label of everything that this test makes
+	label      string // the label of what is within the proxy's reach
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gr") // t.TempDir can be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := time.Now().UnixNano()
+	w := &world{T: t, dir: dir, mine: fmt.Sprintf("ghostrunner.proxy.test=%d", n), label: fmt.Sprintf("ghostrunner.proxy.ours=%d", n)}
+	t.Cleanup(func() {
+		_ = os.RemoveAll(dir)
+		for kind, list := range map[string][]string{"rm": {"ps", "-aq", "--no-trunc"}, "rmi": {"images", "-aq", "--no-trunc"}} {
+			if ids, _ := w.try(append(list, "--filter=label="+w.mine)...); ids != "" {
+				_, _ = w.try(append([]string{kind, "--force"}, strings.Fields(ids)...)...)
+			}
+		}
+	})
+	w.image = w.newImage("")
+	return w
+}
+
+// newImage imports an image that holds nothing but a program with many parts to play.
+func (w *world) newImage(ref string) string {
+	w.Helper()
+	program := filepath.Join(w.dir, "actor")
+	if _, err := os.Stat(program); err != nil {
+		cmd := exec.CommandContext(w.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "../../internal/engine/testdata/actor")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			w.Fatalf("go build: %v\n%s", err, out)
+		}
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		w.Fatal(err)
+	}
+	var archive bytes.Buffer
+	tw := tar.NewWriter(&archive)
+	w.must("tar", tw.WriteHeader(&tar.Header{Name: "actor", Mode: 0o755, Size: int64(len(content))}))
+	_, err = tw.Write(content)
+	w.must("tar", errors.Join(err, tw.Close()))
+	cmd := exec.CommandContext(w.Context(), "docker", "import", "--change", `ENTRYPOINT ["/actor"]`,
+		"--change", fmt.Sprintf("LABEL %s ref=%q", w.mine, ref), "-", ref)
+	if ref == "" {
+		cmd.Args = cmd.Args[:len(cmd.Args)-1]
+	}
+	cmd.Stdin = &archive
+	out, err := cmd.Output()
+	if err != nil {
+		w.Fatalf("docker import: %v (these tests need a Docker engine and the docker command)", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// container starts one within reach; labels come before the arguments.
+func (w *world) container(labelsAndArgs ...string) string {
+	w.Helper()
+	args := []string{"run", "--detach", "--network=none", "--label=" + w.mine, "--label=" + w.label}
+	i := slices.IndexFunc(labelsAndArgs, func(a string) bool { return !strings.Contains(a, "=") })
+	for _, l := range labelsAndArgs[:i] {
+		args = append(args, "--label="+l)
+	}
+	return w.docker(append(append(args, w.image), labelsAndArgs[i:]...)...)
+}
+
+// proxy starts the program and returns the socket that it listens on and its log.
+func (w *world) proxy(client string) (socket string, logs *clitest.Output) {
+	w.Helper()
+	socket, logs = filepath.Join(w.dir, client+".sock"), &clitest.Output{}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{
+			"--client=" + client, "--docker.socket=" + w.relay(), "--docker.label=" + w.label, "--listen.socket=" + socket, "--log.level=debug",
+		}, io.Discard, logs)
+	}()
+	w.Cleanup(func() {
+		stop()
+		if code := <-done; code != 0 {
+			w.Errorf("the proxy ended with %d:\n%s", code, logs)
+		}
+	})
+	clitest.Until(w, "the proxy to listen", func() bool {
+		return run(w.Context(), []string{"healthcheck", "--listen.socket=" + socket}, io.Discard, io.Discard) == 0
+	})
+	return socket, logs
+}
+
+// relay stands between the proxy and the engine, for two things that a test cannot ask of an engine that others use: to
+// refuse HEAD /_ping once, as one that is starting does, and to prune the build cache.
+func (w *world) relay() (socket string) {
+	w.Helper()
+	socket = filepath.Join(w.dir, fmt.Sprintf("relay-%d.sock", time.Now().UnixNano()))
+	l, err := (&net.ListenConfig{}).Listen(w.Context(), "unix", socket)
+	if err != nil {
+		w.Fatal(err)
+	}
+	forward := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "docker" },
+		FlushInterval: -1,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", engineSocket)
+		}},
+	}
+	var heads atomic.Int32
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodHead && r.UserAgent() == "ghostrunner" && heads.Add(1) == 1:
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		case strings.HasSuffix(r.URL.Path, "/build/prune"):
+			_, _ = io.WriteString(rw, `{"SpaceReclaimed":1}`)
+		default:
+			forward.ServeHTTP(rw, r)
+		}
+	})}
+	go func() { _ = server.Serve(l) }()
+	w.Cleanup(func() { _ = server.Close() })
+	return socket
+}
+
+func (w *world) docker(args ...string) string {
+	w.Helper()
+	out, err := w.try(args...)
+	if err != nil {
+		w.Fatalf("docker %s: %v (these tests need a Docker engine and the docker command)", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+func (w *world) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "docker", args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, &stderr)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (w *world) must(what string, err error) {
+	w.Helper()
+	if err != nil {
+		w.Errorf("%s: %v", what, err)
+	}
+}

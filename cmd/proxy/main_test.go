@@ -1,0 +1,66 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
+)
+
+func TestMistakesAreOneLine(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--docker.label=a=b"}, "--client"},
+		{[]string{"--client=root", "--docker.label=a=b"}, "exporter or remediator"},
+		{[]string{"--client=exporter"}, "every container of the machine"},
+		{[]string{"--client=exporter", "--docker.label=a"}, "KEY=VALUE"},
+		{[]string{"--client=exporter", "--docker.label=a=b", "--listen.socket=" + file}, "--listen.socket=" + file},
+		{[]string{"--client=exporter", "--docker.label=a=b", "--listen.socket=" + dir + "/none/s"}, "--listen.socket"},
+		{[]string{"healthcheck", "--listen.socket=" + dir + "/none"}, "no such file"},
+		{[]string{"--nonsense"}, "--nonsense"},
+	} {
+		var stderr strings.Builder
+		if code := run(t.Context(), c.args, io.Discard, &stderr); code != 1 || !strings.Contains(stderr.String(), c.want) || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%q: exit %d, %q; want one line with %q", c.args, code, &stderr, c.want)
+		}
+	}
+}
+
+// TestSocket wants a socket that nobody else may open, in the place of one that a killed process left, and a health check
+// that tells of an engine that is gone.
+func TestSocket(t *testing.T) {
+	dir, err := os.MkdirTemp("", "gr") // t.TempDir can be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	_ = l.Close()
+	logs := &clitest.Output{}
+	go run(t.Context(), []string{"--client=exporter", "--docker.label=a=b", "--docker.socket=" + dir + "/none", "--listen.socket=" + socket}, io.Discard, logs)
+	clitest.Until(t, "the proxy to listen", func() bool { return strings.Contains(logs.String(), "Listening") })
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	var stderr strings.Builder
+	if code := run(t.Context(), []string{"healthcheck", "--listen.socket=" + socket}, io.Discard, &stderr); code != 1 || !strings.Contains(stderr.String(), "502") {
+		t.Errorf("health check without an engine: exit %d, %s", code, &stderr)
+	}
+}

@@ -1,0 +1,77 @@
+package dockerproxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+)
+
+// engine answers what a rule must know of a container or an image: its labels.
+type engine struct{ http *http.Client }
+
+// engineError is trouble with the engine, as opposed to a refusal.
+type engineError struct{ error }
+
+func (e *engineError) Unwrap() error { return e.error }
+
+// errUnknown is a container or an image that does not exist.
+var errUnknown = errors.New("there is no such object")
+
+// container returns the labels of the container with this id. A list is asked, not the container itself: that answer would
+// hold its environment.
+func (e engine) container(ctx context.Context, id string) (map[string]string, error) {
+	filters, err := json.Marshal(map[string]map[string]bool{"id": {id: true}})
+	if err != nil {
+		return nil, err
+	}
+	var list []struct {
+		ID     string `json:"Id"`
+		Labels map[string]string
+	}
+	if err := e.get(ctx, "/containers/json", url.Values{"all": {"1"}, "filters": {string(filters)}}, &list); err != nil {
+		return nil, err
+	}
+	for _, c := range list {
+		if c.ID == id {
+			return c.Labels, nil
+		}
+	}
+	return nil, errUnknown
+}
+
+// image returns the labels of the image that a name or an id leads to.
+func (e engine) image(ctx context.Context, ref string) (map[string]string, error) {
+	var image struct {
+		Config struct{ Labels map[string]string }
+	}
+	err := e.get(ctx, "/images/"+ref+"/json", nil, &image)
+	return image.Config.Labels, err
+}
+
+func (e engine) get(ctx context.Context, path string, query url.Values, into any) error {
+	u := url.URL{Scheme: "http", Host: "docker", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := e.http.Do(req)
+	if err != nil {
+		return &engineError{fmt.Errorf("the Docker engine does not answer: %w", err)}
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return errUnknown
+	default:
+		return &engineError{fmt.Errorf("the Docker engine answers %s", resp.Status)}
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 8<<20)).Decode(into); err != nil {
+		return &engineError{fmt.Errorf("the Docker engine's answer cannot be read: %w", err)}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package dockerproxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// rule is one call that passes.
+type rule struct {
+	method string
+	// path is that of Docker's API without its version; {id} stands for the full id of a container, {image} for the name or
+	// id of an image.
+	path string
+	// query holds every parameter that may be given. One that is not here, or is given twice, is refused.
+	query params
+	// many is the one parameter that may be given more than once.
+	many string
+	// object judges what the path names, by asking the engine. Nil: it names nothing.
+	object func(ctx context.Context, name string) error
+	// limit ends a call that the engine takes too long for. 0: a stream, or a stop that takes as long as a job does; the
+	// client ends it by leaving.
+	limit time.Duration
+
+	pattern *regexp.Regexp // of path
+}
+
+// Limits of calls that the engine answers from memory, and of those that make it read or delete files.
+const (
+	quick = 30 * time.Second
+	slow  = 10 * time.Minute
+)
+
+// params maps the name of a parameter to what its values must be like.
+type params map[string]func(value string) error
+
+var (
+	versionPrefix = regexp.MustCompile(`^/v1\.[0-9]{1,3}`)
+	objects       = strings.NewReplacer(
+		`\{id\}`, `([0-9a-f]{64})`,
+		`\{image\}`, `([A-Za-z0-9][A-Za-z0-9._:@/-]{0,254})`,
+	)
+)
+
+// compile makes the pattern of a rule's path.
+func (r rule) compile() rule {
+	r.pattern = regexp.MustCompile(`^` + objects.Replace(regexp.QuoteMeta(r.path)) + `$`)
+	return r
+}
+
+func (r rule) name() string { return r.method + " " + r.path }
+
+// match reports whether a request is this call, and what its path names.
+func (r rule) match(method, path string) (object string, ok bool) {
+	if method != r.method || strings.Contains(path, "..") || strings.Contains(path, "//") {
+		return "", false
+	}
+	m := r.pattern.FindStringSubmatch(path)
+	if m == nil {
+		return "", false
+	}
+	return strings.Join(m[1:], ""), true
+}
+
+// allows says why the call is refused, or nil.
+func (r rule) allows(ctx context.Context, object string, query url.Values) error {
+	for name, values := range query {
+		check, known := r.query[name]
+		switch {
+		case !known:
+			return fmt.Errorf("no call of ours has the parameter %s", name)
+		case len(values) != 1 && name != r.many:
+			return fmt.Errorf("parameter %s is given more than once", name)
+		}
+		for _, value := range values {
+			if err := check(value); err != nil {
+				return fmt.Errorf("parameter %s: %w", name, err)
+			}
+		}
+	}
+	for name, check := range r.query {
+		if !query.Has(name) {
+			if err := check(""); err != nil {
+				return fmt.Errorf("parameter %s is missing: %w", name, err)
+			}
+		}
+	}
+	if r.object == nil {
+		return nil
+	}
+	return r.object(ctx, object)
+}
+
+// The checks of parameters. They are given "" for one that is absent.
+
+// oneOf lets the given words pass, and absence.
+func oneOf(words ...string) func(string) error {
+	return func(value string) error {
+		if value == "" || slices.Contains(words, value) {
+			return nil
+		}
+		return errors.New("must be " + strings.Join(words, " or "))
+	}
+}
+
+// exactly lets one value pass, and not its absence.
+func exactly(word string) func(string) error {
+	return func(value string) error {
+		if value != word {
+			return errors.New("must be " + word)
+		}
+		return nil
+	}
+}
+
+// number lets what counts seconds pass: of a stop, or since 1970.
+func number(from float64) func(string) error {
+	return func(value string) error {
+		if n, err := strconv.ParseFloat(value, 64); value != "" && (err != nil || !(n >= from) || n > 1e11) {
+			return fmt.Errorf("must be at least %g", from)
+		}
+		return nil
+	}
+}
+
+// anyFilters lets every well-formed filter pass: it narrows a list that may be seen whole.
+func anyFilters(value string) error {
+	_, err := parseFilters(value)
+	return err
+}
+
+// ownFilters demands that the filter narrows the list to the containers with these labels.
+func ownFilters(labels pairs) func(string) error {
+	return func(value string) error {
+		filters, err := parseFilters(value)
+		if err != nil {
+			return err
+		}
+		for _, label := range labels {
+			if !filters["label"][label.String()] {
+				return fmt.Errorf("must ask for label %s", label)
+			}
+		}
+		return nil
+	}
+}
+
+// parseFilters reads the form that the engine takes: {"label":{"key=value":true}}.
+func parseFilters(value string) (map[string]map[string]bool, error) {
+	filters := map[string]map[string]bool{}
+	if value == "" {
+		return filters, nil
+	}
+	if err := json.Unmarshal([]byte(value), &filters); err != nil {
+		return nil, errors.New("is no filter")
+	}
+	return filters, nil
+}
