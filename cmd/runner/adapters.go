@@ -42,27 +42,25 @@ func (r *registrar) DeleteRunner(ctx context.Context, id int64) error {
 	return r.client.DeleteRunner(ctx, r.scope, id)
 }
 
+// Runner implements supervisor.Registrar.
+func (r *registrar) Runner(ctx context.Context, id int64) (supervisor.Registration, error) {
+	g, err := r.client.Runner(ctx, r.scope, id)
+	return registration(g), err
+}
+
 // Runners implements supervisor.Registrar.
 func (r *registrar) Runners(ctx context.Context) ([]supervisor.Registration, error) {
 	list, err := r.client.Runners(ctx, r.scope)
 	all := make([]supervisor.Registration, 0, len(list))
 	for _, g := range list {
-		// A status that GitHub may invent is not "offline".
-		all = append(all, supervisor.Registration{ID: g.ID, Name: g.Name, Online: g.Status != "offline", Busy: g.Busy})
+		all = append(all, registration(g))
 	}
 	return all, err
 }
 
-// maxSampleAge is how old GitHub's word about the clock may be.
-const maxSampleAge = 5 * time.Minute
-
-// clockOffset is how far the local clock is ahead by GitHub's Date headers, if there was one lately.
-func (r *registrar) clockOffset() (time.Duration, bool) {
-	sample := r.client.Snapshot().Clock
-	if sample.At.IsZero() || time.Since(sample.At).Abs() > maxSampleAge {
-		return 0, false
-	}
-	return sample.Offset, true
+// registration translates. A status that GitHub may invent is not "offline".
+func registration(g github.Runner) supervisor.Registration {
+	return supervisor.Registration{ID: g.ID, Name: g.Name, Online: g.Status != "offline", Busy: g.Busy}
 }
 
 // githubErrors tells the supervisor what errors of internal/github mean.
@@ -84,6 +82,12 @@ func githubErrors() supervisor.Errors {
 			default:
 				return "github: " + e.Reason
 			}
+		},
+		Hint: func(err error) string {
+			if e, ok := errors.AsType[*github.Error](err); ok {
+				return e.Hint
+			}
+			return ""
 		},
 		RetryAfter: func(err error) time.Duration {
 			if e, ok := errors.AsType[*github.Error](err); ok {

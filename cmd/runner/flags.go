@@ -2,6 +2,9 @@ package main
 
 import (
 	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,6 +32,10 @@ type settings struct {
 	sessionConflictWait, stateFile string
 	procfs                         string
 	dockerSocket                   string
+	sudo, sudoers                  string
+	chrony, ntp                    string
+	dnsFallback, resolvConf        string
+	timeScale                      float64
 	envars                         map[string]string // flag → variable, for messages
 }
 
@@ -46,6 +53,15 @@ type config struct {
 	stateFile           string
 	dockerSocket        string
 	dockerHub           supervisor.Login
+	sudo                bool
+	sudoers             string
+	chrony              string
+	ntpServers          []string
+	names               []string
+	dnsFallback         []netip.Addr
+	resolvConf          string
+	timeScale           float64
+	procfs              string
 }
 
 // minFree is the least free space for a job that preflight accepts, in bytes; below it the alert rules call the disk critical.
@@ -71,8 +87,19 @@ func parse(args []string, stdout io.Writer) (s *settings, done bool, err error) 
 		Envar("SESSION_CONFLICT_WAIT").Default("30").StringVar(&s.sessionConflictWait)
 	app.Flag("state-file", "Where the state of the slot is written for the health check.").Default("/run/ghostrunner/state.json").StringVar(&s.stateFile)
 	app.Flag("path.procfs", "Where the processes of this container, and of no other, are seen.").Hidden().Default("/proc").StringVar(&s.procfs)
-	app.Flag("docker.socket", "Socket of the Docker engine for jobs; checked by preflight if it is mounted.").
+	app.Flag("docker.socket", "Socket of the Docker engine for jobs. If it is mounted, jobs get its group, and with it the machine.").
 		Default("/var/run/docker.sock").StringVar(&s.dockerSocket)
+	app.Flag("runner.sudo", "Whether jobs may become root by sudo, and then read the token: true or false.").
+		Envar("RUNNER_SUDO").Default("false").StringVar(&s.sudo)
+	app.Flag("path.sudoers", "The file among sudo's that says so.").Hidden().Default("/etc/sudoers.d/ghostrunner-runner").StringVar(&s.sudoers)
+	app.Flag("chrony.address", "Where chronyd is asked for the time before each registration; empty: nowhere.").
+		Envar("CHRONY_ADDRESS").StringVar(&s.chrony)
+	app.Flag("ntp.servers", "NTP servers to ask where chronyd does not know, separated by commas; empty: none. GitHub is asked last.").
+		Envar("NTP_SERVERS").StringVar(&s.ntp)
+	app.Flag("dns.fallback", "Name servers, separated by commas, that are added while the container's own do not give GitHub's names; none: none.").
+		Envar("DNS_FALLBACK").Default("1.1.1.1,8.8.8.8").StringVar(&s.dnsFallback)
+	app.Flag("path.resolv-conf", "The file that names the name servers.").Hidden().Default("/etc/resolv.conf").StringVar(&s.resolvConf)
+	app.Flag("time-scale", "Factor on everything that is waited for; for the demo and the tests.").Hidden().Default("1").Float64Var(&s.timeScale)
 
 	app.Command("run", "Run the slot until SIGTERM (the default).").Default()
 	app.Command("preflight", "Check everything that the slot needs, and say for each problem what to do; exit 1 if there is one.")
@@ -101,6 +128,8 @@ const (
 func (s *settings) check() (config, []supervisor.Problem) {
 	cfg := config{
 		github: s.github, slot: s.name, root: s.root, stateFile: s.stateFile, dockerSocket: s.dockerSocket,
+		sudoers: s.sudoers, chrony: s.chrony, ntpServers: splitList(s.ntp), resolvConf: s.resolvConf, timeScale: s.timeScale,
+		procfs: s.procfs,
 	}
 	c := checker{envars: s.envars}
 	c.sane("github.api-url", s.github.APIURL)
@@ -147,6 +176,30 @@ func (s *settings) check() (config, []supervisor.Problem) {
 	if groups, err := os.Getgroups(); err == nil {
 		cfg.user.Groups = groups
 	}
+	if gid, ok := supervisor.DockerGroup(s.dockerSocket); ok && !slices.Contains(cfg.user.Groups, gid) {
+		cfg.user.Groups = append(cfg.user.Groups, gid)
+	}
+	switch s.sudo {
+	case "", "false":
+	case "true":
+		cfg.sudo = true
+	default:
+		c.bad("runner.sudo", strconv.Quote(s.sudo)+" is neither true nor false", "set RUNNER_SUDO=false, or true if every job may do anything here")
+	}
+	c.sane("chrony.address", s.chrony)
+	c.sane("ntp.servers", strings.ReplaceAll(s.ntp, ", ", ","))
+	for _, server := range splitList(strings.TrimPrefix(s.dnsFallback, "none")) {
+		addr, err := netip.ParseAddr(server)
+		if err != nil {
+			c.bad("dns.fallback", strconv.Quote(server)+" is no IP address", "name servers such as 1.1.1.1,8.8.8.8, or none")
+			continue
+		}
+		cfg.dnsFallback = append(cfg.dnsFallback, addr)
+	}
+	if !(s.timeScale > 0 && s.timeScale <= 1) {
+		c.bad("time-scale", "is not a number above 0, at most 1", "leave it out")
+	}
+	cfg.names = githubNames(s.github.APIURL)
 	cfg.passEnv = splitList(s.passEnv)
 	for _, name := range cfg.passEnv {
 		if !envName.MatchString(name) || slices.Contains([]string{"GITHUB_PAT", "GITHUB_PAT_FILE", "DOCKERHUB_TOKEN"}, name) {
@@ -161,6 +214,26 @@ func (s *settings) check() (config, []supervisor.Problem) {
 	return cfg, c.problems
 }
 
+// githubNames are the names that must be known before a registration is made: the API's, and, with GitHub itself, one of what
+// listeners talk to. Behind a proxy, which resolves names itself, there are none.
+func githubNames(api string) []string {
+	u, err := url.Parse(api)
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}); err == nil && proxy != nil {
+		return nil
+	}
+	host := u.Hostname()
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
+		return nil
+	}
+	if host == "api.github.com" {
+		return []string{host, "pipelines.actions.githubusercontent.com"}
+	}
+	return []string{host}
+}
+
 // checker collects problems with flags and the variables behind them.
 type checker struct {
 	envars   map[string]string
@@ -168,7 +241,7 @@ type checker struct {
 }
 
 func (c *checker) add(what, remedy string) {
-	c.problems = append(c.problems, supervisor.Problem{What: what, Remedy: remedy})
+	c.problems = append(c.problems, supervisor.Problem{What: what, Remedy: remedy, Fatal: true})
 }
 
 // bad says what is wrong with a flag.

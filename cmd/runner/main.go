@@ -91,13 +91,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if raw.command == "preflight" {
 		return preflight(ctx, cfg, problems, stdout)
 	}
-	if len(problems) == 0 {
-		problems = supervisor.CheckRoot(cfg.root, cfg.user)
-	}
-	for _, p := range problems {
-		_ = cli.Fail(stderr, program, errors.New(p.String()))
-	}
-	if len(problems) > 0 {
+	problems = append(problems, checkHere(cfg)...)
+	if slices.ContainsFunc(problems, func(p supervisor.Problem) bool { return p.Fatal }) {
+		for _, p := range problems {
+			_ = cli.Fail(stderr, program, errors.New(p.String()))
+		}
 		return 1
 	}
 	logger := raw.app.Logger(stderr)
@@ -113,8 +111,7 @@ func supervise(ctx context.Context, cfg config, stdout, stderr io.Writer, logger
 	if os.Geteuid() != 0 {
 		logger.WarnContext(ctx, "Not running as root: jobs run as the supervisor's own user and can read its token", "uid", os.Geteuid())
 	}
-	unsafe := slices.Concat(supervisor.CheckToken(cfg.github.TokenFile, cfg.user), supervisor.CheckProgram(cfg.root, cfg.user))
-	for _, p := range unsafe {
+	for _, p := range supervisor.CheckProgram(cfg.root, cfg.user) {
 		logger.WarnContext(ctx, "Not safe from jobs", "problem", p.What, "remedy", p.Remedy)
 	}
 	registrar, err := newRegistrar(cfg)
@@ -127,6 +124,11 @@ func supervise(ctx context.Context, cfg config, stdout, stderr io.Writer, logger
 	var tempDirs []string
 	if os.Getpid() == 1 { // outside of a container these are not ours alone
 		tempDirs = []string{"/tmp", "/var/tmp", "/dev/shm"}
+	}
+	if os.Geteuid() == 0 {
+		if err := supervisor.SetSudo(cfg.sudoers, cfg.user.UID, cfg.sudo); err != nil {
+			return err
+		}
 	}
 	s, err := supervisor.New(supervisor.Config{
 		Slot:                cfg.slot,
@@ -143,10 +145,17 @@ func supervise(ctx context.Context, cfg config, stdout, stderr io.Writer, logger
 		Reap:                true,
 		Registrar:           registrar,
 		Errors:              githubErrors(),
-		ClockOffset:         registrar.clockOffset,
-		Stdout:              stdout,
-		Stderr:              stderr,
-		Logger:              logger,
+		Preflight: func(ctx context.Context) []supervisor.Problem {
+			return append(checkHere(cfg), checkAround(ctx, cfg, registrar, false)...)
+		},
+		Clock:      newClocks(cfg, registrar).offset,
+		Names:      cfg.names,
+		ResolvConf: cfg.resolvConf,
+		Fallback:   cfg.dnsFallback,
+		TimeScale:  cfg.timeScale,
+		Stdout:     stdout,
+		Stderr:     stderr,
+		Logger:     logger,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,7 +19,12 @@ func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests are about a program that is PID 1 and root: run them as root")
 	}
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, Setup: func(e *testscript.Env) error {
+		// For scripts without a PATH.
+		path, err := exec.LookPath(filepath.Join(strings.Split(e.Getenv("PATH"), ":")[0], program))
+		e.Setenv("RUNNER", path)
+		return err
+	}})
 }
 
 // A supervisor whose output is not read any more must go on, for the sake of its job.

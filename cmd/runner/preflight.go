@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/internal/github"
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
@@ -18,16 +17,12 @@ const preflightTimeout = 20 * time.Second
 func preflight(ctx context.Context, cfg config, problems []supervisor.Problem, stdout io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
 	defer cancel()
-	if cfg.github.Token() != nil {
-		found := supervisor.CheckToken(cfg.github.TokenFile, cfg.user)
-		problems = append(problems, found...)
-		if cfg.scope.String() != "" {
-			problems = append(problems, checkGitHub(ctx, cfg)...)
-		}
+	problems = append(problems, checkHere(cfg)...)
+	r, err := newRegistrar(cfg)
+	if err != nil && cfg.github.Token() != nil {
+		problems = append(problems, supervisor.Problem{What: err.Error(), Remedy: "correct --github.api-url (GITHUB_API_URL)"})
 	}
-	problems = append(problems, supervisor.CheckRoot(cfg.root, cfg.user)...)
-	problems = append(problems, supervisor.CheckDocker(ctx, cfg.dockerSocket, cfg.user)...)
-	problems = append(problems, supervisor.CheckSpace(cfg.root, minFree)...)
+	problems = append(problems, checkAround(ctx, cfg, r, true)...)
 	if len(problems) == 0 {
 		_, _ = fmt.Fprintln(stdout, "Everything that the slot needs is there.")
 		return 0
@@ -38,18 +33,39 @@ func preflight(ctx context.Context, cfg config, problems []supervisor.Problem, s
 	return 1
 }
 
-// checkGitHub asks GitHub for the runners of the scope: the token is accepted and sees them, or not.
-func checkGitHub(ctx context.Context, cfg config) []supervisor.Problem {
-	r, err := newRegistrar(cfg)
-	if err != nil {
-		return []supervisor.Problem{{What: err.Error(), Remedy: "correct --github.api-url (GITHUB_API_URL)"}}
+// checkHere looks at what this container brings along. Without some of it a slot cannot begin.
+func checkHere(cfg config) []supervisor.Problem {
+	return slices.Concat(
+		supervisor.CheckRoot(cfg.root, cfg.user),
+		supervisor.CheckSudo(cfg.sudoers, cfg.sudo),
+		supervisor.CheckGit(),
+		supervisor.CheckKeepalive(cfg.procfs),
+		supervisor.CheckSpace(cfg.root, minFree),
+	)
+}
+
+// checkAround looks at what others give: the token, GitHub, the Docker engine. It may be there later. thorough asks GitHub also for the
+// right to register, which a registration finds out by itself. r may be nil.
+func checkAround(ctx context.Context, cfg config, r *registrar, thorough bool) []supervisor.Problem {
+	problems := supervisor.CheckToken(cfg.github.TokenFile, cfg.user)
+	if r != nil && cfg.scope.String() != "" {
+		problems = append(problems, checkGitHub(ctx, r, cfg.github.APIURL, thorough)...)
 	}
-	if _, err = r.Runners(ctx); err == nil {
+	return append(problems, supervisor.CheckDocker(ctx, cfg.dockerSocket, cfg.user)...)
+}
+
+// checkGitHub asks GitHub for the runners of the scope: the token is accepted and sees them, or not.
+func checkGitHub(ctx context.Context, r *registrar, api string, thorough bool) []supervisor.Problem {
+	_, err := r.Runners(ctx)
+	if err == nil && thorough {
+		err = r.client.CheckRegister(ctx, r.scope)
+	}
+	if err == nil {
 		return nil
 	}
-	remedy := "see that " + cfg.github.APIURL + " can be reached from here"
-	if e, ok := errors.AsType[*github.Error](err); ok && e.Hint != "" {
-		remedy = e.Hint
+	remedy := githubErrors().Hint(err)
+	if remedy == "" {
+		remedy = "see that " + api + " can be reached from here"
 	}
 	return []supervisor.Problem{{What: err.Error(), Remedy: remedy}}
 }

@@ -119,6 +119,13 @@ func (c *Client) DeleteRunner(ctx context.Context, scope Scope, id int64) error 
 		err = errors.New("the answer is not 204 No Content")
 	}
 	err = l.finish(ctx, op, false, err)
+	return l.confirmGone(ctx, err, id)
+}
+
+// confirmGone makes a 404 about one runner ErrNotFound if the list, read with
+// the same token, lacks it. Other errors stay as they are.
+func (l *call) confirmGone(ctx context.Context, err error, id int64) error {
+	c, scope := l.c, l.scope
 	var e *Error
 	if !errors.As(err, &e) || e.Status != http.StatusNotFound {
 		return err
@@ -128,7 +135,7 @@ func (c *Client) DeleteRunner(ctx context.Context, scope Scope, id int64) error 
 	case listErr != nil:
 		return err
 	case slices.ContainsFunc(list, func(r Runner) bool { return r.ID == id }):
-		e.Hint = "GitHub lists the runner but does not find it for deletion: the list lags, or the token has no write access; " + needHint(scope)
+		e.Hint = "GitHub lists the runner but does not find it: the list lags, or the token has no write access; " + needHint(scope)
 	default:
 		e.Err, e.Hint = fmt.Errorf("%w: %w", ErrNotFound, e.Err), ""
 	}

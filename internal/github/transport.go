@@ -2,6 +2,7 @@ package github
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type call struct {
 	token string
 	hash  tokenHash
 	last  *answer // nil: the last request got none
+
+	keepAs string // what a page is kept as, instead of its URL; see Runner
 }
 
 // answer is one response, read to its end.
@@ -51,7 +54,7 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	var key cacheKey
 	var kept *entry
 	if req.Method == http.MethodGet {
-		key = cacheKey{url: req.URL.String(), accept: req.Header.Get("Accept"), token: l.hash}
+		key = cacheKey{url: cmp.Or(l.keepAs, req.URL.String()), accept: req.Header.Get("Accept"), token: l.hash}
 		if kept = l.c.cache.get(key); kept != nil {
 			out.Header.Set("If-None-Match", kept.etag)
 		}

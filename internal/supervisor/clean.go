@@ -32,13 +32,13 @@ func (s *Supervisor) clean(ctx context.Context) (Phase, string) {
 	cause := s.state.Cause
 	if err := s.scrub(); err != nil {
 		s.fail(ctx, "cleaning: "+err.Error(), err) // tried again before the next registration
-		return Registering, s.state.Cause
+		return Waiting, s.state.Cause
 	}
-	return Registering, cause
+	return Waiting, cause
 }
 
-// scrub removes every trace of a job. No job may begin before it has succeeded. It works inside the runner's directory by os.Root, because a job owns
-// that tree and may have replaced a directory by a link that leads elsewhere.
+// scrub removes every trace of a job. No job may begin before it has succeeded. It works inside the runner's directory by os.Root,
+// because a job owns that tree and may have replaced a directory by a link that leads elsewhere.
 func (s *Supervisor) scrub() error {
 	s.busyFor(cleanBound)
 	s.dirty = true
@@ -47,6 +47,10 @@ func (s *Supervisor) scrub() error {
 		return fmt.Errorf("open the runner's directory: %w", err)
 	}
 	defer func() { _ = root.Close() }()
+	kept, err := readMounts("/proc")
+	if err != nil {
+		return err
+	}
 	var errs []error
 	if n := s.family.killAll(s.t.kill); n > 0 { // nothing was left when the listener ended, except what cannot be killed
 		errs = append(errs, fmt.Errorf("%d processes of the last job cannot be killed", n))
@@ -55,16 +59,16 @@ func (s *Supervisor) scrub() error {
 		errs = append(errs, root.RemoveAll(name))
 	}
 	for _, name := range jobDirs {
-		errs = append(errs, s.empty(root, name))
+		errs = append(errs, s.renew(root, kept, name))
 	}
 	if os.Geteuid() == 0 {
 		for _, dir := range s.cfg.TempDirs {
-			errs = append(errs, removeOwned(dir, s.cfg.UID, nil))
+			errs = append(errs, removeOwned(dir, s.cfg.UID, kept, nil))
 		}
 		// An .env here would be the next listener's environment (Program.cs:172-199). Where the directory itself is the job's, what
 		// is the runner's own cannot be told from what a job left; see CheckProgram.
 		if info, err := root.Stat("."); err == nil && !owns(s.cfg.UID, info) {
-			errs = append(errs, removeOwned(s.cfg.Root, s.cfg.UID, jobDirs))
+			errs = append(errs, removeOwned(s.cfg.Root, s.cfg.UID, kept, jobDirs))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -74,10 +78,15 @@ func (s *Supervisor) scrub() error {
 	return nil
 }
 
-// empty leaves an empty directory of the job's user where there was anything. A link is removed and not followed. A mount
-// point cannot be removed, but all that is in it can.
-func (s *Supervisor) empty(root *os.Root, name string) error {
-	if err := root.RemoveAll(name); err != nil && !errors.Is(err, syscall.EBUSY) {
+// renew leaves an empty directory of the job's user where there was anything; only volumes below it keep their place. A link is
+// removed and not followed. A directory that is a volume itself is emptied.
+func (s *Supervisor) renew(root *os.Root, kept mounts, name string) error {
+	whole := filepath.Join(s.cfg.Root, name)
+	remove := root.RemoveAll
+	if kept.at(whole) || kept.below(whole) {
+		remove = func(name string) error { return kept.empty(root, s.cfg.Root, name) }
+	}
+	if err := remove(name); err != nil {
 		return err
 	}
 	if err := root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -92,9 +101,8 @@ func (s *Supervisor) empty(root *os.Root, name string) error {
 	return root.Lchown(name, s.cfg.UID, s.cfg.GID)
 }
 
-// removeOwned removes the entries of a directory that belong to a user, except those named and except mount points: who mounts a
-// volume there wants it to stay.
-func removeOwned(dir string, uid int, except []string) error {
+// removeOwned removes the entries of a directory that belong to a user, except those named and except volumes.
+func removeOwned(dir string, uid int, kept mounts, except []string) error {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -103,10 +111,6 @@ func removeOwned(dir string, uid int, except []string) error {
 		return fmt.Errorf("clean %s: %w", dir, err)
 	}
 	defer func() { _ = root.Close() }()
-	self, err := root.Stat(".")
-	if err != nil {
-		return fmt.Errorf("clean %s: %w", dir, err)
-	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("clean %s: %w", dir, err)
@@ -117,8 +121,8 @@ func removeOwned(dir string, uid int, except []string) error {
 		if err != nil {
 			continue // gone
 		}
-		if owns(uid, info) && device(info) == device(self) && !slices.Contains(except, e.Name()) {
-			if err := root.RemoveAll(e.Name()); err != nil {
+		if owns(uid, info) && !slices.Contains(except, e.Name()) {
+			if err := kept.remove(root, dir, e.Name()); err != nil {
 				errs = append(errs, fmt.Errorf("clean %s: %w", filepath.Join(dir, e.Name()), err))
 			}
 		}
@@ -129,13 +133,4 @@ func removeOwned(dir string, uid int, except []string) error {
 func owns(uid int, info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == uid
-}
-
-// device is the file system that a file is on.
-func device(info fs.FileInfo) uint64 {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0
-	}
-	return st.Dev
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -28,6 +30,8 @@ type Registrar interface {
 	JITConfig(ctx context.Context, name string) (JIT, error)
 	// DeleteRunner removes a registration; GitHub refuses while it runs a job.
 	DeleteRunner(ctx context.Context, id int64) error
+	// Runner reads one registration, cheaply: it is asked for once a minute.
+	Runner(ctx context.Context, id int64) (Registration, error)
 	// Runners lists all registrations.
 	Runners(ctx context.Context) ([]Registration, error)
 }
@@ -38,6 +42,8 @@ type Errors struct {
 
 	// Cause names the error in one word for the state file and the log, such as CausePATInvalid; "" = unknown.
 	Cause func(error) string
+	// Hint is what a person can do about it; "" = unknown.
+	Hint func(error) string
 	// RetryAfter is how long GitHub wants to be left alone; 0 = it did not say.
 	RetryAfter func(error) time.Duration
 }
@@ -49,6 +55,7 @@ const (
 	CauseVersionDeprecated = "version_deprecated"
 	CauseSessionConflict   = "session_conflict"
 	CauseClockSkew         = "clock_skew"
+	CauseNames             = "names_unresolved"
 )
 
 // Config is everything that a Supervisor needs.
@@ -77,9 +84,18 @@ type Config struct {
 
 	Registrar Registrar
 	Errors    Errors
-	// ClockOffset is how far the local clock is ahead, if that is known; nil = never known. A skewed clock makes GitHub
-	// claim that registrations were deleted (actions/runner#4648), so no registration is made while it is badly off.
-	ClockOffset func() (time.Duration, bool)
+
+	// Preflight looks for what keeps the slot from working; each finding is logged. nil = nothing is looked at.
+	Preflight func(context.Context) []Problem
+	// Clock is how far the local clock is off, if anybody knows; nil = never known.
+	Clock func(context.Context) (Offset, bool)
+	// Names must be resolvable before a registration is made. If they are not, Fallback is added to ResolvConf.
+	Names      []string
+	ResolvConf string
+	Fallback   []netip.Addr
+
+	// TimeScale multiplies every wait of the state machine; 0 = 1. Demo and tests are not patient.
+	TimeScale float64
 
 	// Stdout and Stderr take the listener's lines, each in one Write. They are used by several goroutines at once.
 	Stdout, Stderr io.Writer
@@ -101,8 +117,11 @@ type timing struct {
 	drainRetry    time.Duration   // between two attempts to delete the registration
 	drainUnknown  time.Duration   // GitHub does not answer and nothing speaks for a job: interrupt all the same
 	beat          time.Duration   // between two writes of the state file
-	staleGap      time.Duration   // between the first two looks for left-over registrations; longer than call
-	staleMaxGap   time.Duration   // it doubles up to this
+	gate          time.Duration   // between two looks at what stands in the way of a registration
+	tell          time.Duration   // between two lines about it
+	names         time.Duration   // between two looks at the name servers
+	look          time.Duration   // between two questions to GitHub about the present registration
+	staleGap      time.Duration   // between two looks for left-over registrations: their age when they are deleted, at least
 	maxRelaunches int
 }
 
@@ -120,10 +139,28 @@ func defaultTiming() timing {
 		drainRetry:    5 * time.Second,
 		drainUnknown:  time.Minute,
 		beat:          5 * time.Second,
-		staleGap:      30 * time.Second,
-		staleMaxGap:   time.Hour,
+		gate:          5 * time.Second,
+		tell:          time.Minute,
+		names:         30 * time.Second,
+		look:          time.Minute,
+		staleGap:      5 * time.Minute,
 		maxRelaunches: 5,
 	}
+}
+
+// scaled multiplies what is waited for; not what bounds a call, kills, and tells that the supervisor is alive.
+func (t timing) scaled(factor float64) timing {
+	t.ladder = slices.Clone(t.ladder)
+	scale := func(d *time.Duration) { *d = time.Duration(float64(*d) * factor) }
+	for i := range t.ladder {
+		scale(&t.ladder[i])
+	}
+	for _, d := range []*time.Duration{
+		&t.relaunch, &t.stable, &t.jobExit, &t.interrupt, &t.drainRetry, &t.drainUnknown, &t.gate, &t.tell, &t.names, &t.look, &t.staleGap,
+	} {
+		scale(d)
+	}
+	return t
 }
 
 // delay is the wait after so many failures in a row.
@@ -140,7 +177,7 @@ func (c *Config) check() error {
 		return errors.New("the runner's directory is not set")
 	case c.Registrar == nil:
 		return errors.New("no registrar")
-	case c.Errors.Busy == nil || c.Errors.NotFound == nil || c.Errors.Conflict == nil || c.Errors.Cause == nil || c.Errors.RetryAfter == nil:
+	case c.Errors.Busy == nil || c.Errors.NotFound == nil || c.Errors.Conflict == nil || c.Errors.Cause == nil || c.Errors.Hint == nil || c.Errors.RetryAfter == nil:
 		return errors.New("errors cannot be classified")
 	case c.Stdout == nil || c.Stderr == nil || c.Logger == nil:
 		return errors.New("no output or logger")

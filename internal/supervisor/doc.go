@@ -1,18 +1,23 @@
 // Package supervisor is the life of one runner slot: it registers with GitHub, runs the Actions listener for exactly one
 // job, cleans up, and begins again, until it is told to stop. It is PID 1 of a runner container.
 //
-// The life is one state machine, and each of its phases is one function that returns the next phase and the cause:
+// The life is one state machine, and each of its phases is one function that returns the next phase and the cause, which is
+// logged in one line:
 //
-//		preflight ──> registering ──> connecting ──> listening ──> job
-//		                   ^    ^          │             │          │
-//		                   │    │          └─────────────┼──────────┘  the process ended, whatever the reason
-//		                   │    │                        v
-//		                   │    └───────────────────  cleaning
-//		                   │
-//		(from anywhere) ───┴──> draining ──> stopped
+//	preflight ──> waiting ──> registering ──> connecting ──> listening ──> job
+//	               ^   ^          │               │              │          │
+//	               │   └──────────┘ it failed     └──────────────┼──────────┘ the process ended, whatever the reason
+//	               │                                             v
+//	               └─────────────────────────────────────────  cleaning
 //
-//	  - registering: has GitHub make a just-in-time configuration under a name that was never used before, waiting longer
-//	    after each failure, and starts the listener with it.
+//	(from anywhere) ───> draining ───> stopped
+//
+//	  - preflight: looks at everything that a slot needs, and names all that is missing, each with its remedy. Only what no
+//	    waiting mends, such as a setting that makes no sense, has ended the program before this.
+//	  - waiting: the pause since the last attempt, longer after each failure, and then until the clock is right to 2 s and
+//	    GitHub's names can be resolved. A skewed clock makes GitHub take a registration for deleted.
+//	  - registering: has GitHub make a just-in-time configuration under a name that was never used before, and starts the
+//	    listener with it.
 //	  - connecting: the listener runs and has no session yet. listening: it printed "Listening for Jobs". job: it printed
 //	    "Running job:".
 //	  - cleaning: nothing of the job survives: no process, no credential, no file in its work directory. A registration

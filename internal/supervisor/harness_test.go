@@ -32,6 +32,7 @@ func testErrors() Errors {
 			}
 			return ""
 		},
+		Hint:       func(error) string { return "" },
 		RetryAfter: func(error) time.Duration { return 0 },
 	}
 }
@@ -45,6 +46,7 @@ type fakeGitHub struct {
 	onJIT      func(name string) error
 	onDelete   func(id int64) error
 	onRunners  func() ([]Registration, error)
+	onRunner   func(id int64) (Registration, error)
 
 	mu      sync.Mutex
 	names   []string
@@ -85,6 +87,15 @@ func (f *fakeGitHub) Runners(context.Context) ([]Registration, error) {
 		return f.onRunners()
 	}
 	return nil, nil
+}
+
+func (f *fakeGitHub) Runner(_ context.Context, id int64) (Registration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.onRunner != nil {
+		return f.onRunner(id)
+	}
+	return Registration{ID: id, Online: true}, nil
 }
 
 func (f *fakeGitHub) seen() (names []string, deleted []int64) {
@@ -157,7 +168,7 @@ func fastTiming() timing {
 	t.drainRetry = 20 * time.Millisecond
 	t.drainUnknown = 100 * time.Millisecond
 	t.beat = 20 * time.Millisecond
-	t.staleGap, t.staleMaxGap = 10*time.Millisecond, 20*time.Millisecond
+	t.staleGap, t.gate, t.look = 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond
 	return t
 }
 

@@ -36,7 +36,8 @@ func (e exit) String() string {
 // listenerPath is the program in the runner's directory.
 func listenerPath(root string) string { return filepath.Join(root, "bin", "Runner.Listener") }
 
-// launch starts the listener in a process group of its own, without a terminal, as the job's user.
+// launch starts the listener in a session, and so in a process group, of its own, without a terminal (also where the container has
+// one), as the job's user.
 //
 // Its streams are pipes of ours and not of os/exec: a process that a job left behind holds them open, and Wait would wait for
 // it. Signals: SIGINT must have its default action in the listener. An ignored signal stays ignored across exec, a handled one
@@ -45,7 +46,7 @@ func (s *Supervisor) launch(jit string) (*listenerProcess, error) {
 	cmd := exec.Command(listenerPath(s.cfg.Root), "run") //nolint:noctx // Its end is decided by the state machine: SIGINT first, and never while a job runs.
 	cmd.Dir = s.cfg.Root
 	cmd.Env = listenerEnviron(s.cfg.Environ, s.cfg.PassEnv, filepath.Join(s.cfg.Root, homeDir), jit)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}
 
 	outR, outW, err := os.Pipe()
 	if err != nil {

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,7 +21,6 @@ const (
 	maxNames      = 3                // names tried in a row if GitHub says that one is taken
 	maxOwed       = 16               // registrations remembered for deletion
 	maxRetryAfter = 15 * time.Minute // longest wait that GitHub can ask for
-	maxSkew       = 4 * time.Minute  // the listener's login is valid for 5 min (VssOAuthJwtBearerAssertion.cs:134-147)
 )
 
 // newName makes a registration name that was never used before.
@@ -41,25 +41,17 @@ func ownName(slot, name string) bool {
 
 // register gets a registration, unless there is one that was not used, and starts the listener with it.
 func (s *Supervisor) register(ctx context.Context) (Phase, string) {
-	delay := max(s.t.delay(s.state.Failures), s.wait)
-	if s.reg != nil {
-		delay = max(delay, s.t.relaunch)
-	}
-	s.wait = 0
-	if !s.pause(ctx, delay) {
-		return Draining, "asked to stop"
-	}
 	if s.dirty {
 		if err := s.scrub(); err != nil {
 			s.fail(ctx, "cleaning: "+err.Error(), err)
-			return Registering, s.state.Cause
+			return Waiting, s.state.Cause
 		}
 	}
 	s.payOwed(ctx)
 	if s.reg == nil {
 		if cause, err := s.newRegistration(ctx); cause != "" {
 			s.fail(ctx, cause, err)
-			return Registering, cause
+			return Waiting, cause
 		}
 	}
 	if ctx.Err() != nil {
@@ -80,13 +72,6 @@ func (s *Supervisor) register(ctx context.Context) (Phase, string) {
 
 // newRegistration sets s.reg or returns why there is none.
 func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err error) {
-	if s.skewed() {
-		// Whatever GitHub answers carries its time, so ask for something harmless and look again.
-		err := s.call(ctx, func(ctx context.Context) error { _, err := s.cfg.Registrar.Runners(ctx); return err })
-		if s.skewed() {
-			return CauseClockSkew, err
-		}
-	}
 	for range maxNames {
 		name := newName(s.cfg.Slot)
 		var jit JIT
@@ -96,6 +81,7 @@ func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err err
 		})
 		if err == nil {
 			s.reg, s.relaunches = &registration{id: jit.ID, name: name, jit: jit.Encoded}, 0
+			s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // so that the next life knows of it, whatever comes now
 			return "", nil
 		}
 		if !s.cfg.Errors.Conflict(err) {
@@ -112,14 +98,6 @@ func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err err
 	return cause, err
 }
 
-func (s *Supervisor) skewed() bool {
-	if s.cfg.ClockOffset == nil {
-		return false
-	}
-	offset, known := s.cfg.ClockOffset()
-	return known && offset.Abs() > maxSkew
-}
-
 // disown deletes the present registration at GitHub, now or later.
 func (s *Supervisor) disown(ctx context.Context) {
 	if s.reg == nil {
@@ -134,8 +112,14 @@ func (s *Supervisor) disown(ctx context.Context) {
 }
 
 // payOwed deletes registrations that nobody will use. It stops at the first error that is about GitHub and not about the
-// registration. One that is busy belongs to a job that GitHub still believes in and goes with it.
+// registration. One that is busy belongs to a job that GitHub still believes in; it goes with it, or by removeStale. What is owed
+// stands in the state file, so that it is paid by the next life of this slot if this one ends before.
 func (s *Supervisor) payOwed(ctx context.Context) {
+	defer func() {
+		if !slices.Equal(s.state.Owed, s.owed) {
+			s.update(func(st *State) { st.Owed = slices.Clone(s.owed) })
+		}
+	}()
 	for len(s.owed) > 0 {
 		id := s.owed[0]
 		err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, id) })
@@ -145,4 +129,18 @@ func (s *Supervisor) payOwed(ctx context.Context) {
 		}
 		s.owed = s.owed[1:]
 	}
+}
+
+// inherit takes over what an earlier life of this slot, which was killed, had at GitHub and still owed to it.
+func (s *Supervisor) inherit() {
+	old, err := ReadState(s.cfg.StateFile)
+	if err != nil || old.Slot != s.cfg.Slot {
+		return
+	}
+	if old.ID != 0 {
+		s.owed = append(s.owed, old.ID)
+	}
+	s.owed = append(s.owed, old.Owed...)
+	s.owed = s.owed[:min(len(s.owed), maxOwed)]
+	s.state.Owed = slices.Clone(s.owed)
 }

@@ -23,7 +23,9 @@ func TestJudge(t *testing.T) {
 		want verdict
 	}{
 		"a job, exit 0":         {exit{}, progress{listening: true, jobsStarted: 1, jobsCompleted: 1, result: listener.Succeeded}, verdict{job: true, cause: "job completed: Succeeded"}},
-		"a job, then exit 2":    {exit{code: 2}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, verdict{job: true, cause: "job completed: Abandoned"}},
+		"a job, then exit 2":    {exit{code: 2}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, verdict{job: true, cause: "job completed: Abandoned", doubtful: true}},
+		"a job, abandoned":      {exit{}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, verdict{job: true, cause: "job completed: Abandoned", doubtful: true}},
+		"a job, then exit 1":    {exit{code: 1}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Failed}, verdict{job: true, cause: "job completed: Failed", doubtful: true}},
 		"exit 0 is not a job":   {exit{}, progress{listening: true}, verdict{cause: "ended without a job"}},
 		"exit 2 unused":         {exit{code: 2}, progress{listening: true, failure: listener.Other, text: "An error occurred: x"}, verdict{cause: "retryable: exit code 2", relaunch: true}},
 		"exit 2 in a job":       {exit{code: 2}, progress{jobsStarted: 1}, verdict{cause: "job without a result: exit code 2"}},
@@ -111,35 +113,73 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 	}
 }
 
-// While the clock is wrong GitHub would take new registrations for deleted ones, so none is made.
+// While the clock is wrong GitHub would take new registrations for deleted ones, so none is made; there is one line a minute, and no
+// call to GitHub. That it waits is no failure, and no reason to restart.
 func TestNoRegistrationWithAWrongClock(t *testing.T) {
-	root := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var first time.Duration
-		github := &fakeGitHub{onJIT: func(string) error {
-			if first == 0 {
-				first = time.Since(start)
-			}
-			return errors.New("enough")
-		}}
-		s, err := New(Config{
-			Slot: "s", Root: root, UID: testUID, GID: testGID, Registrar: github, Errors: testErrors(),
-			ClockOffset: func() (time.Duration, bool) { return max(0, 5*time.Minute-time.Since(start)), true },
-			Stdout:      newRecord(), Stderr: newRecord(), Logger: slog.New(slog.DiscardHandler),
+	for name, tc := range map[string]struct {
+		ahead, first time.Duration
+		lines        int
+	}{
+		"right":          {2 * time.Second, 0, 0},
+		"3 s ahead":      {3 * time.Second, 5 * time.Minute, 5},
+		"3 s behind":     {-3 * time.Second, 5 * time.Minute, 5},
+		"10 min ahead":   {10 * time.Minute, 5 * time.Minute, 5},
+		"hours backward": {-5 * time.Hour, 5 * time.Minute, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				start, first := time.Now(), time.Duration(-1)
+				github := &fakeGitHub{onJIT: func(string) error {
+					if first < 0 {
+						first = time.Since(start)
+					}
+					return errors.New("enough")
+				}}
+				log := newRecord()
+				s, err := New(Config{
+					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github, Errors: testErrors(),
+					Clock: func(context.Context) (Offset, bool) {
+						if time.Since(start) < 5*time.Minute {
+							return Offset{tc.ahead, "chronyd"}, true
+						}
+						return Offset{}, true
+					},
+					Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.NewTextHandler(log, nil)),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+10*time.Second)
+				defer cancel()
+				go func() {
+					<-time.After(5*time.Minute - 10*time.Second)
+					healthy, why := Health(root+"/state", root, time.Now())
+					if want := "waiting for 4m50s: clock_skew"; tc.lines > 0 && (!healthy || why != want) {
+						t.Errorf("health: %v, %q; want %q", healthy, why, want)
+					}
+				}()
+				if err := s.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if first != tc.first {
+					t.Errorf("first registration after %v, want %v\n%s", first, tc.first, log)
+				}
+				if n := strings.Count(log.String(), "msg=Waiting cause=clock_skew detail=\"the local clock is "); n != tc.lines {
+					t.Errorf("%d lines in 5 min, want %d\n%s", n, tc.lines, log)
+				}
+			})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
-		if err := s.Run(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if first < time.Minute || first > 3*time.Minute {
-			t.Errorf("first registration after %v; the clock was less than %v off after 1 min", first, maxSkew)
-		}
+	}
+}
+
+// Where nobody knows the time, nothing is held up.
+func TestUnknownTimeHoldsUpNothing(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
+		cfg.Clock = func(context.Context) (Offset, bool) { return Offset{Ahead: time.Hour}, false }
 	})
+	s.stderr.wait(t, "to=listening", 1)
+	s.stop()
 }
 
 func TestNames(t *testing.T) {

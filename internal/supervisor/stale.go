@@ -7,11 +7,11 @@ import (
 
 // removeStale deletes what earlier lives of this slot left at GitHub: registrations with a name of this slot that are offline,
 // not busy, and not the present one. A registration is offline from its making until its listener connects, so one look proves
-// nothing; it must look left over twice in a row. And GitHub calls a runner online for a while after its listener was killed,
-// and busy until the lock on its job ends, so the looks go on: ever more rarely, until ctx ends.
+// nothing: it must look left over in two looks that are staleGap apart, and so is older than that. And GitHub calls a runner online
+// for a while after its listener was killed, and busy until the lock on its job ends, so the looks go on until ctx ends.
 func (s *Supervisor) removeStale(ctx context.Context) {
 	var before map[int64]string
-	for gap := s.t.staleGap; ; gap = min(2*gap, s.t.staleMaxGap) {
+	for {
 		now, err := s.staleNow(ctx)
 		if err == nil { // else what looked left over before still does
 			for id, name := range now {
@@ -21,7 +21,7 @@ func (s *Supervisor) removeStale(ctx context.Context) {
 			}
 			before = now
 		}
-		if !sleep(ctx, gap) {
+		if !sleep(ctx, s.t.staleGap) {
 			return
 		}
 	}

@@ -14,6 +14,7 @@ type Phase string
 // The phases.
 const (
 	Preflight   Phase = "preflight"
+	Waiting     Phase = "waiting"
 	Registering Phase = "registering"
 	Connecting  Phase = "connecting"
 	Listening   Phase = "listening"
@@ -33,8 +34,14 @@ type State struct {
 	ID       int64     `json:"registration_id,omitempty"`
 	PID      int       `json:"listener_pid,omitempty"` // 0: no listener
 	Failures int       `json:"failures_in_a_row"`
-	Cause    string    `json:"cause"` // why the phase was entered, or why the last attempt failed
-	Jobs     uint64    `json:"jobs"`  // completed since the supervisor started
+	Failure  string    `json:"failure,omitempty"` // cause of the last of them
+	Cause    string    `json:"cause"`             // why the phase was entered, or why the last attempt failed
+	Jobs     uint64    `json:"jobs"`              // completed since the supervisor started
+
+	Blocked      string    `json:"blocked,omitempty"`            // a cause: what a registration waits for, or waited for last
+	BlockedSince time.Time `json:"blocked_since,omitzero"`       //
+	GitHub       Sight     `json:"github,omitzero"`              // of the present registration
+	Owed         []int64   `json:"registrations_owed,omitempty"` // to be deleted, by this life or the next one
 }
 
 // write replaces the file at once, so that a reader sees the old or the new state and never half of one.

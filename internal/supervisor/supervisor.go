@@ -13,6 +13,7 @@ type Supervisor struct {
 	cfg    Config
 	t      timing
 	family family
+	names  *names
 
 	// What follows belongs to Run's goroutine.
 	reg        *registration // the present one; nil = none
@@ -44,12 +45,18 @@ func New(cfg Config) (*Supervisor, error) {
 	if t.ladder == nil {
 		t = defaultTiming()
 	}
+	if cfg.TimeScale > 0 {
+		t = t.scaled(cfg.TimeScale)
+	}
 	return &Supervisor{
 		cfg:    cfg,
 		t:      t,
 		family: family{proc: "/proc", reap: cfg.Reap},
-		dirty:  true, // the last life of this container may have ended in the middle of a job
-		state:  State{Slot: cfg.Slot, Phase: Preflight, Since: time.Now()},
+		names: &names{
+			path: cfg.ResolvConf, wanted: cfg.Names, fallback: cfg.Fallback, logger: cfg.Logger, lookup: lookupAt,
+		},
+		dirty: true, // the last life of this container may have ended in the middle of a job
+		state: State{Slot: cfg.Slot, Phase: Preflight, Since: time.Now()},
 	}, nil
 }
 
@@ -61,6 +68,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	s.inherit()
 	if err := s.state.write(s.cfg.StateFile); err != nil {
 		return err
 	}
@@ -74,8 +82,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.busyFor(3 * s.t.beat)
 	wg.Go(func() { s.heart(background) })
 	wg.Go(func() { s.removeStale(ctx) })
+	wg.Go(func() { s.look(ctx) })
+	wg.Go(func() { s.names.watch(background, s.t.names) })
 
-	s.move(ctx, Registering, "started")
 	for s.state.Phase != Stopped {
 		next, cause := s.step(ctx)
 		s.move(ctx, next, cause)
@@ -86,6 +95,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // step is the state machine: the function of a phase returns when the phase is over.
 func (s *Supervisor) step(ctx context.Context) (Phase, string) {
 	switch s.state.Phase {
+	case Preflight:
+		return s.preflight(ctx)
+	case Waiting:
+		return s.gate(ctx)
 	case Registering:
 		return s.register(ctx)
 	case Connecting, Listening, Job:
@@ -99,12 +112,32 @@ func (s *Supervisor) step(ctx context.Context) (Phase, string) {
 	}
 }
 
+// preflight says at once whatever is not as it should be. What nobody but a person can mend has ended the program before this; for the
+// rest a slot can wait.
+func (s *Supervisor) preflight(ctx context.Context) (Phase, string) {
+	if s.cfg.Preflight == nil {
+		return Waiting, "started"
+	}
+	s.busyFor(preflightBound)
+	bound, cancel := context.WithTimeout(ctx, preflightBound)
+	defer cancel()
+	problems := s.cfg.Preflight(bound)
+	for _, p := range problems {
+		s.cfg.Logger.WarnContext(ctx, "Preflight", "problem", p.What, "remedy", p.Remedy)
+	}
+	return Waiting, fmt.Sprintf("preflight found %d problems", len(problems))
+}
+
+// preflightBound is how long the preflight may take.
+const preflightBound = 30 * time.Second
+
 // move enters a phase, and tells everybody.
 func (s *Supervisor) move(ctx context.Context, next Phase, cause string) {
 	from := s.state.Phase
 	s.update(func(st *State) {
 		if st.Phase != next {
 			st.Since = time.Now()
+			st.GitHub = Sight{} // it was about the phase before
 		}
 		st.Phase, st.Cause = next, cause
 		st.Name, st.ID, st.PID = "", 0, 0
@@ -144,11 +177,15 @@ func (s *Supervisor) save() {
 
 // fail records a failed attempt.
 func (s *Supervisor) fail(ctx context.Context, cause string, err error) {
-	s.update(func(st *State) { st.Failures++; st.Cause = cause })
+	s.update(func(st *State) { st.Failures++; st.Failure, st.Cause = cause, cause })
 	if err == nil {
 		err = errors.New(cause)
 	}
-	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err)
+	remedy := s.cfg.Errors.Hint(err)
+	if remedy == "" {
+		remedy = remedies[cause]
+	}
+	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", remedy)
 }
 
 // busyFor promises that the state machine will come back within the given time; as long as promises are kept, the state file

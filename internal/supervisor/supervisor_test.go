@@ -124,7 +124,7 @@ func TestEndings(t *testing.T) {
 		{"crash", "job without a result: killed by signal 9", []int64{1}, false, false},
 		{"unknown", "exit code 45", []int64{1}, false, false},
 		{"exit 2", "retryable: exit code 2", nil, true, false},
-		{"hangs after its job", "job completed: Succeeded", nil, false, true},
+		{"hangs after its job", "job completed: Succeeded", []int64{1}, false, true},
 	} {
 		t.Run(tc.behaviour, func(t *testing.T) {
 			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, func(cfg *Config) {
@@ -371,12 +371,62 @@ func TestVolumesInTemporaryDirectoriesStay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := removeOwned(dir, testUID, nil); err != nil {
+	volumes, err := readMounts("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := removeOwned(dir, testUID, volumes, nil); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{"cache", "kept"}, append(ls(dir), ls(volume)...)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
+}
+
+// A volume that is mounted into the job's home or its work directory is a cache: it and the way to it stay, all around it goes.
+func TestVolumesInTheJobsDirectoriesStay(t *testing.T) {
+	root := t.TempDir()
+	volume := filepath.Join(root, "_home", ".cache", "a cache")
+	if err := errors.Join(os.MkdirAll(volume, 0o755), os.MkdirAll(filepath.Join(root, "_home", "deep", "er"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, "none", volume, "tmpfs", 0)
+	for _, name := range []string{volume + "/kept", root + "/_home/.cache/left", root + "/_home/deep/er/left", root + "/_home/left"} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
+	if err := s.scrub(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".cache", "a cache", "kept"}, slices.Concat(ls(root+"/_home"), ls(root+"/_home/.cache"), ls(volume))); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// A directory of the job that is a volume itself is emptied all the same.
+func TestAHomeThatIsAVolumeIsEmptied(t *testing.T) {
+	root, volume := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(root, "_home"), 0o755), os.MkdirAll(filepath.Join(volume, "deep", "er"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, volume, filepath.Join(root, "_home"), "", unix.MS_BIND)
+	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
+	if err := s.scrub(); err != nil {
+		t.Fatal(err)
+	}
+	if left := ls(volume); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func mount(t *testing.T, source, at, kind string, flags uintptr) {
+	t.Helper()
+	if err := unix.Mount(source, at, kind, flags, ""); err != nil {
+		t.Fatal("this test mounts a file system: run it as root with CAP_SYS_ADMIN: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 }
 
 func TestScrubDoesNotFollowLinks(t *testing.T) {

@@ -54,6 +54,7 @@ func (s *Supervisor) ahead(p progress) (next Phase, cause string) {
 type verdict struct {
 	cause    string
 	job      bool          // it did its job: GitHub removes the registration, and the row of failures is over
+	doubtful bool          // unless it may see that otherwise
 	relaunch bool          // the registration was not used: start the listener with it again
 	wait     time.Duration // at least, before the next registration
 }
@@ -63,7 +64,7 @@ type verdict struct {
 func judge(e exit, p progress, conflictWait, slow time.Duration) verdict {
 	switch {
 	case p.jobsCompleted > 0:
-		return verdict{job: true, cause: "job completed: " + string(p.result)}
+		return verdict{job: true, cause: "job completed: " + string(p.result), doubtful: p.result == listener.Abandoned || e != exit{}}
 	case e.code == 7 || p.failure == listener.VersionDeprecated:
 		return verdict{cause: CauseVersionDeprecated, wait: slow}
 	case e.code == 5 || p.conflict && !p.listening: // before 2.316 with another code (actions/runner#3215)
@@ -91,14 +92,19 @@ func (s *Supervisor) ended(ctx context.Context) (Phase, string) {
 	s.wait = v.wait
 	switch {
 	case v.job:
+		if v.doubtful {
+			s.disown(ctx)
+		}
 		s.forget()
-		s.update(func(st *State) { st.Failures = 0; st.Jobs++ })
+		s.update(func(st *State) { st.Failures, st.Failure = 0, ""; st.Jobs++ })
 		return Cleaning, v.cause
 	case wasListening && time.Since(s.listening) >= s.t.stable:
-		s.update(func(st *State) { st.Failures = 0 })
+		s.update(func(st *State) { st.Failures, st.Failure = 0, "" })
 	}
-	if s.skewed() && v.cause == string(listener.RegistrationDeleted) {
-		v.cause = CauseClockSkew // GitHub answers a skewed login with "invalid client" (actions/runner#4648)
+	if v.cause == string(listener.RegistrationDeleted) {
+		if _, off := s.clockOff(ctx); off {
+			v.cause = CauseClockSkew // GitHub answers a skewed login with "invalid client" (actions/runner#4648)
+		}
 	}
 	s.fail(ctx, v.cause, nil)
 	if v.relaunch && s.relaunches < s.t.maxRelaunches {
@@ -112,7 +118,7 @@ func (s *Supervisor) ended(ctx context.Context) (Phase, string) {
 	return Cleaning, v.cause
 }
 
-// forget drops the present registration because GitHub removes it itself after its one job.
+// forget drops the present registration because GitHub removes it itself after its one job. Where it does not, removeStale does.
 func (s *Supervisor) forget() { s.reg = nil }
 
 // stopListener interrupts the listener and kills what remains of its group when its time is up. It returns when all is gone.

@@ -1,0 +1,80 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// mounts are the mount points of this container. No job can make one, so each is the wish of whoever runs the container: what is in
+// a volume below a directory that is emptied, such as a cache in the job's home, stays.
+type mounts []string
+
+// readMounts reads the fifth field of each line of /proc/self/mountinfo, in which white space is written as \040 and the like
+// (proc_pid_mountinfo(5)).
+func readMounts(proc string) (mounts, error) {
+	data, err := os.ReadFile(filepath.Join(proc, "self", "mountinfo"))
+	if err != nil {
+		return nil, fmt.Errorf("read mount points: %w", err)
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var all mounts
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) > 4 {
+			all = append(all, unescape.Replace(fields[4]))
+		}
+	}
+	return all, nil
+}
+
+// at tells whether something is mounted at a path; below, whether something is mounted deeper.
+func (m mounts) at(name string) bool {
+	for _, point := range m {
+		if point == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (m mounts) below(name string) bool {
+	for _, point := range m {
+		if strings.HasPrefix(point, name+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// remove removes a file or a tree in root, whose path is dir, and leaves mount points, what is in them, and the directories that lead
+// to them. It never follows a link. It descends by itself only where something is mounted, which is a path that no job has made.
+func (m mounts) remove(root *os.Root, dir, name string) error {
+	whole := filepath.Join(dir, name)
+	switch {
+	case m.at(whole):
+		return nil
+	case !m.below(whole):
+		return root.RemoveAll(name)
+	}
+	return m.empty(root, dir, name)
+}
+
+// empty removes what is in a directory, likewise.
+func (m mounts) empty(root *os.Root, dir, name string) error {
+	if info, err := root.Lstat(name); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return root.RemoveAll(name)
+	}
+	entries, err := fs.ReadDir(root.FS(), name)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, m.remove(root, dir, path.Join(name, e.Name())))
+	}
+	return errors.Join(errs...)
+}
