@@ -45,6 +45,8 @@ func TestConfigIsClean(t *testing.T) {
 	for name, c := range map[string]struct{ env, files []string }{
 		"shipped": {required, []string{"-f", "compose.yaml"}},
 		"demo":    {demo, []string{"-f", "compose.yaml", "-f", "demo.yaml"}},
+		"sudo":    {append([]string{"RUNNER_SUDO=true"}, required...), []string{"-f", "compose.yaml", "-f", "sudo.yaml"}},
+		"docker":  {required, []string{"-f", "compose.yaml", "-f", "docker.yaml"}},
 		"docker hub": {
 			append([]string{"DOCKERHUB_USERNAME=me", "DOCKERHUB_TOKEN=ghp_example_secret"}, required...),
 			[]string{"-f", "compose.yaml", "-f", "dockerhub.yaml"},

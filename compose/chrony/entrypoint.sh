@@ -8,7 +8,7 @@ conf=/run/ghostrunner-chrony.conf
   done
   # Step whenever the offset is over a second: a laptop that slept is hours off, and slewing that takes days.
   echo "makestep 1.0 -1"
-  # Reading needs no authority, and only the monitoring network reaches this port.
+  # Reading needs no authority, nothing else is answered here, and only the stack's own networks reach this port.
   echo "bindcmdaddress 0.0.0.0"
   echo "cmdallow all"
   echo "driftfile /var/lib/chrony/drift"

@@ -81,7 +81,7 @@ func TestCheckRegister(t *testing.T) {
 				fail(w, tc.status, "no")
 				return true
 			}
-			w.WriteHeader(201)
+			w.WriteHeader(http.StatusCreated)
 			_, _ = w.Write([]byte(`{"token":"secret","expires_at":"2026-08-20T12:00:00Z"}`))
 			return true
 		}

@@ -87,7 +87,7 @@ func (n *names) check(ctx context.Context) string {
 	if err == nil {
 		n.sound++
 		if conf.ours && n.sound > 1 {
-			n.change(ctx, conf.without(), "Name servers answer again, fallback removed", nil)
+			n.change(ctx, conf.without(), "removed: the first ones answer again")
 		}
 		return n.settle(ctx, nil)
 	}
@@ -100,7 +100,7 @@ func (n *names) check(ctx context.Context) string {
 	case len(use) == 0:
 		return n.settle(ctx, fmt.Errorf("%w; the fallback has no room in %s, which names %d servers", err, n.path, len(conf.first)))
 	case !conf.ours:
-		n.change(ctx, conf.with(use), "Name servers do not give GitHub's names, fallback added", err)
+		n.change(ctx, conf.with(use), "added: "+err.Error())
 	}
 	return n.settle(ctx, n.resolve(ctx, use))
 }
@@ -215,13 +215,13 @@ func (c resolvConf) with(servers []netip.Addr) []byte {
 }
 
 // change writes the file and tells it. A file that cannot be written is told once.
-func (n *names) change(ctx context.Context, text []byte, what string, why error) {
+func (n *names) change(ctx context.Context, text []byte, how string) {
 	err := writeInPlace(n.path, text)
 	switch {
 	case err == nil:
-		n.logger.WarnContext(ctx, what, "file", n.path, "err", why)
+		n.logger.WarnContext(ctx, "Fallback name servers changed", "file", n.path, "change", how)
 	case !n.failed:
-		n.logger.ErrorContext(ctx, "Name servers not changed", "file", n.path, "err", err)
+		n.logger.ErrorContext(ctx, "Fallback name servers not changed", "file", n.path, "err", err)
 	}
 	n.failed = err != nil
 }

@@ -23,6 +23,7 @@ func (s *Supervisor) drain(ctx context.Context) (Phase, string) {
 	defer func() {
 		s.proc = nil
 		s.disown(ctx)
+		s.payOwed(ctx) // the last chance of this life
 		if err := s.scrub(); err != nil {
 			s.cfg.Logger.WarnContext(ctx, "Not everything was cleaned", "err", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -32,22 +33,10 @@ func readMounts(proc string) (mounts, error) {
 }
 
 // at tells whether something is mounted at a path; below, whether something is mounted deeper.
-func (m mounts) at(name string) bool {
-	for _, point := range m {
-		if point == name {
-			return true
-		}
-	}
-	return false
-}
+func (m mounts) at(name string) bool { return slices.Contains(m, name) }
 
 func (m mounts) below(name string) bool {
-	for _, point := range m {
-		if strings.HasPrefix(point, name+"/") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(m, func(point string) bool { return strings.HasPrefix(point, name+"/") })
 }
 
 // remove removes a file or a tree in root, whose path is dir, and leaves mount points, what is in them, and the directories that lead

@@ -1,0 +1,149 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestLook: GitHub is asked at most once a minute, only about a slot that listens, and what it says twice in a row is Docker's health.
+func TestLook(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer  error
+		online  bool
+		healthy bool
+		why     string
+	}{
+		"online":         {nil, true, true, "listening, GitHub: online"},
+		"offline":        {nil, false, false, "listening, but GitHub says: offline"},
+		"gone":           {errNotFound, false, false, "listening, but GitHub says: not registered"},
+		"token rejected": {errToken, false, false, "listening, pat_invalid: GitHub rejects the token"},
+		"unreachable":    {errors.New("no connection"), false, true, "listening, GitHub: unreachable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := t.TempDir() + "/state"
+			proc := fakeProc(t)
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int32
+				github := &fakeGitHub{onRunner: func(id int64) (Registration, error) {
+					asked.Add(1)
+					return Registration{ID: id, Online: tc.online}, tc.answer
+				}}
+				s := &Supervisor{
+					cfg:   Config{StateFile: file, Registrar: github, Errors: testErrors(), Stdout: newRecord(), Logger: slog.New(slog.DiscardHandler)},
+					t:     defaultTiming(),
+					state: State{Phase: Registering},
+					reg:   &registration{id: 5, name: "s-5"}, proc: &listenerProcess{pid: 7},
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				go s.look(ctx)
+				go s.heart(ctx)
+				s.busyFor(time.Hour)
+				time.Sleep(10 * time.Minute)
+				if n := asked.Load(); n != 0 {
+					t.Errorf("asked %d times about a slot that does not listen", n)
+				}
+				s.move(ctx, Listening, "session created")
+				time.Sleep(10*time.Minute + time.Second)
+				if n := asked.Load(); n < 9 || n > 10 {
+					t.Errorf("asked %d times in 10 min", n)
+				}
+				if healthy, why := Health(file, proc, time.Now()); healthy != tc.healthy || why != tc.why {
+					t.Errorf("health: %v, %q; want %v, %q", healthy, why, tc.healthy, tc.why)
+				}
+				s.move(ctx, Job, "job started")
+				before := asked.Load()
+				time.Sleep(10 * time.Minute)
+				if n := asked.Load() - before; n != 0 || s.state.GitHub.Says != "" {
+					t.Errorf("asked %d times during a job; %+v", n, s.state.GitHub)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// A slot that was killed finds in its state file what it has at GitHub, and deletes that before anything else.
+func TestAKilledLifeIsPaidFor(t *testing.T) {
+	deleted, refuse := make(chan struct{}, 100), true
+	github := &fakeGitHub{onDelete: func(id int64) error {
+		deleted <- struct{}{}
+		if refuse && id == 78 {
+			refuse = false
+			return errToken // GitHub is not there at once
+		}
+		return nil
+	}}
+	s := startSlot(t, github, func(cfg *Config) {
+		old := State{Slot: "ci-runner-1", Phase: Listening, ID: 77, Owed: []int64{78}}
+		if err := old.write(cfg.StateFile); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.stderr.wait(t, "to=listening", 1)
+	receive(t, deleted)
+	s.stop()
+	if _, ids := github.seen(); !slices.Equal(ids[:2], []int64{77, 78}) || !slices.Contains(ids[2:], 78) {
+		t.Errorf("deleted %v, want 77, and 78 until it is gone", ids)
+	}
+	if st, err := ReadState(s.state); err != nil || len(st.Owed) != 0 || st.ID != 0 {
+		t.Errorf("still owed: %+v, %v", st, err)
+	}
+	other := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
+		if err := (State{Slot: "ci-runner-2", ID: 77}).write(cfg.StateFile); err != nil {
+			t.Fatal(err)
+		}
+	})
+	other.stderr.wait(t, "to=listening", 1)
+	other.stop()
+	if _, ids := other.github.seen(); slices.Contains(ids, 77) {
+		t.Error("the registration of another slot was deleted")
+	}
+}
+
+// What looks left over is deleted when it has done so for five minutes, and not a second before: another slot of this name may be
+// starting.
+func TestYoungRegistrationsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, at := time.Now(), time.Duration(0)
+		github := &fakeGitHub{
+			onRunners: func() ([]Registration, error) {
+				return []Registration{{ID: 9, Name: "s-abcdefghij"}}, nil
+			},
+			onDelete: func(int64) error { at = max(at, time.Since(start)); return nil },
+		}
+		s := &Supervisor{cfg: Config{Slot: "s", Registrar: github, Errors: testErrors(), Logger: slog.New(slog.DiscardHandler)}, t: defaultTiming()}
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+		defer cancel()
+		s.removeStale(ctx)
+		if at != 5*time.Minute {
+			t.Errorf("deleted after %v", at)
+		}
+	})
+}
+
+// The preflight of a slot says all that it found, and goes on.
+func TestPreflightIsToldAndSurvived(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
+		cfg.Preflight = func(context.Context) []Problem {
+			return []Problem{{What: "no git", Remedy: "install git"}, {What: "full", Remedy: "free 2 GB"}}
+		}
+	})
+	s.stderr.wait(t, "to=listening", 1)
+	s.stop()
+	for _, want := range []string{
+		`msg=Preflight problem="no git" remedy="install git"`, `msg=Preflight problem=full remedy="free 2 GB"`,
+		`from=preflight to=waiting cause="preflight found 2 problems"`,
+	} {
+		if !strings.Contains(s.stderr.String(), want) {
+			t.Errorf("no %s in\n%s", want, s.stderr)
+		}
+	}
+}
