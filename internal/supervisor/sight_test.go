@@ -140,7 +140,7 @@ func TestPreflightIsToldAndSurvived(t *testing.T) {
 	s.stop()
 	for _, want := range []string{
 		`msg=Preflight problem="no git" remedy="install git"`, `msg=Preflight problem=full remedy="free 2 GB"`,
-		`from=preflight to=waiting cause="preflight found 2 problems"`,
+		`from=preflight to=waiting cause="preflight done, problems: 2"`,
 	} {
 		if !strings.Contains(s.stderr.String(), want) {
 			t.Errorf("no %s in\n%s", want, s.stderr)

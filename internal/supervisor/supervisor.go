@@ -125,7 +125,7 @@ func (s *Supervisor) preflight(ctx context.Context) (Phase, string) {
 	for _, p := range problems {
 		s.cfg.Logger.WarnContext(ctx, "Preflight", "problem", p.What, "remedy", p.Remedy)
 	}
-	return Waiting, fmt.Sprintf("preflight found %d problems", len(problems))
+	return Waiting, fmt.Sprintf("preflight done, problems: %d", len(problems))
 }
 
 // preflightBound is how long the preflight may take.
