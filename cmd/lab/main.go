@@ -14,7 +14,7 @@
 // GitHub's REST API for self-hosted runners (at / and at /api/v3/), the broker that listeners poll, and the lab's own API:
 //
 //	GET    /lab/v1/state                       everything that a test may want to assert
-//	POST   /lab/v1/jobs                        {"name","duration":"10s","result":"Succeeded","runner":SLOT}, each optional
+//	POST   /lab/v1/jobs                        {"name","duration":"10s","result":"Succeeded","runner":SLOT,"script":BASH}, each optional
 //	DELETE /lab/v1/jobs                        forget the jobs that are still queued
 //	GET    /lab/v1/faults                      the table of faults and what is on
 //	GET    /lab/v1/faults/NAME[?runner=SLOT]   one switch

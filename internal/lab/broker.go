@@ -54,6 +54,7 @@ type (
 		Name      string        `json:"jobDisplayName"`
 		Duration  time.Duration `json:"lab_duration"`
 		Wanted    string        `json:"lab_result"`
+		Script    string        `json:"lab_script"`
 	}
 	renewJSON struct {
 		LockedUntil time.Time `json:"lockedUntil"`
@@ -131,7 +132,10 @@ func (g *GitHub) createSession(r *http.Request) (string, reply) {
 		return reg.name, brokerFailure(401, kindClockSkew, "The JWT is not valid yet. Current server time is "+now.UTC().Format(time.RFC3339)+".")
 	case faults.is(faultCreateOutage, reg.name):
 		return reg.name, unavailable()
-	case faults.is(faultSessionConflict, reg.name) || reg.session != nil:
+	case faults.is(faultSessionConflict, reg.name):
+		return reg.name, brokerFailure(409, kindConflict, "Error: Conflict")
+	case reg.session != nil:
+		w.conflicts++
 		return reg.name, brokerFailure(409, kindConflict, "Error: Conflict")
 	}
 	reg.session = &session{id: rand.Text(), owner: in.OwnerName, created: now, seen: now}
@@ -252,7 +256,7 @@ func (g *GitHub) acquireJob(r *http.Request) (string, reply) {
 		}
 		j.Acquired, j.locked = now, now.Add(g.world.scaled(lockFor))
 		g.world.wakeLocked()
-		return reply{200, jobJSON{strconv.FormatInt(j.ID, 10), jobGUID(j.ID), j.Name, j.duration, j.Wanted}}
+		return reply{200, jobJSON{strconv.FormatInt(j.ID, 10), jobGUID(j.ID), j.Name, j.duration, j.Wanted, j.Script}}
 	})
 }
 

@@ -27,10 +27,17 @@ type brokerClient struct {
 	faults  url.Values // as the last answer had them
 }
 
-func newBrokerClient(settings runnerSettings, cred credentials) *brokerClient {
+// requestTimeout bounds one request (VssUtil.cs:67-87). Whatever the time scale, it is longer than the service's long poll, whose
+// scale is another process's.
+const (
+	requestTimeout    = 100 * time.Second
+	minRequestTimeout = 10 * time.Second
+)
+
+func newBrokerClient(settings runnerSettings, cred credentials, timeout time.Duration) *brokerClient {
 	return &brokerClient{
 		base: strings.TrimSuffix(settings.ServerURLV2, "/") + "/", clientID: cred.Data.ClientID, name: settings.AgentName,
-		http: &http.Client{Timeout: 100 * time.Second}, // VssUtil.cs:67-87
+		http: &http.Client{Timeout: timeout},
 	}
 }
 

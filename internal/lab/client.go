@@ -48,6 +48,12 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	return st, c.do(ctx, http.MethodGet, "/lab/v1/state", nil, &st)
 }
 
+// Enqueue queues a job.
+func (c *Client) Enqueue(ctx context.Context, job JobRequest) (Job, error) {
+	var queued Job
+	return queued, c.do(ctx, http.MethodPost, "/lab/v1/jobs", job, &queued)
+}
+
 func faultPath(name, runner string) string {
 	p := "/lab/v1/faults/" + url.PathEscape(name)
 	if runner != "" {

@@ -21,6 +21,10 @@ type State struct {
 	Running       []Job               `json:"running"` // handed out; acquired is set once the runner has taken it
 	// Completed has the newest 1000, oldest first.
 	Completed []Job `json:"completed"`
+	// Lost has the newest 1000 that were handed out and that nobody could acquire: see the fault ghost-job.
+	Lost []Job `json:"lost"`
+	// SessionConflicts counts sessions that were refused because one of that name was alive, faults not counted.
+	SessionConflicts uint64 `json:"session_conflicts"`
 	// CompletedTotal counts by result since the start; all six are always there.
 	CompletedTotal map[string]uint64 `json:"completed_total"`
 	// Requests counts the REST API's answers by status code.
@@ -85,10 +89,14 @@ func (g *GitHub) State() State {
 	w.sweepLocked(now)
 	st := State{
 		Time: now, Registrations: []RegistrationState{}, Queued: []Job{}, Running: []Job{}, Completed: slices.Clone(w.completed),
+		Lost: slices.Clone(w.lost), SessionConflicts: w.conflicts,
 		CompletedTotal: maps.Clone(w.totals), Requests: requests, Faults: w.faults.active(),
 	}
 	if st.Completed == nil {
 		st.Completed = []Job{}
+	}
+	if st.Lost == nil {
+		st.Lost = []Job{}
 	}
 	for _, j := range w.queued {
 		st.Queued = append(st.Queued, *j)
@@ -113,15 +121,17 @@ func (g *GitHub) State() State {
 	return st
 }
 
-// postJob enqueues {name, duration, result, runner}: all optional. duration is Go's form ("90s"); runner pins the job to a
-// slot.
+// JobRequest is the body of POST /lab/v1/jobs; everything is optional.
+type JobRequest struct {
+	Name     string `json:"name,omitempty"`
+	Duration string `json:"duration,omitempty"` // Go's form, such as "90s"
+	Result   string `json:"result,omitempty"`
+	Runner   string `json:"runner,omitempty"` // the slot that it is pinned to
+	Script   string `json:"script,omitempty"` // bash runs it before the duration begins, and the job fails if it does
+}
+
 func (g *GitHub) postJob(w http.ResponseWriter, r *http.Request) {
-	in := struct {
-		Name     string `json:"name"`
-		Duration string `json:"duration"`
-		Result   string `json:"result"`
-		Runner   string `json:"runner"`
-	}{Name: "build (linux)", Duration: g.opts.JobsDuration.String(), Result: "Succeeded"}
+	in := JobRequest{Name: "build (linux)", Duration: g.opts.JobsDuration.String(), Result: "Succeeded"}
 	if err := strictJSON(r.Body, &in); err != nil {
 		labError(w, 400, fmt.Errorf("job: %w", err))
 		return
@@ -137,8 +147,11 @@ func (g *GitHub) postJob(w http.ResponseWriter, r *http.Request) {
 	case len(in.Name) > 1<<16 || len(in.Runner) > 100:
 		labError(w, 400, errors.New("job: name or runner is too long"))
 		return
+	case len(in.Script) > maxScript:
+		labError(w, 400, fmt.Errorf("job: the script has more than %d bytes", maxScript))
+		return
 	}
-	job, err := g.world.enqueue(Job{Name: in.Name, Wanted: in.Result, Pinned: in.Runner, duration: d}, time.Now())
+	job, err := g.world.enqueue(Job{Name: in.Name, Wanted: in.Result, Pinned: in.Runner, Script: in.Script, duration: d}, time.Now())
 	if err != nil {
 		labError(w, 409, err)
 		return

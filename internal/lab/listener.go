@@ -92,7 +92,7 @@ func (l *listener) run(args []string) int {
 		l.term.WriteError("An error occurred: Not configured. Run config.(sh/cmd) to configure the runner.")
 		return exitTerminated
 	}
-	l.client = newBrokerClient(settings, cred)
+	l.client = newBrokerClient(settings, cred, max(l.scaled(requestTimeout), minRequestTimeout))
 	stop, release := l.signals()
 	defer release()
 	l.stop = stop

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -555,4 +556,32 @@ func (b *bench) request(method, path, body string, header http.Header, out any) 
 		}
 	}
 	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+// TestScript runs jobs that do something: in the workspace, with the listener's environment and no more, failing where the script
+// does, and ending although something that they started runs on.
+func TestScript(t *testing.T) {
+	for name, c := range map[string]struct{ script, result, says string }{
+		"succeeds":         {`echo "in ${PWD##*/_work/} with $HINT"`, "Succeeded", "in lab/lab with a hint"},
+		"fails":            {"echo before\nfalse\necho after", "Failed", "before"},
+		"leaves a process": {"setsid sleep 60 & echo left $!", "Succeeded", "left "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			if _, err := NewClient(b.url).Enqueue(t.Context(), JobRequest{Duration: "0s", Script: c.script}); err != nil {
+				t.Fatal(err)
+			}
+			p := b.start("", b.jit("ci-runner-1-abc"), "HINT=a hint", "ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT=1")
+			p.says(p.stdout, "completed with result: "+c.result, 1)
+			p.says(p.stdout, "Worker] "+c.says, 1)
+			out, _ := p.stdout.look()
+			if strings.Contains(out, "after") {
+				t.Errorf("the script went on after a command that failed:\n%s", out)
+			}
+			if left := regexp.MustCompile(`\bleft (\d+)\n`).FindStringSubmatch(out); left != nil {
+				pid, _ := strconv.Atoi(left[1])
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		})
+	}
 }

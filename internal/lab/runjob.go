@@ -74,10 +74,8 @@ func (l *listener) pollBusy(ctx context.Context) {
 }
 
 func (l *listener) renew(request requestJSON, job jobJSON) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.stop), 30*time.Second)
-	defer cancel()
 	var out renewJSON
-	if _, err := l.client.do(ctx, http.MethodPost, "renewjob", request, &out); err != nil {
+	if _, err := l.client.do(context.WithoutCancel(l.stop), http.MethodPost, "renewjob", request, &out); err != nil {
 		return err
 	}
 	l.term.Trace("INFO", "JobDispatcher", "Successfully renew job "+job.JobID+", job is valid till "+out.LockedUntil.UTC().Format("01/02/2006 15:04:05"))
@@ -168,7 +166,7 @@ func (l *listener) startWorker(job jobJSON) (*exec.Cmd, io.WriteCloser, io.Reade
 		path = self
 	}
 	cmd := &exec.Cmd{Path: path, Args: []string{name, "spawnclient", "114", "117"}, Dir: l.root}
-	cmd.Env = append(os.Environ(), "LAB_WORKER_DURATION="+job.Duration.String(), "LAB_WORKER_RESULT="+job.Wanted)
+	cmd.Env = append(os.Environ(), "LAB_WORKER_DURATION="+job.Duration.String(), "LAB_WORKER_RESULT="+job.Wanted, "LAB_WORKER_SCRIPT="+job.Script)
 	if _, hang := l.client.fault(faultWorkerHang); hang {
 		cmd.Env = append(cmd.Env, "LAB_WORKER_HANG=1")
 	}

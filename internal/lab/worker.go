@@ -2,22 +2,26 @@ package lab
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 )
 
 // Worker is the simulated bin/Runner.Worker: it runs for as long as its job does and returns the exit code that stands for
-// the result, 100 to 105. It takes its job from the environment (LAB_WORKER_DURATION, LAB_WORKER_RESULT,
+// the result, 100 to 105. It takes its job from the environment (LAB_WORKER_DURATION, LAB_WORKER_RESULT, LAB_WORKER_SCRIPT,
 // LAB_WORKER_HANG) and a cancellation as a line on stdin, which takes 10 s (the step gets SIGINT, 7.5 s, SIGTERM, 2.5 s:
 // ProcessInvoker.cs:32-33). Like the real one it outlives a listener that is killed.
 func Worker(root string, stdin io.Reader, stdout io.Writer) int {
-	// Signals to the group are the listener's to handle; and a closed pipe must not end an orphan.
-	signal.Ignore(syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE)
+	// Signals to the group are the listener's to handle; and a closed pipe must not end an orphan. Caught and not ignored, because
+	// steps would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE)
 	result := max(slices.Index(Results(), os.Getenv("LAB_WORKER_RESULT")), 0)
 	d, err := time.ParseDuration(os.Getenv("LAB_WORKER_DURATION"))
 	if err != nil {
@@ -38,21 +42,69 @@ func Worker(root string, stdin io.Reader, stdout io.Writer) int {
 			time.Sleep(time.Hour)
 		}
 	}
-	cancelled := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() {
 		if bufio.NewScanner(stdin).Scan() { // the end of stdin is no cancellation
-			close(cancelled)
+			trace("Cancellation/Shutdown message received.")
+			cancel()
 		}
 	}()
+	if script := os.Getenv("LAB_WORKER_SCRIPT"); script != "" {
+		if err := step(ctx, root, script, trace); err != nil {
+			trace("Step failed: " + err.Error())
+			result, d = slices.Index(Results(), "Failed"), 0
+		}
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-cancelled:
-		trace("Cancellation/Shutdown message received.")
+	case <-ctx.Done():
 		time.Sleep(time.Duration(float64(10*time.Second) * timeScale()))
 		result = slices.Index(Results(), "Canceled")
 	}
 	trace("Job completed.")
 	return 100 + result
+}
+
+// step runs a script as the runner does: by bash, in the workspace, with the environment that the listener gave its worker. What it
+// prints is traced. It waits for the script alone, not for what that has left running.
+func step(ctx context.Context, root, script string, trace func(string)) error {
+	work := filepath.Join(root, "_work")
+	workspace, temp := filepath.Join(work, "lab", "lab"), filepath.Join(work, "_temp")
+	for _, dir := range []string{workspace, temp} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	path := filepath.Join(temp, "step.sh")
+	if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-e", "-o", "pipefail", path)
+	cmd.Dir = workspace
+	cmd.Env = append(os.Environ(), "CI=true", "GITHUB_ACTIONS=true", "GITHUB_WORKSPACE="+workspace, "RUNNER_TEMP="+temp)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = time.Second
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd.Stdout, cmd.Stderr = w, w
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			trace(lines.Text())
+		}
+	}()
+	err = cmd.Run()
+	_ = w.Close()
+	select {
+	case <-read:
+	case <-time.After(time.Second): // something that the script left running holds the pipe
+	}
+	return err
 }

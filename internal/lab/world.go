@@ -15,6 +15,7 @@ const (
 	maxRegistrations = 1000
 	maxQueued        = 1000
 	maxCompleted     = 1000
+	maxScript        = 64 << 10 // bytes: it travels in one variable of the environment
 )
 
 // The service's own times, before the time scale is applied.
@@ -39,6 +40,7 @@ type Job struct {
 	Duration string    `json:"duration"`         // how long the worker runs; not scaled
 	Wanted   string    `json:"wanted"`           // the result that the worker is to end with
 	Pinned   string    `json:"pinned,omitempty"` // only this slot may run it
+	Script   string    `json:"script,omitempty"` // what its one step runs, by bash; empty: nothing but time passes
 	Result   string    `json:"result,omitempty"` // what the runner reported
 	Runner   string    `json:"runner,omitempty"` // registration name
 	Slot     string    `json:"slot,omitempty"`
@@ -93,6 +95,8 @@ type world struct {
 	lastID    int64
 	queued    []*Job
 	completed []Job // the newest maxCompleted
+	lost      []Job // the newest maxCompleted that were used up and run by nobody
+	conflicts uint64
 	totals    map[string]uint64
 	lastJob   int64
 	struck    map[[2]string]uint64 // by switch's slot and session's slot: the sequence number of the strike that is spent
@@ -252,6 +256,7 @@ func (w *world) sweepLocked(now time.Time) {
 		switch j := r.job; {
 		case j != nil && j.Acquired.IsZero() && j.ghost && now.Sub(j.Assigned) > w.scaled(pickUp):
 			r.job = nil // used up, whoever was to run it
+			w.lost = append(w.lost[max(0, len(w.lost)-maxCompleted+1):], *j)
 		case j != nil && j.Acquired.IsZero() && now.Sub(j.Assigned) > w.scaled(pickUp):
 			r.job = nil
 			j.Runner, j.Slot, j.Assigned = "", "", time.Time{}
