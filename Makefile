@@ -1,9 +1,9 @@
 # Every developer tool is a Go module of its own under tools/, built once into .cache/bin.
 BIN := $(CURDIR)/.cache/bin
-TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint)
+TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint dashboard-linter)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo demo-down bench load test e2e flip lint build
+.PHONY: help demo demo-down bench load test e2e flip lint dashboards build
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -16,6 +16,7 @@ load:       ## what the remediator's door bears: floods of alerts, single ones w
 	@go run ./e2e/load
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
 	go test -race -shuffle=on -timeout=20m ./cmd/... ./internal/... ./rules/... ./compose/...
+	cd dashboards && go test -shuffle=on ./...
 	$(MAKE) e2e
 e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
 	go test -count=1 -timeout=20m -v ./e2e/...
@@ -24,6 +25,9 @@ flip: $(BIN)/promtool ## change every comparison, threshold and duration of the 
 lint: $(BIN)/golangci-lint ## go vet and golangci-lint
 	go vet ./...
 	golangci-lint run ./...
+	cd dashboards && golangci-lint run --config=../.golangci.yml ./...
+dashboards: ## write dashboards/*.json anew, after a change of their sources or of a threshold
+	cd dashboards && go run .
 build:      ## the five programs, into bin/
 	@for p in exporter remediator proxy runner lab; do echo "bin/ghostrunner-$$p"; CGO_ENABLED=0 go build -trimpath \
 	  -ldflags "-X github.com/prometheus/common/version.Version=$$(git describe --always --dirty)" \
@@ -47,3 +51,5 @@ $(BIN)/docker-buildx: tools/buildx/go.mod
 	@$(call tool,buildx,docker-buildx) -ldflags "-X github.com/docker/buildx/version.Version=v0.29.1" github.com/docker/buildx/cmd/buildx
 $(BIN)/golangci-lint: tools/golangci-lint/go.mod
 	@$(call tool,golangci-lint,golangci-lint) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(BIN)/dashboard-linter: tools/dashboard-linter/go.mod
+	@$(call tool,dashboard-linter,dashboard-linter) github.com/grafana/dashboard-linter

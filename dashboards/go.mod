@@ -1,0 +1,9 @@
+module github.com/blueguy23/ghostrunner/dashboards
+
+go 1.26.0
+
+require (
+	github.com/google/go-cmp v0.7.0
+	github.com/grafana/grafana-foundation-sdk/go v0.0.18
+	gopkg.in/yaml.v3 v3.0.1
+)
