@@ -30,15 +30,15 @@ var source = common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasourc
 
 // build makes a dashboard of the classic schema: the one that every Grafana reads from a file, and dashboard-linter too.
 func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // see above
-	d := dashboard.NewDashboardBuilder(b.title). //nolint:staticcheck // see above
-							Uid(tag+"-"+b.name).Description(b.about).Tags([]string{tag}).
-							Readonly().Refresh("30s").Time("now-6h", "now").Timezone("browser").Tooltip(dashboard.DashboardCursorSyncCrosshair).
-							Link(dashboard.NewDashboardLinkBuilder("ghostrunner").Type(dashboard.DashboardLinkTypeDashboards).Tags([]string{tag}).
-								IncludeVars(true).KeepTime(true)).
-							Link(dashboard.NewDashboardLinkBuilder("Runbooks").Type(dashboard.DashboardLinkTypeLink).Url(runbooks).Icon("doc").TargetBlank(true)).
-							WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus").
-								Current(dashboard.VariableOption{Text: text("Prometheus"), Value: text("prometheus")})).
-							WithVariable(choice("host", "Host", `label_values(up{job=~"ghostrunner-.+"}, host)`))
+	d := dashboard.NewDashboardBuilder(b.title) //nolint:staticcheck // see above
+	d.Uid(tag+"-"+b.name).Description(b.about).Tags([]string{tag}).
+		Readonly().Refresh("30s").Time("now-6h", "now").Timezone("browser").Tooltip(dashboard.DashboardCursorSyncCrosshair).
+		Link(dashboard.NewDashboardLinkBuilder("ghostrunner").Type(dashboard.DashboardLinkTypeDashboards).Tags([]string{tag}).
+			IncludeVars(true).KeepTime(true)).
+		Link(dashboard.NewDashboardLinkBuilder("Runbooks").Type(dashboard.DashboardLinkTypeLink).Url(runbooks).Icon("doc").TargetBlank(true)).
+		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Type("prometheus").
+			Current(dashboard.VariableOption{Text: text("Prometheus"), Value: text("prometheus")})).
+		WithVariable(choice("host", "Host", `label_values(up{job=~"ghostrunner-.+"}, host)`))
 	if !b.everyHost {
 		d.WithVariable(choice("runner", "Runner", `label_values(ghostrunner_container_info{host=~"$host", role="runner"}, runner)`))
 	}
