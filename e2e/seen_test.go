@@ -25,6 +25,9 @@ const shown = 45 * time.Minute
 
 func TestDashboardsShowData(t *testing.T) {
 	playWhatIsMissing(t)
+	if n := samples(t, dashboardQuery{where: "a metric that nobody has", expr: "ghostrunner_of_nobody", step: time.Minute}); n != 0 {
+		t.Fatalf("this test finds %d samples of nothing", n)
+	}
 	files, err := filepath.Glob("../dashboards/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no dashboards (%v)", err)

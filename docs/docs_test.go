@@ -1,0 +1,147 @@
+// Package docs_test keeps the documents true: tables are generated from what they are about or compared with it, and every
+// link leads somewhere. That every command works is tested on a running stack (e2e/commands_test.go).
+package docs_test
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write what is generated anew; read the difference before you commit it")
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// generated demands that a part of a page, between two comments, is what it is generated from.
+func generated(t *testing.T, page, name, want string) {
+	t.Helper()
+	begin, end := "<!-- "+name+": begin -->\n", "<!-- "+name+": end -->"
+	text := read(t, page)
+	before, rest, begun := strings.Cut(text, begin)
+	got, after, ended := strings.Cut(rest, end)
+	if !begun || !ended {
+		t.Fatalf("%s: want the lines %q and %q", page, strings.TrimSpace(begin), end)
+	}
+	if got == want {
+		return
+	}
+	if *update {
+		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Errorf("%s is not up to date (-). Write it anew with\n\n\tgo test ./docs -update\n\n%s", page,
+		cmp.Diff(strings.Split(got, "\n"), strings.Split(want, "\n")))
+}
+
+// pages are all documents, by their paths from here.
+func pages(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "--cached", "--others", "--exclude-standard", "*.md").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for name := range strings.FieldsSeq(string(out)) {
+		all = append(all, filepath.Join("..", name))
+	}
+	if len(all) < 2 {
+		t.Fatalf("documents found: %v", all)
+	}
+	return all
+}
+
+var (
+	code  = regexp.MustCompile("(?ms)^ *```.*?^ *```$|`[^`\n]*`")
+	link  = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	title = regexp.MustCompile(`(?m)^#+ +(.+)$`)
+)
+
+// anchors are the names that GitHub gives to the headings of a page.
+func anchors(text string) map[string]bool {
+	all := map[string]bool{}
+	for _, m := range title.FindAllStringSubmatch(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, ""), -1) {
+		name := strings.ToLower(strings.ReplaceAll(m[1], "`", ""))
+		name = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(name, "")
+		all[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return all
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, page := range pages(t) {
+		text := read(t, page)
+		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {
+			if regexp.MustCompile(`^[a-z]+:`).MatchString(m[1]) {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor != "" && !anchors(read(t, target))[anchor] {
+				t.Errorf("%s: %s: no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// Nobody finds a page that no other one links.
+func TestEveryPageIsLinked(t *testing.T) {
+	linked := map[string]bool{}
+	for _, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
+			path, _, _ := strings.Cut(m[1], "#")
+			linked[filepath.Join(filepath.Dir(page), path)] = true
+		}
+	}
+	for _, page := range pages(t) {
+		if !linked[page] && page != "../README.md" {
+			t.Errorf("no page links %s", page)
+		}
+	}
+}
+
+// TestReadmeStaysShort keeps the first page one that is read.
+func TestReadmeStaysShort(t *testing.T) {
+	if lines := strings.Count(read(t, "../README.md"), "\n"); lines > 260 {
+		t.Errorf("README.md has %d lines: move what is looked up, and not read, to a page in docs/", lines)
+	}
+}
+
+// In a block without a language nobody knows what can be run.
+func TestBlocksSayWhatTheyAre(t *testing.T) {
+	known := []string{"sh", "yaml", "ini", "text", "powershell", "promql", "json"}
+	for _, page := range pages(t) {
+		open := false
+		for line := range strings.Lines(read(t, page)) {
+			language, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
+			if !isFence {
+				continue
+			}
+			if open = !open; open && !slices.Contains(known, language) {
+				t.Errorf("%s: a block is of %q, want one of %v", page, language, known)
+			}
+		}
+	}
+}
