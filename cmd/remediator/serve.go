@@ -46,14 +46,14 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	door := web.NewDoor(logged(token, logger))
 	server, err := web.New(web.Options{
 		Logger: logger, Flags: cfg.web, Registry: registry,
 		Name: "Ghostrunner Remediator", Description: "Acts on alerts, or refuses and says why",
-		Ready: remediator.Ready, Root: remediator.Page(),
+		Ready: remediator.Ready, Root: remediator.Page(door.SignedIn),
 		Routes: func(mux *http.ServeMux) {
-			remediator.Routes(mux, func(next http.Handler) http.Handler {
-				return web.Bearer(logged(token, logger), next)
-			})
+			door.Routes(mux)
+			remediator.Routes(mux, door.Guard)
 		},
 	})
 	if err != nil {
