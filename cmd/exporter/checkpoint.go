@@ -8,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +36,7 @@ type checkpoint struct {
 
 	mu      sync.Mutex // held from an event to its mark
 	fleet   *listener.Fleet
-	marks   map[string]engine.Mark // by container id
+	marks   map[string]*engine.Mark // by container id
 	changed bool
 	failed  bool // it was said that the file cannot be used
 }
@@ -52,10 +50,10 @@ type saved struct {
 }
 
 func newCheckpoint(path string, fleet *listener.Fleet, logger *slog.Logger) *checkpoint {
-	return &checkpoint{path: path, fleet: fleet, logger: logger, marks: make(map[string]engine.Mark)}
+	return &checkpoint{path: path, fleet: fleet, logger: logger, marks: make(map[string]*engine.Mark)}
 }
 
-// Replaying implements engine.LineSink, as the next five do.
+// Replaying implements engine.LineSink, as the next seven do.
 func (c *checkpoint) Replaying(runner string, on bool) { c.fleet.Replaying(runner, on) }
 
 // Started is an event with a place in the log.
@@ -63,9 +61,17 @@ func (c *checkpoint) Started(m *engine.Mark, at time.Time) {
 	c.apply(m, func() { c.fleet.Started(m.Runner, at) })
 }
 
-// Line is by far the most frequent event.
+// Line is an event with a place in the log.
 func (c *checkpoint) Line(m *engine.Mark, at time.Time, line []byte) {
 	c.apply(m, func() { c.fleet.Line(m.Runner, at, line) })
+}
+
+// Noise is asked about every line.
+func (*checkpoint) Noise(line []byte) bool { return listener.Noise(line) }
+
+// Skipped is an event with a place in the log.
+func (c *checkpoint) Skipped(m *engine.Mark, at time.Time, lines uint64) {
+	c.apply(m, func() { c.fleet.Skipped(m.Runner, at, lines) })
 }
 
 // Ended is an event with a place in the log.
@@ -88,7 +94,12 @@ func (c *checkpoint) apply(m *engine.Mark, event func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	event()
-	c.marks[m.Container] = *m
+	mark := c.marks[m.Container]
+	if mark == nil {
+		mark = new(engine.Mark)
+		c.marks[m.Container] = mark
+	}
+	*mark = *m
 	c.changed = true
 }
 
@@ -110,9 +121,18 @@ func (c *checkpoint) restore(docker *engine.Engine) {
 		for _, m := range c.marks {
 			c.fleet.Replaying(m.Runner, true)
 		}
-		docker.Resume(at, slices.Collect(maps.Values(c.marks)))
+		docker.Resume(at, c.places())
 		c.logger.Info("going on where the exporter was before", "file", c.path, "written", at, "containers", len(c.marks))
 	}
+}
+
+// places copies the marks.
+func (c *checkpoint) places() []engine.Mark {
+	marks := make([]engine.Mark, 0, len(c.marks))
+	for _, m := range c.marks {
+		marks = append(marks, *m)
+	}
+	return marks
 }
 
 func (c *checkpoint) read() (at time.Time, err error) {
@@ -135,8 +155,8 @@ func (c *checkpoint) read() (at time.Time, err error) {
 	if err := c.fleet.Restore(in.Fleet); err != nil {
 		return time.Time{}, err
 	}
-	for _, m := range in.Marks {
-		c.marks[m.Container] = m
+	for i := range in.Marks {
+		c.marks[in.Marks[i].Container] = &in.Marks[i]
 	}
 	return in.At, nil
 }
@@ -173,7 +193,7 @@ func (c *checkpoint) save() error {
 		c.mu.Unlock()
 		return nil
 	}
-	out := saved{Version: checkpointVersion, At: time.Now(), Marks: slices.Collect(maps.Values(c.marks))}
+	out := saved{Version: checkpointVersion, At: time.Now(), Marks: c.places()}
 	var err error
 	out.Fleet, err = c.fleet.Save()
 	c.changed = err != nil

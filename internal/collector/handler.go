@@ -54,11 +54,12 @@ func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handle
 			slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 			return families, err
 		})
-		promhttp.HandlerFor(gather, promhttp.HandlerOpts{
-			Registry:      own,
-			ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelError),
-			ErrorHandling: promhttp.ContinueOnError,
-		}).ServeHTTP(w, r)
+		compressed(promhttp.HandlerFor(gather, promhttp.HandlerOpts{
+			Registry:           own,
+			ErrorLog:           slog.NewLogLogger(logger.Handler(), slog.LevelError),
+			ErrorHandling:      promhttp.ContinueOnError,
+			DisableCompression: true,
+		})).ServeHTTP(w, r)
 	})
 }
 

@@ -2,14 +2,17 @@ package collector
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -318,6 +321,70 @@ func manyRunners(n int) (*Set, *fakeContainers, fakeLogs) {
 		NewGitHub(fakeGitHub{Scopes: []Scope{scope}}, &containers, logs)), &containers, logs
 }
 
+// Whoever takes gzip gets it, with the same content; a refusal is for everybody to read.
+func TestCompressed(t *testing.T) {
+	set, _, _ := manyRunners(3)
+	h := set.Handler(prometheus.NewRegistry(), quiet())
+	get := func(query, accept string) (*http.Response, string) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics?"+query, http.NoBody)
+		if accept != "" {
+			req.Header.Set("Accept-Encoding", accept)
+		}
+		h.ServeHTTP(w, req)
+		resp := w.Result()
+		var body io.Reader = resp.Body
+		if resp.Header.Get("Content-Encoding") == "gzip" {
+			z, err := gzip.NewReader(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = z
+		}
+		text, err := io.ReadAll(body)
+		if err != nil {
+			t.Fatalf("%q: %v", accept, err)
+		}
+		return resp, string(text)
+	}
+	_, want := get("collect[]=health", "")
+	if !strings.Contains(want, "ghostrunner_docker_up 1") {
+		t.Fatalf("without compression:\n%s", want)
+	}
+	for accept, encoding := range map[string]string{
+		"": "", "gzip": "gzip", "deflate, gzip;q=0.5": "gzip", "GZIP ; q=1": "gzip", "gzip;q=0": "", "gzip;q=0.000": "", "zstd": "", "identity": "",
+	} {
+		resp, text := get("collect[]=health", accept)
+		if got := resp.Header.Get("Content-Encoding"); got != encoding {
+			t.Errorf("%q is answered with encoding %q, want %q", accept, got, encoding)
+		}
+		took := regexp.MustCompile("(?m)^ghostrunner_scrape_collector_duration.*$")
+		if diff := cmp.Diff(took.ReplaceAllString(want, ""), took.ReplaceAllString(text, "")); diff != "" {
+			t.Errorf("%q:\n%s", accept, diff)
+		}
+		if !slices.Contains(resp.Header.Values("Vary"), "Accept-Encoding") {
+			t.Errorf("%q: caches are not told: Vary is %q", accept, resp.Header.Values("Vary"))
+		}
+	}
+	if resp, text := get("collect[]=nonsense", "gzip"); resp.StatusCode != http.StatusBadRequest || resp.Header.Get("Content-Encoding") != "" || !strings.Contains(text, "nonsense") {
+		t.Errorf("a refusal: %d, %q", resp.StatusCode, text)
+	}
+}
+
+// What goes wrong is told in plain text, whoever asks.
+func TestErrorsAreNotCompressed(t *testing.T) {
+	w := httptest.NewRecorder()
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
+	req.Header.Set("Accept-Encoding", "gzip")
+	compressed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "broken", http.StatusInternalServerError)
+	})).ServeHTTP(w, req)
+	if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Encoding") != "" || w.Body.String() != "broken\n" {
+		t.Errorf("%d %q %q", w.Code, w.Header(), w.Body)
+	}
+}
+
 // discard is the answer to a request of which only the length matters.
 type discard struct {
 	header http.Header
@@ -401,9 +468,10 @@ func TestScrapeIsCheap(t *testing.T) {
 	set, _, _ := manyRunners(1000)
 	h := set.Handler(prometheus.NewRegistry(), quiet())
 	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
+	req.Header.Set("Accept-Encoding", "gzip")
 	scrape := func() {
 		w := &discard{header: http.Header{}}
-		if h.ServeHTTP(w, req); w.length < 1<<20 {
+		if h.ServeHTTP(w, req); w.length < 50<<10 {
 			t.Fatalf("status %d, %d bytes", w.status, w.length)
 		}
 	}
@@ -428,6 +496,7 @@ func BenchmarkScrape(b *testing.B) {
 			set, _, _ := manyRunners(n)
 			h := set.Handler(prometheus.NewRegistry(), quiet())
 			req := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", http.NoBody)
+			req.Header.Set("Accept-Encoding", "gzip")
 			w := &discard{header: http.Header{}}
 			b.ReportAllocs()
 			var took []time.Duration

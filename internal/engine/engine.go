@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,7 @@ func New(o Options) (*Engine, error) {
 			client.WithVersionFromEnv(),
 			client.WithAPIVersionNegotiation(),
 			client.WithUserAgent("ghostrunner"),
+			smallBuffers,
 		},
 		selector: sel,
 		log:      o.Logger,
@@ -84,6 +86,15 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// smallBuffers is an option of the client. The log of each runner keeps a connection open that nearly always waits; what comes
+// in larger pieces goes past these buffers.
+func smallBuffers(c *client.Client) error {
+	if t, ok := c.HTTPClient().Transport.(*http.Transport); ok {
+		t.ReadBufferSize, t.WriteBufferSize = 1<<10, 1<<10
+	}
+	return nil
 }
 
 // conn is a client, which agrees with the engine on an API version once in its life.

@@ -38,6 +38,9 @@ type follower struct {
 	resumed   bool // the position is that of another process, and pending does not take account of it yet
 	replaying bool // what comes was logged before
 	waiting   bool // that it has to wait for another container was reported
+
+	skipped   uint64 // lines of noise that the sink has not been told of yet
+	skippedAt int64  // time of the last of them
 }
 
 // run follows until the container is gone or ctx ends.
@@ -223,13 +226,23 @@ func (f *follower) release() {
 	}
 }
 
-// line hands on a line that was not delivered before, after the boundaries that lie before it.
+// line hands on a line that was not delivered before, after the boundaries that lie before it. Noise is only counted, but for
+// what was logged in the past: of that only the sink knows, by the time of each line, what counts.
 func (f *follower) line(at int64, line []byte) {
+	if f.table.version.Load() != f.version {
+		f.fetch()
+	}
+	noise := len(f.pending) == 0 && !f.replaying && f.sink.Noise(line)
+	if !noise {
+		f.tellSkipped() // before the mark moves behind this line
+	}
 	if !f.pos.admit(at, line) {
 		return
 	}
-	if f.table.version.Load() != f.version {
-		f.fetch()
+	if noise {
+		f.skipped++
+		f.skippedAt = at
+		return
 	}
 	t := time.Unix(0, at)
 	for len(f.pending) > 0 && f.before(t) {
@@ -237,6 +250,15 @@ func (f *follower) line(at int64, line []byte) {
 	}
 	f.pos.Open = f.stream.earliest()
 	f.sink.Line(&f.pos.Mark, t, line)
+}
+
+// tellSkipped brings the sink up to date. It must, before anything else is told and before the stream waits.
+func (f *follower) tellSkipped() {
+	if f.skipped > 0 {
+		f.pos.Open = f.stream.earliest()
+		f.sink.Skipped(&f.pos.Mark, time.Unix(0, f.skippedAt), f.skipped)
+		f.skipped = 0
+	}
 }
 
 // before reports whether the first pending boundary lies before a line of that time. A line belongs to a run, so a
@@ -272,8 +294,8 @@ func (f *follower) read(ctx context.Context, follow bool) error {
 func (f *follower) attach(ctx context.Context, follow bool) error {
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if follow {
-		go f.cut(reading, cancel, f.last)
+	if follow { // a stream can go on although its container has ended
+		defer f.table.whenEnded(f.id, f.last, func() { time.AfterFunc(linger, cancel) })()
 	}
 	opts := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Tail: "all"}
 	if since := f.pos.reopen(); !since.IsZero() {
@@ -284,7 +306,7 @@ func (f *follower) attach(ctx context.Context, follow bool) error {
 		return wrap("logs", f.id, err)
 	}
 	defer body.Close()
-	f.stream = newLogStream(body, f.line)
+	f.stream = newLogStream(body, f.line, f.tellSkipped)
 	err = f.stream.read()
 	if !f.pos.behind {
 		f.pos.Open = f.stream.earliest()
@@ -293,26 +315,6 @@ func (f *follower) attach(ctx context.Context, follow bool) error {
 		return nil // cut, which is as good an end as any
 	}
 	return err
-}
-
-// cut ends a stream that goes on although its container has ended, which is after the boundary with that number.
-func (f *follower) cut(ctx context.Context, cancel context.CancelFunc, after uint64) {
-	for {
-		changed := f.table.wait()
-		if f.table.ended(f.id, after) {
-			select {
-			case <-time.After(linger):
-				cancel()
-			case <-ctx.Done():
-			}
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // settle waits a moment for the reason of a stream's end.

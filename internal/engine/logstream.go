@@ -1,12 +1,12 @@
 package engine
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -22,9 +22,12 @@ const (
 	keepBuffer = 64 << 10
 	// readBuffer holds most frames whole, so that a line is handed on where it lies.
 	readBuffer = 32 << 10
+	// idleBuffer is what a stream has for itself while nothing comes.
+	idleBuffer = 64
 
 	frameHeader = 8
 	stampWidth  = len("2006-01-02T15:04:05.000000000Z")
+	secondWidth = len("2006-01-02T15:04:05")
 )
 
 // errFrame means that the stream cannot be read on.
@@ -53,30 +56,101 @@ func (p *partial) reset() {
 // text; without one it is a row of frames: stream (1 stdout, 2 stderr, 3 an error of the engine), three zero bytes, length,
 // payload. The content type that tells them apart came with API 1.42, but as every line begins with a time, its first
 // digit tells just as well.
+//
+// Nearly all streams are silent nearly all of the time. So the buffer is borrowed: a stream that has handed out all that came
+// waits without one.
 type logStream struct {
-	r     *bufio.Reader
-	parts [2]partial // stdout (or the terminal) and stderr
 	// line is called for each line, without its end. The bytes are valid during the call only.
 	line func(at int64, line []byte)
+	// drained is called whenever the stream has handed out all that came, and before it ends.
+	drained func()
+
+	src   io.Reader
+	buf   *[readBuffer]byte // nil while all is handed out
+	r, w  int               // what is not handed out yet: buf[r:w]
+	err   error             // of the last reading, told when what came with it is handed out
+	idle  [idleBuffer]byte
+	stamp stampReader
+	parts [2]partial // stdout (or the terminal) and stderr
 }
 
-func newLogStream(r io.Reader, line func(int64, []byte)) *logStream {
-	return &logStream{r: bufio.NewReaderSize(r, readBuffer), line: line}
+// buffers are those of all streams.
+var buffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+
+func newLogStream(src io.Reader, line func(int64, []byte), drained func()) *logStream {
+	return &logStream{src: src, line: line, drained: drained}
 }
 
 // read hands out lines until the stream ends; nil at a clean end.
 func (s *logStream) read() error {
-	head, err := s.r.Peek(1)
-	if len(head) == 0 {
-		return clean(err)
+	err := s.readAll()
+	s.drained()
+	s.release()
+	return clean(err)
+}
+
+func (s *logStream) readAll() error {
+	head, err := s.peek(1)
+	if err != nil {
+		return err
 	}
 	if head[0] > 3 {
 		return s.readTerminal()
 	}
 	for {
 		if err := s.readFrame(); err != nil {
-			return clean(err)
+			return err
 		}
+	}
+}
+
+// peek returns the next n bytes, which readBuffer must be able to hold; with an error it returns what there is of them.
+func (s *logStream) peek(n int) ([]byte, error) {
+	for s.w-s.r < n {
+		if err := s.more(); err != nil {
+			if s.buf == nil {
+				return nil, err
+			}
+			return s.buf[s.r:s.w], err
+		}
+	}
+	return s.buf[s.r : s.r+n], nil
+}
+
+// more waits for at least one byte more. There must be room for it once what is handed out is gone.
+func (s *logStream) more() error {
+	if s.err != nil {
+		return s.err
+	}
+	if s.drained(); s.r == s.w {
+		s.release()
+	}
+	var n int
+	for n == 0 && s.err == nil {
+		switch {
+		case s.buf == nil:
+			if n, s.err = s.src.Read(s.idle[:]); n > 0 {
+				s.buf = buffers.Get().(*[readBuffer]byte) //nolint:errcheck // the pool holds nothing else
+				s.r, s.w = 0, copy(s.buf[:], s.idle[:n])
+			}
+		default:
+			if s.r > 0 {
+				s.r, s.w = 0, copy(s.buf[:], s.buf[s.r:s.w])
+			}
+			n, s.err = s.src.Read(s.buf[s.w:])
+			s.w += n
+		}
+	}
+	if n == 0 {
+		return s.err
+	}
+	return nil
+}
+
+func (s *logStream) release() {
+	if s.buf != nil {
+		buffers.Put(s.buf)
+		s.buf, s.r, s.w = nil, 0, 0
 	}
 }
 
@@ -91,10 +165,10 @@ func (s *logStream) earliest() (at int64) {
 }
 
 func (s *logStream) readFrame() error {
-	head, err := s.r.Peek(frameHeader)
+	head, err := s.peek(frameHeader)
 	if err != nil {
-		if len(head) > 0 && errors.Is(err, io.EOF) {
-			return io.ErrUnexpectedEOF
+		if len(head) > 0 {
+			return unexpected(err)
 		}
 		return err
 	}
@@ -102,7 +176,7 @@ func (s *logStream) readFrame() error {
 	if head[1]|head[2]|head[3] != 0 || kind > 3 || size > maxFrame {
 		return fmt.Errorf("%w: frame header % x", errFrame, head)
 	}
-	_, _ = s.r.Discard(frameHeader) // just peeked
+	s.r += frameHeader
 	if kind == 3 {
 		return s.engineError(size)
 	}
@@ -111,13 +185,13 @@ func (s *logStream) readFrame() error {
 		p = &s.parts[1]
 	}
 	for first := true; size > 0; first = false {
-		b, err := s.r.Peek(min(size, readBuffer))
+		b, err := s.peek(min(size, readBuffer))
 		if err != nil {
 			return unexpected(err)
 		}
+		s.r += len(b) // they stay where they are until more is read
 		s.payload(p, b, first)
 		size -= len(b)
-		_, _ = s.r.Discard(len(b)) // just peeked
 	}
 	return nil
 }
@@ -126,7 +200,7 @@ func (s *logStream) readFrame() error {
 func (s *logStream) payload(p *partial, b []byte, first bool) {
 	at := p.at
 	if first {
-		if t, rest, ok := cutStamp(b); ok {
+		if t, rest, ok := s.stamp.cut(b); ok {
 			at, b = t, rest
 		}
 	}
@@ -158,8 +232,8 @@ func (s *logStream) payload(p *partial, b []byte, first bool) {
 // engineError reads what the engine says where it cannot read the log on.
 func (s *logStream) engineError(size int) error {
 	const most = 512
-	text := make([]byte, min(size, most))
-	if _, err := io.ReadFull(s.r, text); err != nil {
+	text, err := s.peek(min(size, most))
+	if err != nil {
 		return unexpected(err)
 	}
 	return fmt.Errorf("engine: %s", bytes.TrimSpace(text))
@@ -171,18 +245,14 @@ func (s *logStream) readTerminal() error {
 	const limit = maxLine + maxLine/chunkSize*(stampWidth+1) + 2*(stampWidth+1)
 	p := &s.parts[0]
 	for {
-		b, err := s.r.ReadSlice('\n')
-		whole := err == nil
-		if whole {
-			b = b[:len(b)-1]
-		}
+		b, whole, err := s.terminalPiece()
 		if !p.open {
-			t, rest, ok := cutStamp(b)
+			t, rest, ok := s.stamp.cut(b)
 			if ok {
 				p.at, b = t, rest
 			}
 			if whole {
-				s.line(p.at, terminalLine(b))
+				s.line(p.at, s.terminalLine(b))
 				continue
 			}
 		}
@@ -191,18 +261,37 @@ func (s *logStream) readTerminal() error {
 		}
 		switch {
 		case whole:
-			s.line(p.at, terminalLine(p.buf))
+			s.line(p.at, s.terminalLine(p.buf))
 			p.reset()
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return clean(err)
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// terminalPiece returns what comes up to the end of the line, which is whole then, or as much of it as the buffer holds.
+func (s *logStream) terminalPiece() (b []byte, whole bool, err error) {
+	for searched := 0; ; {
+		b, err = s.peek(searched + 1)
+		if err == nil {
+			b = s.buf[s.r:s.w]
+		}
+		if i := bytes.IndexByte(b[searched:], '\n'); i >= 0 {
+			b, whole, err = b[:searched+i], true, nil
+			s.r += len(b) + 1
+			return b, whole, nil
+		}
+		if searched = len(b); err != nil || searched == readBuffer {
+			s.r += len(b)
+			return b, false, err
 		}
 	}
 }
 
 // terminalLine removes the carriage return, and the times in front of the further pieces of a long line.
-func terminalLine(b []byte) []byte {
+func (s *logStream) terminalLine(b []byte) []byte {
 	for i := chunkSize; i < len(b); i += chunkSize {
-		if _, rest, ok := cutStamp(b[i:]); ok {
+		if _, rest, ok := s.stamp.cut(b[i:]); ok {
 			b = append(b[:i], rest...)
 		}
 	}
@@ -210,14 +299,35 @@ func terminalLine(b []byte) []byte {
 	return b[:min(len(b), maxLine)]
 }
 
-// cutStamp separates the time in front of a log line from the line. It does not allocate for the form that the engine
-// writes, 2006-01-02T15:04:05.000000000Z and a space; local offsets, which some log drivers give, go through time.Parse.
-func cutStamp(b []byte) (at int64, rest []byte, ok bool) {
-	if len(b) <= stampWidth || b[stampWidth] != ' ' || b[stampWidth-1] != 'Z' {
+// stampReader reads the time in front of a line. Lines that come in a flood are of the same second, which it remembers.
+type stampReader struct {
+	second [secondWidth]byte // 2006-01-02T15:04:05 as the last line had it
+	unix   int64             // in nanoseconds
+}
+
+// cut separates the time in front of a log line from the line. It does not allocate for the form that the engine writes,
+// 2006-01-02T15:04:05.000000000Z and a space; local offsets, which some log drivers give, go through time.Parse.
+func (r *stampReader) cut(b []byte) (at int64, rest []byte, ok bool) {
+	if len(b) <= stampWidth || b[stampWidth] != ' ' || b[stampWidth-1] != 'Z' || b[secondWidth] != '.' || b[4] != '-' {
 		return cutOddStamp(b)
 	}
-	if b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' || b[19] != '.' {
+	if string(b[:secondWidth]) != string(r.second[:]) && !r.remember(b) {
 		return 0, b, false
+	}
+	var nano int64
+	for _, c := range b[secondWidth+1 : stampWidth-1] {
+		if c -= '0'; c > 9 {
+			return 0, b, false
+		}
+		nano = 10*nano + int64(c)
+	}
+	return r.unix + nano, b[stampWidth+1:], true
+}
+
+// remember reads the second that b begins with, and reports whether it is one.
+func (r *stampReader) remember(b []byte) bool {
+	if b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
+		return false
 	}
 	var bad int
 	num := func(i, j int) (n int) {
@@ -231,11 +341,13 @@ func cutStamp(b []byte) (at int64, rest []byte, ok bool) {
 		return n
 	}
 	year, month, day := num(0, 4), num(5, 7), num(8, 10)
-	hour, minute, second, nano := num(11, 13), num(14, 16), num(17, 19), num(20, 29)
+	hour, minute, second := num(11, 13), num(14, 16), num(17, 19)
 	if bad > 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60 {
-		return 0, b, false
+		return false
 	}
-	return time.Date(year, time.Month(month), day, hour, minute, second, nano, time.UTC).UnixNano(), b[stampWidth+1:], true
+	copy(r.second[:], b)
+	r.unix = time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC).UnixNano()
+	return true
 }
 
 func cutOddStamp(b []byte) (at int64, rest []byte, ok bool) {

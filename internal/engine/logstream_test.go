@@ -32,7 +32,7 @@ func frames(f ...[]byte) string { return string(slices.Concat(f...)) }
 func readAll(r io.Reader) (lines []string, err error) {
 	s := newLogStream(r, func(at int64, line []byte) {
 		lines = append(lines, fmt.Sprintf("%d %s", at-t0.UnixNano(), line))
-	})
+	}, func() {})
 	return lines, s.read()
 }
 
@@ -82,7 +82,7 @@ func TestLogStream(t *testing.T) {
 // A line without end takes no more memory than a line may have.
 func TestLogStreamBound(t *testing.T) {
 	for name, unit := range map[string]string{"frames": frames(frame(1, stamp+strings.Repeat("x", chunkSize))), "terminal": stamp + strings.Repeat("x", chunkSize)} {
-		s := newLogStream(io.LimitReader(&endless{unit: []byte(unit)}, 64<<20), func(int64, []byte) { t.Error("a line") })
+		s := newLogStream(io.LimitReader(&endless{unit: []byte(unit)}, 64<<20), func(int64, []byte) { t.Error("a line") }, func() {})
 		_ = s.read()
 		if c := cap(s.parts[0].buf); c > 2*maxLine {
 			t.Errorf("%s: %d bytes are held", name, c)
@@ -112,15 +112,20 @@ func FuzzLogStream(f *testing.F) {
 }
 
 func TestCutStamp(t *testing.T) {
-	for range 1000 {
-		want := time.Unix(rand.Int64N(4e9), rand.Int64N(1e9)).UTC()
+	var reader stampReader
+	second := time.Unix(0, 0)
+	for i := range 1000 {
+		if i%3 == 0 { // the others are of the same second as the one before
+			second = time.Unix(rand.Int64N(4e9), 0)
+		}
+		want := second.Add(time.Duration(rand.Int64N(1e9))).UTC()
 		b := []byte(want.Format("2006-01-02T15:04:05.000000000Z07:00") + " rest")
-		if at, rest, ok := cutStamp(b); !ok || at != want.UnixNano() || string(rest) != "rest" {
+		if at, rest, ok := reader.cut(b); !ok || at != want.UnixNano() || string(rest) != "rest" {
 			t.Fatalf("%s: %d, %q, %t", b, at, rest, ok)
 		}
 	}
 	for _, bad := range []string{"", " ", "2026", "2026-11-23T12:00:00.00000000xZ a", "2026-13-23T12:00:00.000000000Z a", "2026/11/23T12:00:00.000000000Z a", "no time at all in this line, is it?"} {
-		if at, rest, ok := cutStamp([]byte(bad)); ok || string(rest) != bad {
+		if at, rest, ok := reader.cut([]byte(bad)); ok || string(rest) != bad {
 			t.Errorf("%q: read as %d, rest %q", bad, at, rest)
 		}
 	}
@@ -195,37 +200,164 @@ func TestPositionRotated(t *testing.T) {
 	}
 }
 
-// The way of a line that nobody cares for must cost next to nothing.
-func TestLineAllocs(t *testing.T) {
-	in := bytes.Repeat(frame(1, stamp+"[2026-11-23 12:00:00Z INFO Worker] a line of no interest\n"), 1000)
-	var p position
-	p.reopen()
-	r := bytes.NewReader(in)
-	s := newLogStream(r, func(at int64, line []byte) { p.admit(at, line) })
-	// The fewest of several, because goroutines that another test left behind allocate in the same heap.
-	fewest := math.Inf(1)
-	for range 5 {
-		fewest = min(fewest, testing.AllocsPerRun(10, func() {
-			r.Reset(in)
-			s.r.Reset(r)
-			if err := s.read(); err != nil {
-				t.Fatal(err)
+// A stream that waits holds no buffer, whatever came before and however it came.
+func TestIdleStreamHoldsNoBuffer(t *testing.T) {
+	for name, in := range map[string]string{
+		"frames":   frames(frame(1, stamp+"a\n"), frame(2, stamp+strings.Repeat("x", 2*readBuffer)+"\n"), frame(1, stamp+"half a line")),
+		"terminal": stamp + "a\r\n" + stamp + strings.Repeat("x", 100) + "\r\n",
+	} {
+		for _, piece := range []int{1, 7, 64, 65, 4096, 1 << 20} {
+			r := &pieces{rest: in, size: piece}
+			var lines int
+			s := newLogStream(r, func(int64, []byte) { lines++ }, func() {})
+			r.atEnd = func() {
+				if s.buf != nil {
+					t.Errorf("%s, %d bytes at a time: %d bytes are held while nothing comes", name, piece, s.w-s.r)
+				}
 			}
-		}))
-	}
-	if fewest > 0 {
-		t.Errorf("%v allocations per 1000 lines", fewest)
+			if err := s.read(); err != nil || lines != 2 {
+				t.Errorf("%s, %d bytes at a time: %d lines, %v", name, piece, lines, err)
+			}
+		}
 	}
 }
 
+// pieces is a reader that gives at most size bytes at once, and at its end calls atEnd first.
+type pieces struct {
+	rest  string
+	size  int
+	atEnd func()
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if p.rest == "" {
+		p.atEnd()
+		return 0, io.EOF
+	}
+	n := copy(b, p.rest[:min(len(p.rest), p.size)])
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// tally is a LineSink that counts.
+type tally struct {
+	lines, skipped uint64
+	mark           Mark
+}
+
+func (*tally) Replaying(string, bool)                {}
+func (*tally) Started(*Mark, time.Time)              {}
+func (*tally) Ended(*Mark, time.Time)                {}
+func (*tally) Removed(string)                        {}
+func (*tally) Forget(string)                         {}
+func (*tally) Noise(line []byte) bool                { return bytes.HasPrefix(line, []byte("[WORKER ")) }
+func (c *tally) Line(m *Mark, _ time.Time, _ []byte) { c.lines++; c.mark = *m }
+func (c *tally) Skipped(m *Mark, _ time.Time, n uint64) {
+	c.skipped += n
+	c.mark = *m
+}
+
+// reading is a follower in the middle of a run, and the stream that it reads.
+func reading(r io.Reader) (*follower, *tally) {
+	sink := &tally{}
+	f := &follower{Engine: &Engine{table: newTable()}, sink: sink}
+	f.pos.InRun = true
+	f.stream = newLogStream(r, f.line, f.tellSkipped)
+	return f, sink
+}
+
+// noise is a line of a worker as long as they are on average, and one of the listener.
+const (
+	noise  = "[WORKER 2026-11-23 12:00:00Z INFO ProcessInvokerWrapper] STDOUT/STDERR stream read: go: downloading github.com/prometheus/client_golang v1.23.2, and what a build prints besides\n"
+	spoken = "2026-11-23 12:00:00Z: Job build (linux) completed with result: Succeeded\n"
+)
+
+// Noise is told of before anything else is, with the place behind it, and never lost or counted twice.
+func TestSkippedIsToldInOrder(t *testing.T) {
+	in := ""
+	for i := range 50 {
+		at := time.Unix(1_800_000_000, int64(i)).UTC().Format("2006-01-02T15:04:05.000000000Z") + " "
+		text := noise
+		if i%10 == 9 {
+			text = spoken
+		}
+		in += string(frame(1, at+text))
+	}
+	for _, piece := range []int{13, 1000, 1 << 20} {
+		f, sink := reading(&pieces{rest: in, size: piece, atEnd: func() {}})
+		told := &orderly{tally: sink, t: t}
+		f.sink = told
+		if err := f.stream.read(); err != nil {
+			t.Fatal(err)
+		}
+		if sink.skipped != 45 || sink.lines != 5 || sink.mark.At != 1_800_000_000e9+49 {
+			t.Errorf("%d bytes at a time: %d lines skipped and %d told, up to %d", piece, sink.skipped, sink.lines, sink.mark.At)
+		}
+		if most := map[int]int{13: 45, 1000: 45, 1 << 20: 5}[piece]; told.calls > most {
+			t.Errorf("%d bytes at a time: told %d times of noise", piece, told.calls)
+		}
+	}
+}
+
+// orderly checks that each mark is that of the line or the noise that it comes with: lines are one nanosecond apart.
+type orderly struct {
+	*tally
+
+	t     *testing.T
+	calls int
+}
+
+func (o *orderly) Line(m *Mark, at time.Time, line []byte) {
+	o.tally.Line(m, at, line)
+	o.check(m, at)
+}
+
+func (o *orderly) Skipped(m *Mark, at time.Time, n uint64) {
+	o.calls++
+	o.tally.Skipped(m, at, n)
+	o.check(m, at)
+}
+
+func (o *orderly) check(m *Mark, at time.Time) {
+	if want := 1_800_000_000e9 + int64(o.lines+o.skipped) - 1; m.At != want || at.UnixNano() != want {
+		o.t.Errorf("after %d lines: mark at %d, time %d", o.lines+o.skipped, m.At, at.UnixNano())
+	}
+}
+
+// The way of a line must cost next to nothing.
+func TestLineAllocs(t *testing.T) {
+	for _, line := range []string{noise, spoken} {
+		in := bytes.Repeat(frame(1, stamp+line), 1000)
+		r := bytes.NewReader(in)
+		f, _ := reading(r)
+		// The fewest of several, because goroutines that another test left behind allocate in the same heap.
+		fewest := math.Inf(1)
+		for range 5 {
+			fewest = min(fewest, testing.AllocsPerRun(10, func() {
+				r.Reset(in)
+				f.stream.err = nil
+				if err := f.stream.read(); err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
+		if fewest > 0 {
+			t.Errorf("%v allocations per 1000 lines of %q", fewest, line)
+		}
+	}
+}
+
+// BenchmarkLine is the whole way of a line through this package, from the bytes that the engine sends to the sink.
 func BenchmarkLine(b *testing.B) {
-	unit := frame(1, stamp+"[2026-11-23 12:00:00Z INFO Worker] a line of no interest\n")
-	b.SetBytes(int64(len(unit)))
-	b.ReportAllocs()
-	var p position
-	p.reopen()
-	s := newLogStream(io.LimitReader(&endless{unit: unit}, int64(b.N)*int64(len(unit))), func(at int64, line []byte) { p.admit(at, line) })
-	if err := s.read(); err != nil {
-		b.Fatal(err)
+	for name, line := range map[string]string{"worker": noise, "listener": spoken} {
+		b.Run(name, func(b *testing.B) {
+			unit := frame(1, stamp+line)
+			b.SetBytes(int64(len(unit)))
+			b.ReportAllocs()
+			f, _ := reading(io.LimitReader(&endless{unit: bytes.Repeat(unit, 300)}, int64(b.N)*int64(len(unit))))
+			if err := f.stream.read(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

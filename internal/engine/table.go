@@ -102,11 +102,18 @@ type table struct {
 	up      bool
 	at      time.Time
 	entries map[string]*entry
-	changed chan struct{} // closed and replaced by every change
+	ends    map[string]end // by container id
+	changed chan struct{}  // closed and replaced by every change
+}
+
+// end is somebody who wants to know when a run of a container has ended.
+type end struct {
+	after uint64 // the last boundary that is known
+	do    func()
 }
 
 func newTable() *table {
-	t := &table{entries: map[string]*entry{}, changed: make(chan struct{})}
+	t := &table{entries: map[string]*entry{}, ends: map[string]end{}, changed: make(chan struct{})}
 	t.snap.Store(&Snapshot{})
 	return t
 }
@@ -127,6 +134,13 @@ func (t *table) publish() {
 	}
 	t.snap.Store(s)
 	t.version.Add(1)
+	maps.DeleteFunc(t.ends, func(id string, e end) bool {
+		ended := t.ended(id, e.after)
+		if ended {
+			e.do()
+		}
+		return ended
+	})
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
@@ -326,8 +340,25 @@ func (t *table) runners() (out map[string]string, up bool) {
 	return out, t.up
 }
 
-// ended reports whether the container is gone, or a run of it has ended after the given boundary.
+// whenEnded calls do, which must not block, once the container is gone or a run of it has ended after the given boundary. There
+// is one caller for each container at a time, which must call stop before another one comes.
+func (t *table) whenEnded(id string, after uint64, do func()) (stop func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended(id, after) {
+		do()
+		return func() {}
+	}
+	t.ends[id] = end{after, do}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.ends, id)
+	}
+}
+
+// ended reports whether the container is gone, or a run of it has ended after the given boundary. The caller holds the lock.
 func (t *table) ended(id string, after uint64) bool {
-	bs, _, known := t.runs(id, after)
-	return !known || slices.ContainsFunc(bs, func(b boundary) bool { return !b.start })
+	e := t.entries[id]
+	return e == nil || slices.ContainsFunc(e.runs, func(b boundary) bool { return b.seq > after && !b.start })
 }

@@ -163,6 +163,39 @@ func TestBoundariesAreBounded(t *testing.T) {
 	}
 }
 
+// Whoever waits for the end of a run is told of that one, once, and nobody else is.
+func TestWhenEnded(t *testing.T) {
+	tab := newTable()
+	tab.merge([]listed{runner(stateRunning, "")}, nil, true, at(0))
+	told := 0
+	wait := func(after uint64) (stop func()) { return tab.whenEnded("1", after, func() { told++ }) }
+	want := func(n int, when string) {
+		t.Helper()
+		if told != n {
+			t.Errorf("%s: told %d times, want %d", when, told, n)
+		}
+	}
+	stop := wait(1)
+	tab.event(event{id: "1", action: actionPause, at: at(1)}, true, at(1))
+	want(0, "another event")
+	tab.event(event{id: "1", action: actionDie, at: at(2)}, true, at(2))
+	want(1, "the end")
+	tab.event(event{id: "1", action: actionStart, at: at(3)}, true, at(3))
+	stop()
+	wait(1)()
+	want(2, "an end that was before the question")
+	wait(3)() // it does not wait any more
+	tab.event(event{id: "1", action: actionDie, at: at(4)}, true, at(4))
+	want(2, "after the question was taken back")
+	tab.event(event{id: "1", action: actionStart, at: at(5)}, true, at(5))
+	defer wait(5)()
+	tab.event(event{id: "1", action: actionDestroy, at: at(6)}, true, at(6))
+	want(3, "the container is gone")
+	if len(tab.ends) != 0 {
+		t.Errorf("%d are still waited for", len(tab.ends))
+	}
+}
+
 func TestReadEvent(t *testing.T) {
 	sel := selector{{"stack", "mine"}}
 	msg := func(action string, attrs ...string) events.Message {

@@ -25,6 +25,11 @@ type LineSink interface {
 	// Line takes one line of the log, without its end and cut at 1 MiB, and the time at which the engine read it. The
 	// bytes are valid during the call only.
 	Line(m *Mark, at time.Time, line []byte)
+	// Noise reports, from the line alone and at once, whether it means nothing. Such lines are not handed to Line, which would
+	// cost far more than reading them does: Skipped tells how many there were, after at most as many as come in one piece.
+	Noise(line []byte) bool
+	// Skipped says that a number of lines of noise came, the last of them at that time.
+	Skipped(m *Mark, at time.Time, lines uint64)
 	// Ended says that the run is over; all its lines have come.
 	Ended(m *Mark, at time.Time)
 	// Removed says that the container is gone, after the end of its run.

@@ -52,6 +52,10 @@ func (r *recorder) Line(m *Mark, _ time.Time, line []byte) {
 	}
 }
 
+// Noise: the tests of this package want to see every line.
+func (r *recorder) Noise([]byte) bool                { return false }
+func (r *recorder) Skipped(*Mark, time.Time, uint64) {}
+
 func (r *recorder) Removed(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,7 +172,7 @@ func (w *world) log(id string) []string {
 	w.do("logs", err)
 	defer body.Close()
 	var out []string
-	s := newLogStream(body, func(_ int64, line []byte) { out = append(out, string(line)) })
+	s := newLogStream(body, func(_ int64, line []byte) { out = append(out, string(line)) }, func() {})
 	w.do("logs", s.read())
 	return out
 }

@@ -64,6 +64,15 @@ func (f *Fleet) Line(runner string, at time.Time, line []byte) {
 	f.with(runner, func(s *fleetSlot) { s.session.line(at, line, !at.Before(f.countFrom)) })
 }
 
+// Skipped does what Line does for that many lines of Noise, the last of which was written at the given time.
+func (f *Fleet) Skipped(runner string, at time.Time, lines uint64) {
+	f.with(runner, func(s *fleetSlot) {
+		if !at.Before(f.countFrom) {
+			s.session.counts.LogLines += lines
+		}
+	})
+}
+
 // Ended tells that the process of a slot's container has ended. What was counted stays.
 func (f *Fleet) Ended(runner string, at time.Time) {
 	f.with(runner, func(s *fleetSlot) { s.session.Ended(at) })

@@ -14,7 +14,7 @@ import (
 // console line ("… Terminal] WRITE LINE: …") is rejected as well, since the console line itself always comes too
 // (Terminal.cs:154-163): nothing is ever seen twice. Parse never panics and keeps no reference to line.
 func Parse(line []byte) (Event, bool) {
-	if hasPrefix(line, workerPrefix) || len(line) > MaxLine {
+	if Noise(line) || len(line) > MaxLine {
 		return Event{}, false
 	}
 	line = trimEOL(line)
@@ -25,26 +25,12 @@ func Parse(line []byte) (Event, bool) {
 	if len(body) == 0 {
 		return Event{}, false
 	}
-	isError := true
-	errBody, found := cutPrefix(body, errorOccurred)
-	if !found {
-		errBody, isError = cutPrefix(body, errorOccured)
+	in, rows := body, &consoleRows
+	if said, ok := cutError(body); ok {
+		in, rows = said, &errorRows
 	}
-	for i := range patterns {
-		p := &patterns[i]
-		in := body
-		switch p.where {
-		case anywhere:
-		case stamped:
-			if !hasStamp {
-				continue
-			}
-		case errText:
-			if !isError {
-				continue
-			}
-			in = errBody
-		case diag:
+	for _, p := range rows.of(in) {
+		if p.where == stamped && !hasStamp {
 			continue
 		}
 		if e, ok := p.match(in); ok {
@@ -58,6 +44,10 @@ func Parse(line []byte) (Event, bool) {
 	return Event{}, false
 }
 
+// Noise tells at a glance that a line has no meaning: it is the worker's, of whose lines a job can print any number. Such a line
+// is no less rejected by Parse; what can count lines without looking at them again need not call it.
+func Noise(line []byte) bool { return hasPrefix(line, workerPrefix) }
+
 // parseDiag reads "[RUNNER {ts} INFO Source] message" (HostTraceListener.cs). Almost all of these lines mean nothing here.
 func parseDiag(line []byte) (Event, bool) {
 	at, _, ok := stamp(line[len(runnerPrefix):])
@@ -68,11 +58,7 @@ func parseDiag(line []byte) (Event, bool) {
 	if !ok {
 		return Event{}, false
 	}
-	for i := range patterns {
-		p := &patterns[i]
-		if p.where != diag {
-			continue
-		}
+	for _, p := range diagRows.of(msg) {
 		if e, ok := p.match(msg); ok {
 			e.Time, e.Text = at, text(msg)
 			return e, true
@@ -150,6 +136,14 @@ func result(word []byte) Result {
 		return Abandoned
 	}
 	return ""
+}
+
+// cutError removes what the listener puts before the message of what ended it.
+func cutError(b []byte) (message []byte, ok bool) {
+	if message, ok = cutPrefix(b, errorOccurred); ok {
+		return message, true
+	}
+	return cutPrefix(b, errorOccured)
 }
 
 // cutStamp removes a leading "{ts}: ".

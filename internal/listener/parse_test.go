@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +172,46 @@ func BenchmarkParse(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				Parse(line)
+			}
+		})
+	}
+}
+
+// BenchmarkScan reads logs as text, line by line, through the session of a slot: what a job prints, and what a listener says in
+// the life of one job and one outage, with the diagnostic lines that repeat it.
+func BenchmarkScan(b *testing.B) {
+	worker := strings.Repeat("[WORKER 2026-08-20 12:00:00Z INFO ProcessInvokerWrapper] STDOUT/STDERR stream read: go: downloading github.com/prometheus/client_golang v1.23.2, and what a build prints besides\n", 5000)
+	var spoken strings.Builder
+	for _, line := range []string{
+		"", "√ Connected to GitHub", "", "Current runner version: '2.336.0'", ts + "Listening for Jobs",
+		ts + "Runner connect error: Resource temporarily unavailable (broker.actions.githubusercontent.com:443). Retrying until reconnected.",
+		"[RUNNER 2026-08-20 12:00:00Z INFO BrokerMessageListener] Sleeping for 28.273 seconds before retrying.",
+		ts + "Runner reconnected.",
+		ts + "Running job: build (linux)",
+		"[RUNNER 2026-08-20 12:00:00Z INFO JobDispatcher] Successfully renew job 3b2f8a52-5f7e-4c67-9b0e-0f6c6a1f5a10, job is valid till 08/20/2026 12:10:00",
+		ts + "Job build (linux) completed with result: Succeeded",
+		"√ Removed .credentials", "√ Removed .runner", "Runner listener exited with code 0.",
+	} {
+		if strings.HasPrefix(line, ts) {
+			spoken.WriteString("[RUNNER 2026-08-20 12:00:00Z INFO Terminal] WRITE LINE: " + line + "\n")
+		}
+		spoken.WriteString(line + "\n")
+	}
+	for name, text := range map[string]string{"worker": worker, "listener": strings.Repeat(spoken.String(), 500)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			var s Session
+			log := []byte(text)
+			for b.Loop() {
+				for rest := log; len(rest) > 0; {
+					end := bytes.IndexByte(rest, '\n')
+					s.Line(tsTime, rest[:end])
+					rest = rest[end+1:]
+				}
+			}
+			if s.Counts().LogLines == 0 || s.Counts().Unrecognised > 0 {
+				b.Errorf("counted %+v", s.Counts())
 			}
 		})
 	}

@@ -1,5 +1,7 @@
 package listener
 
+import "slices"
+
 // pattern is one row of the table: what is matched, what it means, since when, and who says so.
 type pattern struct {
 	where  where
@@ -90,3 +92,35 @@ const (
 
 	completedWith = " completed with result: "
 )
+
+// rows are those of the table for one part of a line, by the first byte that they want, each list in the order of the table.
+type rows [256][]*pattern
+
+var (
+	consoleRows = rowsFor(anywhere, stamped)
+	errorRows   = rowsFor(errText)
+	diagRows    = rowsFor(diag)
+)
+
+func rowsFor(parts ...where) (r rows) {
+	for i := range patterns {
+		p := &patterns[i]
+		if !slices.Contains(parts, p.where) {
+			continue
+		}
+		for first := range r {
+			if p.prefix == "" || p.prefix[0] == byte(first) {
+				r[first] = append(r[first], p)
+			}
+		}
+	}
+	return r
+}
+
+// of returns the rows that can match. The list of the zero byte, with which none begins, is that of an empty text.
+func (r *rows) of(text []byte) []*pattern {
+	if len(text) == 0 {
+		return r[0]
+	}
+	return r[text[0]]
+}
