@@ -66,6 +66,8 @@ func (d *daemon) start(flags ...string) {
 		"--storage-driver=vfs", "--bridge=none", "--iptables=false",
 	}, flags...)...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
+	// An engine without a bridge removes docker0 when it starts: in this machine's network, that would be another engine's.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if err := d.cmd.Start(); err != nil {
 		d.Fatal(err)
 	}
