@@ -40,8 +40,10 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return port
 }
 
@@ -50,7 +52,7 @@ func TestUnits(t *testing.T) {
 	for _, program := range []string{"exporter", "remediator"} {
 		t.Run(program, func(t *testing.T) {
 			file := "../examples/systemd/ghostrunner-" + program + ".service"
-			options, err := unit.Deserialize(strings.NewReader(read(t, file)))
+			options, err := unit.DeserializeOptions(strings.NewReader(read(t, file)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +100,7 @@ func TestUnits(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, binary)
-			cmd.Env = append(env, "REPO_OWNER=acme", "REPO_NAME=widgets", "GITHUB_API_URL=http://127.0.0.1:1", "PATH=/nowhere")
+			cmd.Env = slices.Concat(env, []string{"REPO_OWNER=acme", "REPO_NAME=widgets", "GITHUB_API_URL=http://127.0.0.1:1", "PATH=/nowhere"})
 			var log strings.Builder
 			cmd.Stderr = &log
 			if err := cmd.Start(); err != nil {
