@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,10 +10,32 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){program: main})
+	root := filepath.Dir(filepath.Dir(os.Args[0]))
+	testscript.Main(cleaning{m}, map[string]func(){
+		program: main,
+		"Runner.Listener": func() {
+			os.Exit(lab.Listener(lab.ListenerOptions{Root: root, Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr}))
+		},
+		"Runner.Worker": func() { os.Exit(lab.Worker(root, os.Stdin, os.Stdout)) },
+	})
+}
+
+// cleaning runs all tests, and the cleanups after them.
+type cleaning struct{ *testing.M }
+
+func (c cleaning) Run() int {
+	_ = flag.Set("test.parallel", "8") // slots wait for most of their time; a command line that says otherwise wins
+	defer func() {
+		for _, clean := range cleanups {
+			clean()
+		}
+	}()
+	return c.M.Run()
 }
 
 func TestScripts(t *testing.T) {

@@ -69,6 +69,7 @@ type (
 func listenerFaults() []string {
 	return []string{
 		faultRetryLoop, faultPollOutageV1, faultDeaf, faultRenewLost, faultListenerCrash, faultWorkerHang, faultIgnoreSigint,
+		faultVersionDeprecated,
 	}
 }
 
@@ -132,6 +133,8 @@ func (g *GitHub) createSession(r *http.Request) (string, reply) {
 		return reg.name, brokerFailure(401, kindClockSkew, "The JWT is not valid yet. Current server time is "+now.UTC().Format(time.RFC3339)+".")
 	case faults.is(faultCreateOutage, reg.name):
 		return reg.name, unavailable()
+	case faults.value(faultVersionDeprecated, reg.name) == "session":
+		return reg.name, brokerFailure(403, kindVersionTooOld, "Runner version v"+RunnerVersion+" is deprecated and cannot receive messages.")
 	case faults.is(faultSessionConflict, reg.name):
 		return reg.name, brokerFailure(409, kindConflict, "Error: Conflict")
 	case reg.session != nil:
@@ -195,6 +198,9 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		case w.faults.is(faultVersionDeprecated, name):
 			v := query.Get("runnerVersion")
 			return name, brokerFailure(403, kindVersionTooOld, "Runner version v"+v[:min(len(v), 20)]+" is deprecated and cannot receive messages.")
+		}
+		if w.faults.is(faultUpdate, name) && query.Get("status") != "Busy" && reg.job == nil {
+			return name, reply{200, messageJSON{0, "RunnerRefresh", `{"target_version":"2.999.0"}`}}
 		}
 		if mine == nil {
 			mine = s

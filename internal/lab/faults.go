@@ -35,6 +35,7 @@ const (
 	faultVersionDeprecated   = "version-deprecated"
 	faultGhostJob            = "ghost-job"
 	faultDeaf                = "deaf"
+	faultUpdate              = "update"
 	faultRenewLost           = "renew-lost"
 	faultListenerCrash       = "listener-crash"
 	faultWorkerHang          = "worker-hang"
@@ -66,9 +67,12 @@ func Faults() []Fault {
 		{faultSessionConflict, "The service believes that another session of this runner is alive: creation answers 409, retried every 30 s; the eighth attempt gives up with exit code 5 (BML:472-493).", "", true, nil},
 		{faultRegistrationDeleted, "The service has forgotten the registration (or the clock is skewed, which today's service reports the same way): the token request answers invalid_client and the listener exits 1 at once (BML:191-206; issue 4648).", "", true, nil},
 		{faultClockSkew, "The service refuses the runner's signature because the machine's clock is minutes off, and says so as older servers do: retried every 30 s, given up after 60 attempts with exit code 1 (BML:494-515).", "", true, nil},
-		{faultVersionDeprecated, "GitHub no longer serves this runner version: the poll answers 403 right after the session was created; exit 1, or 7 where the environment asks for it (P:142-170).", "", true, nil},
+		{faultVersionDeprecated, "GitHub no longer serves this runner version: the poll answers 403 right after the session was created; exit 1, or 7 where the environment asks for it (P:142-170).",
+			"empty: as above; old: a runner up to 2.332, which misspells the line and exits 1 in any case; session: the session itself is refused, exit 1 in any case", true, oneOf("", "old", "session")},
 		{faultGhostJob, "A job is handed out that nobody can acquire any more (409): the runner skips it and listens on, but the service has used it up and never hands it another (R:738-746; issue 4617).", "", true, nil},
-		{faultDeaf, "The listener acknowledges a job and then does nothing: no output, no poll, no exit (issues 4668, 4703, 3501).", "", true, nil},
+		{faultDeaf, "The listener acknowledges a job and then does nothing: no output, no poll, no exit (issues 4668, 4703, 3501).",
+			"empty: before it announces the job; job: right after", true, oneOf("", "job")},
+		{faultUpdate, "GitHub wants the listener to update itself although updates are off: an idle one says so and exits 3 (SelfUpdaterV2.cs:68-130).", "", true, nil},
 		{faultRenewLost, "The lock on the running job cannot be renewed: the runner abandons the job, and still counts it as done (issue 4635).", "", true, nil},
 		{faultListenerCrash, "The listener dies right after it announced a job: no completed line, and its worker runs on as an orphan.",
 			"exit code; empty or 137: it is killed (as by the OOM killer)", true, optional(integer(0, 255))},
@@ -197,6 +201,12 @@ func (s *switches) find(name, runner string) (FaultState, bool) {
 func (s *switches) is(name, runner string) bool {
 	_, on := s.find(name, runner)
 	return on
+}
+
+// value returns the value of a fault for a registration or slot name; "" also where it is off.
+func (s *switches) value(name, runner string) string {
+	st, _ := s.find(name, runner)
+	return st.Value
 }
 
 // active lists what is on, by name and slot.

@@ -29,7 +29,18 @@ type State struct {
 	CompletedTotal map[string]uint64 `json:"completed_total"`
 	// Requests counts the REST API's answers by status code.
 	Requests map[string]uint64 `json:"requests"`
-	Faults   []FaultState      `json:"faults"`
+	// Calls has the newest 1000 calls to the REST API, oldest first.
+	Calls  []Call       `json:"calls"`
+	Faults []FaultState `json:"faults"`
+}
+
+// Call is one answered call to the REST API.
+type Call struct {
+	Time   time.Time `json:"time"` // of the answer
+	Method string    `json:"method"`
+	Path   string    `json:"path"`
+	Status int       `json:"status"`
+	Took   float64   `json:"took_seconds"`
 }
 
 // RegistrationState is one registered runner and its session.
@@ -81,6 +92,7 @@ func (g *GitHub) State() State {
 	for code, n := range g.requests {
 		requests[strconv.Itoa(code)] = n
 	}
+	calls := append([]Call{}, g.calls...)
 	g.mu.Unlock()
 
 	w, now := g.world, time.Now()
@@ -90,7 +102,7 @@ func (g *GitHub) State() State {
 	st := State{
 		Time: now, Registrations: []RegistrationState{}, Queued: []Job{}, Running: []Job{}, Completed: slices.Clone(w.completed),
 		Lost: slices.Clone(w.lost), SessionConflicts: w.conflicts,
-		CompletedTotal: maps.Clone(w.totals), Requests: requests, Faults: w.faults.active(),
+		CompletedTotal: maps.Clone(w.totals), Requests: requests, Calls: calls, Faults: w.faults.active(),
 	}
 	if st.Completed == nil {
 		st.Completed = []Job{}

@@ -10,6 +10,17 @@ import (
 // errDead is the state of a poll whose connection is gone for good.
 var errDead = errors.New("poll is dead")
 
+// update says what a listener says that updates itself, up to the point where the script around it would take over
+// (SelfUpdaterV2.cs:68-130).
+func (l *listener) update() {
+	for _, line := range []string{
+		"Runner update in progress, do not shutdown runner.", "Downloading 2.999.0 runner", "Waiting for current job finish running.",
+		"Generate and execute update script.", "Runner will exit shortly for update, should be back online within 10 seconds.",
+	} {
+		l.term.WriteLine(line)
+	}
+}
+
 // poller is the state of the message loop, which lasts from one message to the next (BML:278-385): what resets it is a
 // message, not a successful empty poll.
 type poller struct {
@@ -32,6 +43,11 @@ func (l *listener) listen() (code int, ran bool) {
 			l.term.WriteError("The runner no longer exists on the server. Cleaning up local configuration.")
 			return exitSuccess, true
 		case kind(err) == kindVersionTooOld:
+			spelling, _ := l.client.fault(faultVersionDeprecated)
+			if spelling == "old" { // until 2.333, which also brought the exit code
+				l.term.WriteError("An error occured: " + err.Error()) //nolint:misspell // The runner's.
+				return exitTerminated, false
+			}
 			l.term.WriteError("An error occurred: " + err.Error())
 			if truthy(os.Getenv("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE")) {
 				return exitDeprecated, false
@@ -48,6 +64,9 @@ func (l *listener) listen() (code int, ran bool) {
 		case err != nil:
 			l.term.WriteError("An error occurred: " + err.Error())
 			return exitRetryable, false
+		case m != nil && m.Type == "RunnerRefresh":
+			l.update()
+			return exitUpdating, false
 		case m == nil || m.Type != "RunnerJobRequest":
 			continue
 		}

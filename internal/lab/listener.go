@@ -26,6 +26,7 @@ const (
 	exitSuccess    = 0
 	exitTerminated = 1
 	exitRetryable  = 2
+	exitUpdating   = 3
 	exitConflict   = 5
 	exitDeprecated = 7
 	exitSigterm    = 143 // what coreclr ends with on SIGTERM

@@ -309,10 +309,18 @@ func TestListenerGolden(t *testing.T) {
 			p.fault(faultSessionConflict, false, "")
 			finish(p)
 		}},
-		"version-deprecated":      {jit: true, setup: fault(faultVersionDeprecated, "")},
-		"version-deprecated-code": {jit: true, setup: fault(faultVersionDeprecated, ""), env: []string{"ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1"}},
-		"registration-deleted":    {jit: true, setup: fault(faultRegistrationDeleted, "")},
-		"clock-skew":              {jit: true, setup: fault(faultClockSkew, "")},
+		"version-deprecated":         {jit: true, setup: fault(faultVersionDeprecated, "")},
+		"version-deprecated-code":    {jit: true, setup: fault(faultVersionDeprecated, ""), env: []string{"ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1"}},
+		"version-deprecated-old":     {jit: true, setup: fault(faultVersionDeprecated, "old"), env: []string{"ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1"}},
+		"version-deprecated-session": {jit: true, setup: fault(faultVersionDeprecated, "session"), env: []string{"ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1"}},
+		"update":                     {jit: true, setup: fault(faultUpdate, "")},
+		"deaf-job": {jit: true, setup: fault(faultDeaf, "job"), act: func(p *process) {
+			finish(p)
+			p.says(p.stdout, "Running job", 1)
+			p.signal(syscall.SIGINT)
+		}},
+		"registration-deleted": {jit: true, setup: fault(faultRegistrationDeleted, "")},
+		"clock-skew":           {jit: true, setup: fault(faultClockSkew, "")},
 		"runner-not-found": {jit: true, act: func(p *process) {
 			p.awaitPolling()
 			if _, err := p.gh.world.unregister("repos/o/r", 1, time.Now()); err != nil {

@@ -88,7 +88,10 @@ func (g *GitHub) scoped(h restHandler) func(*http.Request) reply {
 // gate is everything that surrounds an answer: faults of the API, authentication, quota, headers, conditional requests.
 // accepts is the classic scope that the endpoint checks, or empty.
 func (g *GitHub) gate(accepts string, h func(*http.Request) reply) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+	return func(plain http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		w := &recorder{ResponseWriter: plain}
+		defer func() { g.record(r, w.status, began) }()
 		if st, on := g.world.faults.find(faultGitHubSlow, ""); on {
 			d, _ := time.ParseDuration(st.Value)
 			// The server's write timeout must not cut a wanted delay short. A recorder in a test has no deadline to set.
@@ -113,7 +116,6 @@ func (g *GitHub) gate(accepts string, h func(*http.Request) reply) http.HandlerF
 		head.Set("X-Content-Type-Options", "nosniff")
 		out, raw := g.answer(r, head, accepts, now, h)
 		if raw != nil {
-			g.count(out.status)
 			w.WriteHeader(out.status)
 			_, _ = w.Write(raw)
 			return
@@ -243,7 +245,6 @@ type paged struct {
 func (g *GitHub) send(w http.ResponseWriter, r *http.Request, out reply) {
 	head := w.Header()
 	if out.body == nil {
-		g.count(out.status)
 		w.WriteHeader(out.status)
 		return
 	}
@@ -265,12 +266,10 @@ func (g *GitHub) send(w http.ResponseWriter, r *http.Request, out reply) {
 		if matches(r.Header.Values("If-None-Match"), tag) {
 			g.refund(head)
 			head.Del("Content-Type")
-			g.count(304)
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
 	}
-	g.count(out.status)
 	w.WriteHeader(out.status)
 	_, _ = w.Write(buf.Bytes())
 }
@@ -319,10 +318,33 @@ func (g *GitHub) refund(head http.Header) {
 	g.rateHeaders(head, left, reset)
 }
 
-func (g *GitHub) count(status int) {
+// recorder knows with what status an answer went out.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// record remembers a call that was answered.
+func (g *GitHub) record(r *http.Request, status int, began time.Time) {
+	if status == 0 {
+		return // the caller has gone
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.requests[status]++
+	if len(g.calls) >= maxCalls {
+		g.calls = slices.Delete(g.calls, 0, 1)
+	}
+	path := r.URL.Path
+	g.calls = append(g.calls, Call{time.Now(), r.Method, path[:min(len(path), 200)], status, time.Since(began).Seconds()})
 }
 
 func (g *GitHub) rateLimit(*http.Request) reply {

@@ -22,7 +22,7 @@ func (l *listener) job(request requestJSON) (done bool) {
 	if _, err := l.client.do(l.stop, http.MethodPost, "acknowledge", request, nil); err != nil {
 		l.term.Trace("WARN", "Runner", "Acknowledge: "+err.Error())
 	}
-	if _, deaf := l.client.fault(faultDeaf); deaf {
+	if value, deaf := l.client.fault(faultDeaf); deaf && value == "" {
 		<-l.stop.Done()
 		return false
 	}
@@ -32,6 +32,10 @@ func (l *listener) job(request requestJSON) (done bool) {
 		return false
 	}
 	l.term.WriteLine(stamped("Running job: " + job.Name))
+	if value, deaf := l.client.fault(faultDeaf); deaf && value == "job" {
+		<-l.stop.Done()
+		return false
+	}
 	if value, crash := l.client.fault(faultListenerCrash); crash {
 		l.crash(job, value)
 	}

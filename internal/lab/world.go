@@ -15,6 +15,7 @@ const (
 	maxRegistrations = 1000
 	maxQueued        = 1000
 	maxCompleted     = 1000
+	maxCalls         = 1000
 	maxScript        = 64 << 10 // bytes: it travels in one variable of the environment
 )
 

@@ -1,0 +1,370 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/lab"
+	"github.com/blueguy23/ghostrunner/internal/supervisor"
+)
+
+const (
+	labToken = "ghp_the_token_of_the_lab"
+	slotUID  = 1001
+	// patience is how long a test waits for what should come much sooner: a dozen processes start and end at once.
+	patience = 2 * time.Minute
+)
+
+// slot is this program as PID 1 of a container without Docker: with process table, temporary directories and runner of its own, against
+// a simulated GitHub.
+type slot struct {
+	*testing.T
+
+	gh    *lab.GitHub
+	url   string
+	lab   *lab.Client
+	root  string // of the runner
+	state string
+	env   []string
+
+	cmd *exec.Cmd
+	out *output
+}
+
+// scale is the factor on the supervisor's waits; the listener's are shorter still, and GitHub's a fiftieth.
+const scale = "0.05"
+
+// newSlot makes the world of a slot and does not start it.
+func newSlot(t *testing.T) *slot {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("these tests are about a program that is PID 1 and root: run them as root")
+	}
+	gh, err := lab.NewGitHub(lab.GitHubOptions{
+		Token: func() (string, error) { return labToken, nil }, Owner: "octo", Repo: "hello", TimeScale: 0.02, OfflineAfter: 3 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gh)
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	// Not below /tmp, which a slot has for itself.
+	dir, err := os.MkdirTemp("/run", "ghostrunner-slot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s := &slot{T: t, gh: gh, url: server.URL, lab: lab.NewClient(server.URL), root: filepath.Join(dir, "runner"), state: filepath.Join(dir, "state.json"), out: newOutput()}
+	self, err := program1()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pat := filepath.Join(dir, "pat")
+	if err := errors.Join(
+		os.Chmod(dir, 0o755), os.MkdirAll(filepath.Join(s.root, "bin"), 0o755), os.Chmod(s.root, 0o777|os.ModeSticky),
+		os.Link(self, filepath.Join(s.root, "bin", "Runner.Listener")), os.WriteFile(pat, []byte(labToken), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	s.env = []string{
+		"PATH=" + os.Getenv("PATH"), "GITHUB_PAT_FILE=" + pat, "GITHUB_API_URL=" + s.url, "REPO_OWNER=octo", "REPO_NAME=hello", "RUNNER_NAME=ci-runner-1",
+		"SESSION_CONFLICT_WAIT=1", "LAB_TIME_SCALE=0.001", "GORACE=atexit_sleep_ms=0",
+	}
+	return s
+}
+
+// program1 is a copy of this test's program that the job's user can run, which the build's own directory does not allow.
+var program1 = sync.OnceValues(func() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	data, err := os.ReadFile(self)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join("/run", fmt.Sprintf("ghostrunner-program-%d", os.Getpid()))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	cleanups = append(cleanups, func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, program)
+	return path, os.WriteFile(path, data, 0o755)
+})
+
+// cleanups run after all tests.
+var cleanups []func()
+
+// container makes what Docker would: the new process namespace's own /proc, and temporary directories that nobody else has.
+const container = `mount --make-rprivate / && mount -t proc proc /proc && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; `
+
+// start starts the supervisor. before is shell text that is run before it in its place.
+func (s *slot) start(before string, flags ...string) {
+	s.Helper()
+	self, err := program1()
+	if err != nil {
+		s.Fatal(err)
+	}
+	args := append([]string{"-c", container + before + ` exec "$0" "$@"`, self, "run", "--runner.root=" + s.root, "--state-file=" + s.state,
+		"--docker.socket=" + s.root + "/none", "--path.sudoers=" + filepath.Dir(s.root) + "/sudoers", "--time-scale=" + scale,
+		"--runner.pass-env=LAB_TIME_SCALE,GORACE"}, flags...)
+	s.cmd = exec.Command("/bin/sh", args...) //nolint:noctx // Its end is what is tested.
+	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, stream{s.out, 0}, stream{s.out, 1}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	if err := s.cmd.Start(); err != nil {
+		s.Fatal("these tests make namespaces: run them as root with CAP_SYS_ADMIN: ", err)
+	}
+	process := s.cmd.Process
+	s.Cleanup(func() { _ = process.Kill() }) // of PID 1, so the kernel ends all
+}
+
+func (s *slot) ended() {
+	s.Helper()
+	timer := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := s.cmd.Wait(); err != nil {
+		s.Errorf("the supervisor ended with %v\n%s", err, s.out)
+	}
+}
+
+func (s *slot) signal(sig syscall.Signal) {
+	s.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *slot) fault(name, value string) {
+	s.Helper()
+	if _, err := s.lab.SetFault(s.Context(), name, "", true, value); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *slot) mend(name string) {
+	s.Helper()
+	if _, err := s.lab.SetFault(s.Context(), name, "", false, ""); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// job enqueues one.
+func (s *slot) job(name, duration, result string) {
+	s.Helper()
+	s.enqueue(map[string]string{"name": name, "duration": duration, "result": result})
+}
+
+func (s *slot) enqueue(job map[string]string) {
+	s.Helper()
+	body, _ := json.Marshal(job)
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.url+"/lab/v1/jobs", bytes.NewReader(body))
+	if err != nil {
+		s.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		s.Fatal(resp.Status)
+	}
+}
+
+// await waits until a condition holds that nothing tells.
+func (s *slot) await(what string, ok func() bool) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			s.Fatalf("waited for: %s\n%s", what, s.out)
+		case <-tick.C:
+		}
+	}
+}
+
+// says waits until the output holds a text n times.
+func (s *slot) says(text string, n int) {
+	s.Helper()
+	s.out.wait(s.T, text, n)
+}
+
+// now is the state file.
+func (s *slot) now() supervisor.State {
+	st, _ := supervisor.ReadState(s.state)
+	return st
+}
+
+// health is what Docker's health check finds: the words, and whether they mean health.
+func (s *slot) health() (string, bool) {
+	s.Helper()
+	var out bytes.Buffer
+	code := run(s.Context(), []string{"healthcheck", "--state-file=" + s.state, "--path.procfs=" + s.proc()}, &out, &out)
+	return strings.TrimSpace(out.String()), code == 0
+}
+
+// proc is the process table of the container, in which PID 1 is the supervisor.
+func (s *slot) proc() string { return fmt.Sprintf("/proc/%d/root/proc", s.cmd.Process.Pid) }
+
+// tmp is a directory as the container has it.
+func (s *slot) tmp(name string) string { return fmt.Sprintf("/proc/%d/root%s", s.cmd.Process.Pid, name) }
+
+// processes are the programs that run in the container.
+func (s *slot) processes() []string {
+	var names []string
+	paths, _ := filepath.Glob(s.proc() + "/[0-9]*/cmdline")
+	for _, path := range paths {
+		if data, err := os.ReadFile(path); err == nil && len(data) > 0 {
+			argv0, _, _ := bytes.Cut(data, []byte{0})
+			names = append(names, filepath.Base(string(argv0)))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// kill sends a signal to a program in the container, from outside.
+func (s *slot) kill(name string, sig syscall.Signal) {
+	s.Helper()
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	inside, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", s.cmd.Process.Pid))
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil || !strings.HasSuffix(strings.SplitN(string(data), "\x00", 2)[0], "/"+name) {
+			continue
+		}
+		if ns, err := os.Readlink(filepath.Join(filepath.Dir(path), "ns", "pid")); err == nil && ns == inside {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err := syscall.Kill(pid, sig); err != nil {
+				s.Fatal(err)
+			}
+			return
+		}
+	}
+	s.Fatalf("no %s runs:\n%s", name, s.out)
+}
+
+// calls are the calls that changed something at GitHub, in their order: "register 201, delete 204".
+func (s *slot) calls() string {
+	var all []string
+	for _, c := range s.gh.State().Calls {
+		switch {
+		case strings.HasSuffix(c.Path, "/generate-jitconfig"):
+			all = append(all, "register "+strconv.Itoa(c.Status))
+		case c.Method == http.MethodDelete:
+			all = append(all, "delete "+strconv.Itoa(c.Status))
+		case c.Method != http.MethodGet:
+			all = append(all, c.Method+" "+c.Path)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// disk lists what is on the disk of the runner, but for its program.
+func (s *slot) disk() []string {
+	var found []string
+	_ = filepath.WalkDir(s.root, func(path string, d os.DirEntry, err error) error {
+		switch name, _ := filepath.Rel(s.root, path); {
+		case err != nil:
+			found = append(found, err.Error())
+		case name == "." || d.IsDir() && slices.Contains([]string{"bin", "_work", "_diag", "_home"}, name) || name == "bin/Runner.Listener":
+		default:
+			found = append(found, name)
+		}
+		return nil
+	})
+	return found
+}
+
+// output is what a process wrote, by stream: which of two streams is read first says nothing.
+type output struct {
+	mu      sync.Mutex
+	streams [2]bytes.Buffer
+	changed chan struct{}
+}
+
+func newOutput() *output { return &output{changed: make(chan struct{})} }
+
+// stream is one of them.
+type stream struct {
+	*output
+	n int
+}
+
+func (o stream) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return o.streams[o.n].Write(p)
+}
+
+func (o *output) look() (stdout, stderr string, changed chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.streams[0].String(), o.streams[1].String(), o.changed
+}
+
+// String leaves out what would fill the screen.
+func (o *output) String() string {
+	stdout, stderr, _ := o.look()
+	return "stdout:\n" + regexp.MustCompile(`(?m)(^\[RUNNER .*(Successfully renew|Sleeping for).*\n){3,}`).ReplaceAllString(stdout, "...\n") + "stderr:\n" + stderr
+}
+
+func (o *output) wait(t *testing.T, text string, n int) {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		stdout, stderr, changed := o.look()
+		if strings.Count(stdout, text)+strings.Count(stderr, text) >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("%q was not written %d times:\n%s", text, n, o)
+		}
+	}
+}
+
+// prints checks that patterns occur in the output, each in one of the streams, and there in this order.
+func (o *output) prints(t *testing.T, patterns ...string) {
+	t.Helper()
+	stdout, stderr, _ := o.look()
+	for _, p := range patterns {
+		found := false
+		for _, rest := range []*string{&stdout, &stderr} {
+			if at := regexp.MustCompile("(?m)" + p).FindStringIndex(*rest); at != nil {
+				*rest, found = (*rest)[at[1]:], true
+				break
+			}
+		}
+		if !found {
+			t.Errorf("the output has no %q, or not in this place:\n%s", p, o)
+			return
+		}
+	}
+}
