@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,9 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
+
+// The widths that the page is looked at with.
+const desktopWidth, phoneWidth = 1200, 360
 
 // browser is a headless Chromium that shows the page of a remediator.
 type browser struct {
@@ -38,7 +42,7 @@ func openBrowser(t *testing.T, url string) *browser {
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx, url: url}
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1200, 900)); err != nil { // the browser lives as long as this context
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(desktopWidth, 900)); err != nil { // the browser lives as long as this context
 		t.Fatal(err)
 	}
 	return b
@@ -81,9 +85,9 @@ func (b *browser) write(selector, text string) {
 func (b *browser) press(selector, in, says string) {
 	b.t.Helper()
 	see(b, chromedp.Click(chromedp.CSS(selector)))
-	said := ""
+	said, found := "", false
 	defer func() {
-		if b.t.Failed() {
+		if !found {
 			b.t.Logf("%s said %q last", in, said)
 		}
 	}()
@@ -92,7 +96,8 @@ func (b *browser) press(selector, in, says string) {
 		defer cancel()
 		var err error
 		said, err = chromedp.Run(ctx, chromedp.Text(chromedp.CSS(in)))
-		return err == nil && strings.Contains(said, says)
+		found = err == nil && strings.Contains(said, says)
+		return found
 	})
 }
 
@@ -127,8 +132,8 @@ func (b *browser) picture(name string) {
 	}
 }
 
-// unreadable returns every text whose contrast to what lies behind it is below 4.5 (WCAG 2.1, 1.4.3), and says if the page is
-// wider than the window.
+// unreadable returns every text whose contrast to what lies behind it is below 4.5 (WCAG 2.1, 1.4.3), every short one that is
+// broken over lines, and says if the page is wider than the screen.
 const unreadable = `(() => {
 	const parse = c => (c.match(/[\d.]+/g) || []).map(Number);
 	const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126*r + .7152*g + .0722*b; };
@@ -140,15 +145,17 @@ const unreadable = `(() => {
 		const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
 		if (ratio < 4.5) bad.push(e.tagName + '.' + e.className + ' "' + e.textContent.trim().slice(0, 30) + '": ' + ratio.toFixed(2));
 	}
-	const wide = document.documentElement.scrollWidth - window.innerWidth;
-	if (wide > 0) bad.push('the page is ' + wide + ' pixels too wide');
+	for (const e of document.body.querySelectorAll('time, h1, button, nav a, .pill'))
+		if (e.checkVisibility() && (e.getClientRects().length > 1 || e.offsetHeight > 60)) bad.push('broken over lines: ' + e.textContent);
+	const wide = document.documentElement.scrollWidth;
+	if (wide > WIDTH) bad.push('the page is ' + wide + ' pixels wide');
 	return bad;
 })()`
 
 // looks checks how the page looks, and keeps a picture of it.
-func (b *browser) looks(name string) {
+func (b *browser) looks(name string, width int) {
 	b.t.Helper()
-	for _, s := range see(b, chromedp.Evaluate[[]string](unreadable)) {
+	for _, s := range see(b, chromedp.Evaluate[[]string](strings.ReplaceAll(unreadable, "WIDTH", strconv.Itoa(width)))) {
 		b.t.Errorf("%s: %s", name, s)
 	}
 	b.picture(name)
@@ -249,14 +256,14 @@ func TestPage(t *testing.T) {
 	b.open()
 	b.scripts(true) // for the eyes of this test
 	b.open()
-	b.looks("light")
+	b.looks("light", desktopWidth)
 	b.prefers("dark")
-	b.looks("dark")
-	see(b, chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile, chromedp.EmulateTouch))
+	b.looks("dark", desktopWidth)
+	see(b, chromedp.EmulateViewport(phoneWidth, 740, chromedp.EmulateMobile, chromedp.EmulateTouch))
 	b.press("#attempts li:last-child summary", "#attempts li:last-child .more", "What the guards said")
-	b.looks("phone-dark")
+	b.looks("phone-dark", phoneWidth)
 	b.prefers("light")
-	b.looks("phone-light")
+	b.looks("phone-light", phoneWidth)
 	small := see(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll('main button, select')].filter(e => e.getBoundingClientRect().height < 44).map(e => e.textContent)`))
 	if len(small) > 0 {
 		t.Errorf("too small for a thumb: %q", small)
