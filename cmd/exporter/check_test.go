@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/engine"
@@ -426,8 +427,8 @@ func TestCheckOnATerminal(t *testing.T) {
 	if strings.Count(coloured, "\x1b[1;31m") != 1 || !strings.Contains(coloured, "\x1b[32mok   \x1b[0m") {
 		t.Errorf("%q", coloured)
 	}
-	for _, code := range []string{plain, bold, dim, colours[well], colours[noted], colours[failed]} {
-		coloured = strings.ReplaceAll(coloured, code, "")
+	for _, code := range []cli.Colour{cli.Plain, cli.Bold, cli.Dim, cli.Green, cli.Yellow, cli.Red} {
+		coloured = strings.ReplaceAll(coloured, string(code), "")
 	}
 	if coloured != table {
 		t.Errorf("without its colours:\n%q", coloured)

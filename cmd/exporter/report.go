@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 )
 
 // state is how a finding is meant.
@@ -51,10 +49,10 @@ func newReport(version string, parts ...[]finding) report {
 	r := report{OK: true, Version: version, Findings: []finding{}}
 	for _, part := range parts {
 		for _, f := range part {
-			f.Detail = oneLine(f.Detail)
+			f.Detail = cli.OneLine(f.Detail)
 			var remedy []string
 			for _, s := range f.Remedy {
-				if s = oneLine(s); s != "" {
+				if s = cli.OneLine(s); s != "" {
 					remedy = append(remedy, s)
 				}
 			}
@@ -66,24 +64,6 @@ func newReport(version string, parts ...[]finding) report {
 	return r
 }
 
-// maxText bounds a text that comes from elsewhere.
-const maxText = 1000
-
-// oneLine takes out what could end a line or steer a terminal.
-func oneLine(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\n", "; ")
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if runes := []rune(s); len(runes) > maxText {
-		s = string(runes[:maxText]) + "…"
-	}
-	return strings.TrimSpace(s)
-}
-
 // write prints the report as a table, or as JSON.
 func (r report) write(w io.Writer, format string) error {
 	if format == formatJSON {
@@ -92,52 +72,29 @@ func (r report) write(w io.Writer, format string) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	_, err := io.WriteString(w, r.table(colourful(w)))
+	_, err := io.WriteString(w, r.table(cli.PainterFor(w)))
 	return err
 }
 
-// The colours of a terminal: SGR of ECMA-48.
-const (
-	plain = "\x1b[0m"
-	bold  = "\x1b[1m"
-	dim   = "\x1b[2m"
-)
-
-var colours = map[state]string{well: "\x1b[32m", failed: "\x1b[1;31m", noted: "\x1b[33m"}
+var colours = map[state]cli.Colour{well: cli.Green, failed: cli.Red, noted: cli.Yellow}
 
 // table pads before it paints, so that colours do not count as width.
-func (r report) table(colour bool) string {
-	paint := func(code, s string) string {
-		if !colour {
-			return s
-		}
-		return code + s + plain
-	}
+func (r report) table(on cli.Painter) string {
 	width := len("SOURCE")
 	for _, f := range r.Findings {
 		width = max(width, utf8.RuneCountInString(f.Source))
 	}
 	var b strings.Builder
-	b.WriteString(paint(bold, fmt.Sprintf("%-*s  STATE  DETAIL", width, "SOURCE")) + "\n")
+	b.WriteString(on.Paint(cli.Bold, fmt.Sprintf("%-*s  STATE  DETAIL", width, "SOURCE")) + "\n")
 	for _, f := range r.Findings {
 		word := string(f.State)
 		if f.State == failed {
 			word = "FAIL"
 		}
-		fmt.Fprintf(&b, "%-*s  %s  %s\n", width, f.Source, paint(colours[f.State], fmt.Sprintf("%-5s", word)), f.Detail)
+		fmt.Fprintf(&b, "%-*s  %s  %s\n", width, f.Source, on.Paint(colours[f.State], fmt.Sprintf("%-5s", word)), f.Detail)
 		for _, s := range f.Remedy {
-			fmt.Fprintf(&b, "%*s  %s\n", width+len("  STATE"), "", paint(dim, "→ "+s))
+			fmt.Fprintf(&b, "%*s  %s\n", width+len("  STATE"), "", on.Paint(cli.Dim, "→ "+s))
 		}
 	}
 	return b.String()
-}
-
-// colourful reports whether w is a terminal that wants colours (https://no-color.org).
-func colourful(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

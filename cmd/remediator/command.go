@@ -8,64 +8,106 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
-const (
-	clientTimeout = 40 * time.Second // explain may take 30
-	maxAnswer     = 64 << 20
-)
+// colours say how a word of an answer is meant.
+var colours = map[string]cli.Colour{
+	string(remedy.OutcomeCompleted): cli.Green, string(remedy.OutcomeFailed): cli.Red, string(remedy.OutcomeRefused): cli.Yellow,
+	string(remedy.Closed): cli.Green, string(remedy.Open): cli.Red, string(remedy.HalfOpen): cli.Yellow,
+	"act": cli.Green, "refuse": cli.Yellow,
+}
 
 // command runs a subcommand that talks to a running remediator.
 func command(ctx context.Context, cfg config, stdout io.Writer) error {
 	switch cfg.command {
 	case "history":
-		var records []remedy.Record
-		if err := call(ctx, cfg, http.MethodGet, fmt.Sprintf("/api/v1/attempts?limit=%d", cfg.limit), nil, &records); err != nil {
-			return err
-		}
-		return table(stdout, "TIME\tACTION\tTARGET\tOUTCOME\tREASON\tTIMES\tALERT\tDETAIL", len(records), func(i int) []any {
-			r := records[i]
-			at := r.Ended
-			if at.IsZero() {
-				at = r.Began
-			}
-			return []any{when(at), r.Action, r.Target, r.Outcome, r.Reason, r.Count, r.Alert.Name(), r.Detail}
-		})
+		return history(ctx, cfg, stdout)
 	case "breakers":
-		method, path := http.MethodGet, "/api/v1/breakers"
-		if cfg.reset != "" {
-			method, path = http.MethodPost, path+"/"+url.PathEscape(cfg.reset)+"/reset"
-		}
-		var breakers []remedy.BreakerStatus
-		if err := call(ctx, cfg, method, path, nil, &breakers); err != nil {
-			return err
-		}
-		return table(stdout, "RUNNER\tBREAKER\tUNTIL\tPROBATION ENDS\tFIRES", len(breakers), func(i int) []any {
-			b := breakers[i]
-			return []any{b.Runner, b.State, when(b.Until), when(b.Closes), b.Fires}
-		})
+		return breakers(ctx, cfg, stdout)
 	case "pause", "resume":
-		var status remedy.Status
-		if err := call(ctx, cfg, http.MethodPost, "/api/v1/"+cfg.command, nil, &status); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(stdout, "paused: %t\n", status.Paused)
-		return err
+		return pause(ctx, cfg, stdout)
 	case "explain":
 		return explain(ctx, cfg, stdout)
+	case "incident":
+		return incident(ctx, cfg, stdout)
 	}
 	return fmt.Errorf("%s: not implemented", cfg.command)
 }
 
+// attempts asks for history, the newest first.
+func attempts(ctx context.Context, cfg config, limit int) (list []remedy.Record, err error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if cfg.since != "" {
+		q.Set("since", cfg.since)
+	}
+	return list, call(ctx, cfg, http.MethodGet, "/api/v1/attempts?"+q.Encode(), nil, &list)
+}
+
+func history(ctx context.Context, cfg config, stdout io.Writer) error {
+	list, err := attempts(ctx, cfg, cfg.limit)
+	if err != nil {
+		return err
+	}
+	t := cli.Table{Heading: []string{"TIME", "ACTION", "TARGET", "OUTCOME", "REASON", "TIMES", "ALERT", "DETAIL"}, Colours: colours}
+	for _, r := range list {
+		at := r.Ended
+		if at.IsZero() {
+			at = r.Began
+		}
+		t.Rows = append(t.Rows, []string{
+			when(at), r.Action, r.Target, string(r.Outcome), r.Reason, strconv.FormatUint(r.Count, 10), r.Alert.Name(), r.Detail,
+		})
+	}
+	return show(cfg, stdout, list, t.Print)
+}
+
+func breakers(ctx context.Context, cfg config, stdout io.Writer) error {
+	method, path := http.MethodGet, "/api/v1/breakers"
+	if cfg.reset != "" {
+		method, path = http.MethodPost, path+"/"+url.PathEscape(cfg.reset)+"/reset"
+	}
+	var list []remedy.BreakerStatus
+	if err := call(ctx, cfg, method, path, nil, &list); err != nil {
+		return err
+	}
+	t := cli.Table{Heading: []string{"RUNNER", "BREAKER", "UNTIL", "PROBATION ENDS", "FIRES"}, Colours: colours}
+	for _, b := range list {
+		t.Rows = append(t.Rows, []string{b.Runner, string(b.State), when(b.Until), when(b.Closes), strconv.FormatUint(b.Fires, 10)})
+	}
+	return show(cfg, stdout, list, t.Print)
+}
+
+func pause(ctx context.Context, cfg config, stdout io.Writer) error {
+	path := "/api/v1/" + cfg.command
+	if cfg.pauseFor != "" {
+		path += "?for=" + url.QueryEscape(cfg.pauseFor)
+	}
+	var status remedy.Status
+	if err := call(ctx, cfg, http.MethodPost, path, nil, &status); err != nil {
+		return err
+	}
+	return show(cfg, stdout, status, func(out io.Writer) error {
+		said := "not paused"
+		if status.Paused {
+			said = "paused until resumed"
+			if !status.PausedUntil.IsZero() {
+				said = "paused until " + when(status.PausedUntil)
+			}
+		}
+		_, err := fmt.Fprintln(out, said)
+		return err
+	})
+}
+
 func explain(ctx context.Context, cfg config, stdout io.Writer) error {
 	payload := io.Reader(os.Stdin)
-	if cfg.payloadFile != "-" {
+	if cfg.payloadFile != "" && cfg.payloadFile != "-" { // kingpin makes "-" empty
 		f, err := os.Open(cfg.payloadFile)
 		if err != nil {
 			return fmt.Errorf("payload: %w", err)
@@ -77,57 +119,57 @@ func explain(ctx context.Context, cfg config, stdout io.Writer) error {
 	if err := call(ctx, cfg, http.MethodPost, "/api/v1/explain", payload, &list); err != nil {
 		return err
 	}
-	return table(stdout, "ALERT\tSTATUS\tACTION\tTARGET\tDECISION\tREASON\tDETAIL", len(list), func(i int) []any {
-		e := list[i]
-		return []any{e.Alert, e.Status, e.Action, e.Target, e.Decision, e.Reason, e.Detail}
-	})
+	return show(cfg, stdout, list, func(out io.Writer) error { return printExplanations(out, list) })
 }
 
-// call asks the API. An answer that is no success becomes an error with its text.
-func call(ctx context.Context, cfg config, method, path string, body io.Reader, into any) error {
-	token, err := cli.ReadSecret("web.bearer-token-file", cfg.tokenFile)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(cfg.url, "/")+path, body)
-	if err != nil {
-		return fmt.Errorf("--remediator.url: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("--remediator.url: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what came is enough
-		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
-		return fmt.Errorf("answer of %s: %w", path, err)
+// printExplanations writes a paragraph for each alert: what would be done, and below it every guard that was asked.
+func printExplanations(out io.Writer, list []remedy.Explanation) error {
+	paint := cli.PainterFor(out)
+	for i, e := range list {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		name := cli.OneLine(e.Alert)
+		if name == "" {
+			name = "(no name)"
+		}
+		said := name + " (" + cli.OneLine(e.Status) + "): " + paint.Paint(colours[e.Decision], cli.OneLine(e.Decision))
+		if e.Action != "" {
+			said += ", " + cli.OneLine(e.Action)
+			if e.Target != "" {
+				said += " of " + cli.OneLine(e.Target)
+			}
+		}
+		if e.Reason != "" {
+			said += ": " + cli.OneLine(e.Reason)
+		}
+		if len(e.Verdicts) == 0 && e.Detail != "" {
+			said += ": " + cli.OneLine(e.Detail)
+		}
+		fmt.Fprintln(out, said)
+		for _, v := range e.Verdicts {
+			mark, colour := "ok", cli.Green
+			if !v.OK {
+				mark, colour = "NO", cli.Red
+			}
+			line := strings.TrimSpace(fmt.Sprintf("%-13s  %s", cli.OneLine(v.Guard), cli.OneLine(v.Detail)))
+			if _, err := fmt.Fprintf(out, "  %s  %s\n", paint.Paint(colour, mark), line); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// table prints rows under a heading. A cell never breaks its row.
-func table(out io.Writer, heading string, rows int, row func(int) []any) error {
-	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, heading) // errors are sticky and come back from Flush
-	for i := range rows {
-		var cells []string
-		for _, cell := range row(i) {
-			text := strings.NewReplacer("\t", " ", "\n", " ", "\x1b", "").Replace(fmt.Sprint(cell))
-			if text == "" {
-				text = "-"
-			}
-			cells = append(cells, text)
-		}
-		_, _ = fmt.Fprintln(t, strings.Join(cells, "\t"))
+// show prints what the API answered, for programs or for people.
+func show(cfg config, stdout io.Writer, answer any, people func(io.Writer) error) error {
+	if cfg.format != formatJSON {
+		return people(stdout)
 	}
-	return t.Flush()
+	enc := json.NewEncoder(stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(answer)
 }
 
 func when(t time.Time) string {

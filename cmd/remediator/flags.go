@@ -10,10 +10,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/exporter-toolkit/web"
 	webflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
+	"github.com/blueguy23/ghostrunner/internal/remedy"
+)
+
+// The formats of what the subcommands print.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
 )
 
 // config is what the command line and the environment say, checked as far as that is possible without any I/O.
@@ -41,8 +49,11 @@ type config struct {
 
 	// Of the other subcommands.
 	url         string
+	format      string
 	limit       int
+	since       string
 	reset       string
+	pauseFor    string
 	payloadFile string
 	tokenOut    string
 	tokenMode   fs.FileMode
@@ -81,16 +92,25 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app.Flag("remediator.url", "Where a running remediator is; for the subcommands that talk to one.").Default("http://127.0.0.1:10069").StringVar(&cfg.url)
 
 	app.Command("serve", "Receive alerts and act. This is the default.").Default()
-	history := app.Command("history", "Show what was done and refused, and why.")
+	format := func(c *kingpin.CmdClause) *kingpin.CmdClause {
+		c.Flag("format", "How to print it: table for people, json for programs.").Default(formatTable).EnumVar(&cfg.format, formatTable, formatJSON)
+		return c
+	}
+	const sinceHelp = "How far back: 24h, a day such as 2006-01-02, or a time such as 2006-01-02T15:04:05Z."
+	history := format(app.Command("history", "Show what was done and refused, and why."))
 	history.Flag("limit", "Number of lines.").Default("20").IntVar(&cfg.limit)
-	breakers := app.Command("breakers", "Show the circuit breakers, or end a back-off.")
+	history.Flag("since", sinceHelp+" Empty: everything.").StringVar(&cfg.since)
+	breakers := format(app.Command("breakers", "Show the circuit breakers, or end a back-off."))
 	breakers.Arg("reset", "Runner whose back-off is to end now: it is started if it is down, and is on probation.").StringVar(&cfg.reset)
-	app.Command("pause", "Refuse every alert until resumed, across restarts.")
-	app.Command("resume", "End a pause.")
-	explain := app.Command("explain", "Say what would be done about each alert of a payload. Does nothing.")
-	explain.Arg("payload", "File with a webhook payload; - for standard input.").Required().StringVar(&cfg.payloadFile)
-	token := app.Command("token", "Make a random token for the webhook. A file that exists is left as it is.")
-	token.Flag("out", "File to write.").Required().StringVar(&cfg.tokenOut)
+	pause := format(app.Command("pause", "Refuse every alert until resumed, across restarts."))
+	pause.Flag("for", "End the pause by itself after this time, such as 2h.").StringVar(&cfg.pauseFor)
+	format(app.Command("resume", "End a pause."))
+	explain := format(app.Command("explain", "Say what would be done about each alert of a payload, and what each guard says. Does nothing."))
+	explain.Arg("payload", "File with a webhook payload; - for standard input.").Default("-").StringVar(&cfg.payloadFile)
+	incident := app.Command("incident", "Write down what happened as Markdown, for the incident log.")
+	incident.Flag("since", sinceHelp).Default("24h").StringVar(&cfg.since)
+	token := app.Command("token", "Print the token of --web.bearer-token-file, or make a new one.")
+	token.Flag("out", "File to write a random token to; one that exists is left as it is. Empty: print the present one.").StringVar(&cfg.tokenOut)
 	mode := token.Flag("mode", "Permissions of the file, octal.").Default("0444").String()
 
 	cfg.command, done, err = app.Parse(args)
@@ -126,7 +146,17 @@ func (c *config) check(thresholdGB float64, mode string) error {
 	if c.command == "history" && c.limit < 1 {
 		return fmt.Errorf("--limit=%d: must be at least 1", c.limit)
 	}
-	if c.command == "token" {
+	if c.since != "" {
+		if _, err := remedy.ParseSince(c.since, time.Now()); err != nil {
+			return fmt.Errorf("--since=%s: %w", c.since, err)
+		}
+	}
+	if c.pauseFor != "" {
+		if _, err := remedy.ParsePause(c.pauseFor); err != nil {
+			return fmt.Errorf("--for=%s: %w", c.pauseFor, err)
+		}
+	}
+	if c.command == "token" && c.tokenOut != "" {
 		m, err := strconv.ParseUint(mode, 8, 9)
 		if err != nil {
 			return fmt.Errorf("--mode=%s: want octal permissions such as 0444", mode)

@@ -20,13 +20,18 @@
 //
 // # For people
 //
-//	ghostrunner-remediator history [--limit=N]    what was done and refused, and why
-//	ghostrunner-remediator breakers [RESET]       circuit breakers; with the name of a runner, end its back-off
-//	ghostrunner-remediator pause | resume         refuse everything until resumed, across restarts
-//	ghostrunner-remediator explain payload.json   which guard says what to each alert of a webhook payload; does nothing
-//	ghostrunner-remediator token --out=FILE       make a random token for the webhook, unless the file exists
+//	ghostrunner-remediator history [--limit=N] [--since=24h]   what was done and refused, and why
+//	ghostrunner-remediator breakers [RUNNER]                   who is backed off, until when; RUNNER ends that
+//	ghostrunner-remediator pause [--for=2h] | resume           refuse everything until then or until resumed, across restarts
+//	ghostrunner-remediator explain [payload.json]              what each guard says to each alert of a payload; does nothing
+//	ghostrunner-remediator incident [--since=24h]              what happened, as Markdown for the incident log
+//	ghostrunner-remediator token [--out=FILE]                  print the token, or make one unless the file exists
 //
-// They talk to the API of a running remediator at --remediator.url with the token of --web.bearer-token-file.
+// All but the last talk to the API of a running remediator at --remediator.url with the token of --web.bearer-token-file, and
+// all but the last two take --format=json.
+//
+// The page at / shows the same. Reading it needs no token, as reading /metrics needs none; its buttons are for those who have
+// signed in with the token. TLS and client certificates in --web.config.file close all of it to everybody else.
 //
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
 // flag, file or value that cannot be used ends it with 1 and one line before anything is started.
@@ -56,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "serve":
 		err = serve(ctx, cfg, cfg.app.Logger(stderr))
 	case "token":
-		err = makeToken(cfg.tokenOut, cfg.tokenMode, stdout)
+		err = token(cfg, stdout)
 	default:
 		err = command(ctx, cfg, stdout)
 	}

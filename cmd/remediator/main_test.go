@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,51 +73,55 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestWithoutDocker is a start on a machine whose engine is down.
-func TestWithoutDocker(t *testing.T) {
+// served is a program that runs in this process.
+type served struct {
+	url, token string // token is the file
+	log        *clitest.Output
+	stop       func() int // returns the exit code
+}
+
+// serveInProcess runs the program until it is ready, and stops it at the end of the test.
+func serveInProcess(t *testing.T, flags ...string) *served {
+	t.Helper()
 	dir := t.TempDir()
-	token := filepath.Join(dir, "token")
-	if err := makeToken(token, 0o400, &bytes.Buffer{}); err != nil {
+	s := &served{token: filepath.Join(dir, "token"), log: &clitest.Output{}}
+	if err := makeToken(s.token, 0o400, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
-	var errs clitest.Output
 	go func() {
-		ended <- run(ctx, []string{
-			"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + token, "--docker.host=unix://" + filepath.Join(dir, "none.sock"),
-			"--journal.path=" + filepath.Join(dir, "journal.db"),
-		}, io.Discard, &errs)
+		ended <- run(ctx, append([]string{
+			"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + s.token, "--journal.path=" + filepath.Join(dir, "journal.db"),
+		}, flags...), io.Discard, s.log)
 	}()
-	addr := errs.Address(t)
+	s.stop = sync.OnceValue(func() int {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() { s.stop() })
+	s.url = "http://" + s.log.Address(t)
+	return s
+}
+
+// TestWithoutDocker is a start on a machine whose engine is down.
+func TestWithoutDocker(t *testing.T) {
+	p := serveInProcess(t, "--docker.host=unix:///does/not/exist.sock")
 	clitest.Until(t, "/-/ready", func() bool {
-		status := 0
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/-/ready", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/-/ready", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			status = resp.StatusCode
-			_ = resp.Body.Close()
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
 		}
-		return status == http.StatusOK
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
 	})
-	payload := filepath.Join(dir, "payload.json")
-	if err := os.WriteFile(payload, []byte(`{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"A","remediation":"restart","runner":"x"},
-		"startsAt":"2026-01-01T00:00:00Z","fingerprint":"f"}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var said, complained bytes.Buffer
-	code := run(t.Context(), []string{"--remediator.url=http://" + addr, "--web.bearer-token-file=" + token, "explain", payload}, &said, &complained)
-	if code != 0 || !strings.Contains(said.String(), "unknown_state") {
-		t.Errorf("explain: exit %d, %s%s", code, said.String(), complained.String())
-	}
-	stop()
-	if code := <-ended; code != 0 {
-		t.Errorf("exit %d after it was told to stop: %s", code, errs.String())
-	}
-	if !strings.Contains(errs.String(), "Docker does not answer") {
-		t.Errorf("the log does not say that Docker is down: %s", errs.String())
+	clitest.Until(t, "the log to say that Docker is down", func() bool { return strings.Contains(p.log.String(), "Docker does not answer") })
+	if code := p.stop(); code != 0 {
+		t.Errorf("exit %d after it was told to stop: %s", code, p.log.String())
 	}
 }
 

@@ -8,7 +8,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 )
+
+// token prints the present token, or makes one.
+func token(cfg config, stdout io.Writer) error {
+	if cfg.tokenOut != "" {
+		return makeToken(cfg.tokenOut, cfg.tokenMode, stdout)
+	}
+	secret, err := cli.ReadSecret("web.bearer-token-file", cfg.tokenFile)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, secret)
+	return err
+}
 
 // makeToken writes a random token to a file that does not exist yet. The file appears whole or not at all: it is written
 // under another name and linked, which fails if somebody was faster.
