@@ -96,19 +96,21 @@ func timeline(list []remedy.Record) []event {
 			}
 			add(r.Alert.StartsAt, "%s fires%s", name(r.Alert), of)
 		}
-		if r.Outcome == remedy.OutcomeRefused {
+		switch begins := func() { add(r.Began, "%s begins, %s after the alert", subject(r), took(r.Alert.StartsAt, r.Began)) }; r.Outcome {
+		case remedy.OutcomeRefused:
 			again := ""
 			if r.Count > 1 {
 				again = fmt.Sprintf(", %d times within %s", r.Count, took(r.Began, r.Ended))
 			}
 			add(r.Began, "refused: %s, %s%s", subject(r), words(r.Reason), again)
-			continue
-		}
-		add(r.Began, "%s begins, %s after the alert", subject(r), took(r.Alert.StartsAt, r.Began))
-		if r.Outcome == remedy.OutcomeCompleted {
+		case remedy.OutcomeCompleted:
+			begins()
 			add(r.Ended, "%s is done and verified, after %s", subject(r), took(r.Began, r.Ended))
-		} else if r.Outcome == remedy.OutcomeFailed {
+		case remedy.OutcomeFailed:
+			begins()
 			add(r.Ended, "%s **failed** after %s: %s", subject(r), took(r.Began, r.Ended), words(r.Reason))
+		default:
+			begins()
 		}
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
