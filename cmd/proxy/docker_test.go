@@ -196,12 +196,14 @@ var engineSocket = strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///
 // lines counts what the log follower reads.
 type lines struct{ count atomic.Int32 }
 
-func (*lines) Replaying(string, bool)                 {}
-func (*lines) Started(*engine.Mark, time.Time)        {}
-func (l *lines) Line(*engine.Mark, time.Time, []byte) { l.count.Add(1) }
-func (*lines) Ended(*engine.Mark, time.Time)          {}
-func (*lines) Removed(string)                         {}
-func (*lines) Forget(string)                          {}
+func (*lines) Replaying(string, bool)                  {}
+func (*lines) Started(*engine.Mark, time.Time)         {}
+func (l *lines) Line(*engine.Mark, time.Time, []byte)  { l.count.Add(1) }
+func (*lines) Noise([]byte) bool                       { return false }
+func (*lines) Skipped(*engine.Mark, time.Time, uint64) {}
+func (*lines) Ended(*engine.Mark, time.Time)           {}
+func (*lines) Removed(string)                          {}
+func (*lines) Forget(string)                           {}
 
 // world is what a test makes in the engine.
 type world struct {
