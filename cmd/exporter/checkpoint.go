@@ -53,7 +53,7 @@ func newCheckpoint(path string, fleet *listener.Fleet, logger *slog.Logger) *che
 	return &checkpoint{path: path, fleet: fleet, logger: logger, marks: make(map[string]*engine.Mark)}
 }
 
-// Replaying implements engine.LineSink, as the next seven do.
+// Replaying implements engine.LineSink, as the next eight do.
 func (c *checkpoint) Replaying(runner string, on bool) { c.fleet.Replaying(runner, on) }
 
 // Started is an event with a place in the log.
@@ -77,6 +77,15 @@ func (c *checkpoint) Skipped(m *engine.Mark, at time.Time, lines uint64) {
 // Ended is an event with a place in the log.
 func (c *checkpoint) Ended(m *engine.Mark, at time.Time) {
 	c.apply(m, func() { c.fleet.Ended(m.Runner, at) })
+}
+
+// Lost makes the slot count anew. Before it was killed this program may have told numbers that were not written yet and now can
+// never be reached again, and a counter that goes back is one that increase() counts twice. One that begins at 0 is not.
+func (c *checkpoint) Lost(runner string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fleet.CountAnew(runner)
+	c.changed = true
 }
 
 // Removed drops the place in a log that is gone.
@@ -103,7 +112,8 @@ func (c *checkpoint) apply(m *engine.Mark, event func()) {
 	c.changed = true
 }
 
-// restore reads the file, and tells the engine from where to go on. It is called before anything runs.
+// restore reads the file, and tells the engine from where to go on. It is called before anything runs. Where there is no file
+// one is written at once: since when is counted is the first thing that must not be forgotten.
 func (c *checkpoint) restore(docker *engine.Engine) {
 	if c.path == "" {
 		return
@@ -112,7 +122,6 @@ func (c *checkpoint) restore(docker *engine.Engine) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		c.failed = true
 		// What it holds may be wanted by somebody, if only to find out what went wrong.
 		_ = os.Rename(c.path, c.path+".unusable")
 		c.logger.Warn("the state file cannot be used: what the runners did while the exporter was away is not counted",
@@ -123,7 +132,10 @@ func (c *checkpoint) restore(docker *engine.Engine) {
 		}
 		docker.Resume(at, c.places())
 		c.logger.Info("going on where the exporter was before", "file", c.path, "written", at, "containers", len(c.marks))
+		return
 	}
+	c.changed = true
+	c.write()
 }
 
 // places copies the marks.
@@ -173,17 +185,22 @@ func (c *checkpoint) run(ctx context.Context) error {
 		case <-tick.C:
 		case <-ctx.Done():
 		}
-		switch err := c.save(); {
-		case err != nil && !c.failed:
-			c.failed = true
-			c.logger.Warn("the state file cannot be written: what the runners do while the exporter is away will not be counted",
-				"file", c.path, "err", err)
-		case err == nil && c.failed:
-			c.failed = false
-			c.logger.Info("the state file is written", "file", c.path)
-		}
+		c.write()
 	}
 	return nil
+}
+
+// write saves, and says if that begins to fail or works again.
+func (c *checkpoint) write() {
+	switch err := c.save(); {
+	case err != nil && !c.failed:
+		c.failed = true
+		c.logger.Warn("the state file cannot be written: what the runners do while the exporter is away will not be counted",
+			"file", c.path, "err", err)
+	case err == nil && c.failed:
+		c.failed = false
+		c.logger.Info("the state file is written", "file", c.path)
+	}
 }
 
 // save writes the file if anything has changed since.

@@ -117,16 +117,48 @@ func TestCheckpointWithoutAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	c := newTestCheckpoint(filepath.Join(t.TempDir(), "gone", "state.json"), &log)
-	c.restore(docker)
+	path := filepath.Join(t.TempDir(), "state.json")
+	first := newTestCheckpoint(path, &log)
+	first.restore(docker)
 	if log.Len() > 0 {
 		t.Errorf("said at the first start: %s", &log)
 	}
-	tell(c, 0, 1)
-	if err := c.save(); err == nil {
-		t.Error("saved into a folder that does not exist")
+	// Killed before it wrote anything more, it still knows since when to count.
+	next := newCheckpoint(path, listener.NewFleet(time.Now().Add(time.Hour)), slog.New(slog.DiscardHandler))
+	next.restore(docker)
+	tell(next, 0, 2)
+	next.Replaying("ci-1", false)
+	if got := next.fleet.Slots(); len(got) != 1 || got[0].Counts.JobsStarted != 1 {
+		t.Errorf("counted after a restart: %+v", got)
 	}
-	if !c.changed {
+
+	gone := newTestCheckpoint(filepath.Join(t.TempDir(), "gone", "state.json"), &log)
+	gone.restore(docker)
+	tell(gone, 0, 1)
+	gone.write()
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), gone.path) {
+		t.Errorf("a folder that is not there: %d lines\n%s", n, &log)
+	}
+	if !gone.changed {
 		t.Error("what could not be written counts as written")
+	}
+}
+
+// What was told and cannot be read again may not be counted twice: such a slot, and what is summed over all, begins at 0.
+func TestCheckpointLost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	c := newTestCheckpoint(path, t.Output())
+	tell(c, 0, len(logged))
+	c.Lost("ci-1")
+	slots := c.fleet.Slots()
+	if diff := cmp.Diff(listener.NewFleet(time.Time{}).JobDurations(), c.fleet.JobDurations()); diff != "" || slots[0].Counts.JobsStarted+slots[0].Counts.LogLines > 0 {
+		t.Errorf("counted: %+v %s", slots[0].Counts, diff)
+	}
+	if !slots[0].State.Listening {
+		t.Errorf("the state is lost as well: %+v", slots[0].State)
+	}
+	tell(c, 1, 2)
+	if got := c.fleet.Slots()[0].Counts; got.JobsStarted != 1 || got.LogLines != 1 {
+		t.Errorf("counted anew: %+v", got)
 	}
 }

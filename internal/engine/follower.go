@@ -121,7 +121,7 @@ func (f *follower) resume() {
 	if now != inRun {
 		left = append(left, boundary{seq: f.last, start: now, at: time.Unix(0, told)})
 	}
-	f.pending, f.replaying = left, true
+	f.pending, f.replaying, f.pos.watched = left, true, true
 }
 
 // begin makes sure that the container is in a run, when no other container of the same runner is in one. It reports
@@ -137,7 +137,7 @@ func (f *follower) begin(ctx context.Context, changed <-chan struct{}) bool {
 		return false
 	}
 	if !f.pos.InRun {
-		if f.pos.Passed == 0 && f.pending[0].guessed {
+		if first := f.pending[0]; f.pos.Passed == 0 && (first.guessed || first.at.Before(f.Engine.resumed.until)) {
 			f.replaying = true
 			f.sink.Replaying(f.runner, true)
 		}
@@ -238,6 +238,10 @@ func (f *follower) line(at int64, line []byte) {
 	}
 	if !f.pos.admit(at, line) {
 		return
+	}
+	if f.pos.gap {
+		f.pos.gap = false
+		f.sink.Lost(f.runner)
 	}
 	if noise {
 		f.skipped++

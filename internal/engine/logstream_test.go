@@ -248,6 +248,7 @@ type tally struct {
 func (*tally) Replaying(string, bool)                {}
 func (*tally) Started(*Mark, time.Time)              {}
 func (*tally) Ended(*Mark, time.Time)                {}
+func (*tally) Lost(string)                           {}
 func (*tally) Removed(string)                        {}
 func (*tally) Forget(string)                         {}
 func (*tally) Noise(line []byte) bool                { return bytes.HasPrefix(line, []byte("[WORKER ")) }

@@ -18,6 +18,9 @@ type position struct {
 
 	behind bool // the stream was opened again and has not yet passed the position
 	met    int  // lines in a row met again that bear the time At
+
+	watched bool // the mark is that of another process, whose place was not found yet
+	gap     bool // and cannot be: lines behind it are lost
 }
 
 // Mark is what must be known to go on in the log of a container where a reader was, in another process too.
@@ -60,6 +63,7 @@ func (p *position) admit(at int64, line []byte) bool {
 		if at == p.At {
 			p.met++
 			p.behind = p.met < p.Same || sum != p.Sum
+			p.watched = p.watched && p.behind
 			return false
 		}
 		p.met = 0
@@ -67,7 +71,7 @@ func (p *position) admit(at int64, line []byte) bool {
 			return false
 		}
 		// The log was rotated, or emptied, past the position.
-		p.behind = false
+		p.behind, p.gap, p.watched = false, p.watched, false
 	}
 	if at != p.At {
 		p.At, p.Same = at, 0

@@ -100,7 +100,10 @@ func TestResumeRotated(t *testing.T) {
 	if len(left) >= lines/2 {
 		t.Fatalf("%d lines are left: nothing was rotated away", len(left))
 	}
-	if diff := cmp.Diff(left, rest); diff != "" {
+	if rest[0] != "ci-1 lost some" {
+		t.Errorf("that lines are lost is not told first, but %q", rest[0])
+	}
+	if diff := cmp.Diff(left, rest[1:]); diff != "" {
 		t.Errorf("lines differ from what is left of the log (-log +got):\n%s", diff)
 	}
 }
@@ -118,12 +121,12 @@ func TestResumeRecreated(t *testing.T) {
 	w.remove(gone)
 	w.run(spec{args: []string{"count", "20"}, slot: "ci-1"})
 	r, _ = w.follow("", c)
-	got := r.await(t, "new lines", func(got []string) bool { return len(got) == 22+1+21 })[22:]
+	got := r.await(t, "new lines", func(got []string) bool { return len(got) == 22+3+21 })[22:]
 	slices.SortStableFunc(got, func(a, b string) int { return strings.Compare(b[:4], a[:4]) })
-	if got[0] != "ci-2 forgotten" || got[1] != "ci-1 started" {
-		t.Errorf("begins with %q", got[:2])
+	if want := []string{"ci-2 lost some", "ci-2 forgotten", "ci-1 lost some", "ci-1 started"}; !slices.Equal(got[:4], want) {
+		t.Errorf("begins with %q, want %q", got[:4], want)
 	}
-	inOrder(t, got[1:], "ci-1", 1, 20)
+	inOrder(t, got[3:], "ci-1", 1, 20)
 	if marks := r.checkpoint().marks; len(marks) != 1 {
 		t.Errorf("marks of containers that are gone: %+v", marks)
 	}

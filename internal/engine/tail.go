@@ -34,6 +34,9 @@ type LineSink interface {
 	Ended(m *Mark, at time.Time)
 	// Removed says that the container is gone, after the end of its run.
 	Removed(container string)
+	// Lost says that lines after a mark that was given to Resume cannot be read any more: they were rotated away, or the
+	// container was removed, before we came.
+	Lost(runner string)
 	// Forget says that the container is gone and no other bears the runner's name.
 	Forget(runner string)
 }
@@ -41,6 +44,7 @@ type LineSink interface {
 // resumed is where the readers of another process were.
 type resumed struct {
 	at    time.Time
+	until time.Time       // when this process took over
 	marks map[string]Mark // by container id
 }
 
@@ -48,7 +52,7 @@ type resumed struct {
 // logged since then comes, and no line comes that came before its mark. Starts and ends in between are told as far as
 // the engine still knows them: it remembers the last 256 events and, by the minute or hour, since when a container runs.
 func (e *Engine) Resume(at time.Time, marks []Mark) {
-	e.resumed = resumed{at: at, marks: make(map[string]Mark, len(marks))}
+	e.resumed = resumed{at: at, until: time.Now(), marks: make(map[string]Mark, len(marks))}
 	for _, m := range marks {
 		e.resumed.marks[m.Container] = m
 	}
@@ -80,6 +84,7 @@ func (e *Engine) Tail(ctx context.Context, sink LineSink) error {
 		if up && lost != nil {
 			for id, m := range lost {
 				if known[id] == "" {
+					sink.Lost(m.Runner)
 					sink.Removed(id)
 					if !named(m.Runner, active, known) {
 						sink.Forget(m.Runner)

@@ -56,6 +56,8 @@ func (r *recorder) Line(m *Mark, _ time.Time, line []byte) {
 func (r *recorder) Noise([]byte) bool                { return false }
 func (r *recorder) Skipped(*Mark, time.Time, uint64) {}
 
+func (r *recorder) Lost(runner string) { r.add(runner + " lost some") }
+
 func (r *recorder) Removed(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

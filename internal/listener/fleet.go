@@ -89,6 +89,16 @@ func (f *Fleet) Forget(runner string) {
 	}
 }
 
+// CountAnew sets the counters of a slot, and the durations of all jobs, to 0, and leaves the state of the slot as it is.
+func (f *Fleet) CountAnew(runner string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.slots[runner]; s != nil {
+		s.session.counts, s.durations = Counts{}, Durations{}
+		f.jobs, f.shown = Durations{}, nil
+	}
+}
+
 // Slots returns every slot that is there, sorted by name. The slice is shared by everybody who asked: nobody may change it.
 func (f *Fleet) Slots() []Slot {
 	f.mu.Lock()
