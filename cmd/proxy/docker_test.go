@@ -202,6 +202,7 @@ func (l *lines) Line(*engine.Mark, time.Time, []byte)  { l.count.Add(1) }
 func (*lines) Noise([]byte) bool                       { return false }
 func (*lines) Skipped(*engine.Mark, time.Time, uint64) {}
 func (*lines) Ended(*engine.Mark, time.Time)           {}
+func (*lines) Lost(string)                             {}
 func (*lines) Removed(string)                          {}
 func (*lines) Forget(string)                           {}
 
