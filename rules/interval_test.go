@@ -12,7 +12,7 @@ import (
 func TestEvaluationIntervals(t *testing.T) {
 	want := map[string]string{
 		"ghostrunner.fast":       "700ms", // with 800 ms between two scrapes: compose/prometheus/prometheus.yml says why they differ
-		"ghostrunner.watchdog":   "5s",    // waits for a whole minute, or for six restarts; and the remediator is scraped every 5 s
+		"ghostrunner.watchdog":   "5s",    // waits for a whole minute, or for six restarts; and the remediator is scraped every 10 s
 		"ghostrunner.causes":     "15s",   // the rest is scraped every 15 s, or waits for minutes
 		"ghostrunner.disk":       "15s",
 		"ghostrunner.pipeline":   "15s",

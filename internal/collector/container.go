@@ -8,6 +8,8 @@ import (
 // reads memory. Nothing is exported while the engine does not answer. What is urgent about them is the source "health".
 
 var (
+	containerInfo = newDesc("ghostrunner_container_info",
+		"Which runner slot a container is; the label runner is empty for a service.", "container", "role", "runner")
 	containerRunning = newDesc("ghostrunner_container_running",
 		"Whether the container runs; a paused or restarting one does not.", "container", "role")
 	containerStarts = newDesc("ghostrunner_container_starts_total",
@@ -59,6 +61,7 @@ func (s containerSource) Collect(_ context.Context, out *Samples) error {
 		if c.Name == "" {
 			continue // it is being removed; two of these would be one series twice
 		}
+		gauge(out, containerInfo, 1, c.Name, c.Role, c.Runner)
 		gauge(out, containerRunning, boolean(c.State == stateRunning), c.Name, c.Role)
 		counter(out, containerStarts, c.Starts, c.Name, c.Role)
 		counter(out, containerOOMKills, c.OOMKills, c.Name, c.Role)

@@ -2,17 +2,14 @@ package collector
 
 import "context"
 
-// What a restart is ordered for within a second: whether the engine answers, and its verdict on each container, with the name
-// of the slot, so that an alert has the same labels from its first moment on. It is apart from the source "container" so
-// that a scrape every second carries this and nothing else: what Prometheus pays for a rule is, above all, the samples that
-// it must look through. From the watcher of the Docker engine, which keeps it by events: a change is visible well under a
-// second later, and a scrape reads memory.
+// What a restart is ordered for within a second: whether the engine answers, and its verdict on each container. It is apart
+// from the source "container" so that a scrape every second carries this and nothing else: what Prometheus pays for a rule
+// is, above all, the samples that it must look through. From the watcher of the Docker engine, which keeps it by events: a
+// change is visible well under a second later, and a scrape reads memory.
 
 var (
 	dockerUp = newDesc("ghostrunner_docker_up",
 		"Whether the Docker engine answers.")
-	containerInfo = newDesc("ghostrunner_container_info",
-		"Which runner slot a container is; the label runner is empty for a service.", "container", "role", "runner")
 	containerHealthy = newDesc("ghostrunner_container_healthy",
 		"Docker's verdict on the running container; absent without a health check or while it is still starting.",
 		"container", "role")
@@ -35,7 +32,6 @@ func (s healthSource) Collect(_ context.Context, out *Samples) error {
 		if c.Name == "" {
 			continue // it is being removed; two of these would be one series twice
 		}
-		gauge(out, containerInfo, 1, c.Name, c.Role, c.Runner)
 		if c.State == stateRunning && (c.Health == "healthy" || c.Health == "unhealthy") {
 			gauge(out, containerHealthy, boolean(c.Health == "healthy"), c.Name, c.Role)
 		}
