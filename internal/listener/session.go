@@ -183,7 +183,7 @@ func (s *Session) apply(at time.Time, e Event) {
 		s.state.Listening = false
 	case Exited:
 		s.listenerEnded(at)
-	case Notice, Connected, Unrecognised:
+	case Notice, Connected, JobSkipped, Unrecognised:
 	}
 }
 

@@ -14,6 +14,7 @@ type progress struct {
 	listening     bool
 	jobsStarted   int
 	jobsCompleted int
+	jobSkipped    bool            // one was handed out that could not be acquired
 	result        listener.Result // of the last completed job
 	conflict      bool
 	failure       listener.Reason // the first that was named; later lines tend to be consequences
@@ -51,6 +52,8 @@ func (l *ledger) line(line []byte) {
 	case listener.JobCompleted:
 		l.now.jobsCompleted++
 		l.now.result = e.Result
+	case listener.JobSkipped:
+		l.now.jobSkipped = true
 	case listener.SessionConflict:
 		l.now.conflict = true
 	case listener.Failure:

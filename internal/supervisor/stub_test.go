@@ -132,6 +132,12 @@ func stubListener() int {
 		<-signals
 		fmt.Println("Exiting...")
 		return 0
+	case "used up":
+		listen()
+		fmt.Println("[RUNNER 2026-08-20 12:00:00Z INFO Runner] Skipping message Job. Job message conflict")
+		<-signals
+		fmt.Println("Exiting...")
+		return 0
 	case "deaf":
 		signal.Ignore(syscall.SIGINT)
 		listen()

@@ -123,6 +123,7 @@ func TestEndings(t *testing.T) {
 		{"exit 7", CauseVersionDeprecated, []int64{1}, false, false},
 		{"crash", "job without a result: killed by signal 9", []int64{1}, false, false},
 		{"unknown", "exit code 45", []int64{1}, false, false},
+		{"used up", "used up by a job that nobody could acquire", []int64{1}, false, false},
 		{"exit 2", "retryable: exit code 2", nil, true, false},
 		{"hangs after its job", "job completed: Succeeded", []int64{1}, false, true},
 	} {

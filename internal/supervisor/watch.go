@@ -19,6 +19,9 @@ func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
 		if next, cause := s.ahead(p); next != "" {
 			return next, cause
 		}
+		if p.usedUp() && s.reg != nil {
+			s.retire(ctx)
+		}
 		if p.jobsCompleted > 0 && overdue == nil {
 			overdue = time.After(s.t.jobExit)
 		}
@@ -37,6 +40,21 @@ func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
 		case <-tick.C:
 		}
 	}
+}
+
+// usedUp tells whether GitHub has handed out the one job of this registration, and it came to nothing: the listener says so in its
+// diagnostic lines alone, stays online and idle, and is never handed another (actions/runner#4617).
+func (p progress) usedUp() bool { return p.jobSkipped && p.jobsStarted == 0 }
+
+// retire stops a listener that is used up, if GitHub agrees by deleting the registration that it has no job; else it is asked again.
+func (s *Supervisor) retire(ctx context.Context) {
+	err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, s.reg.id) })
+	if err != nil && !s.cfg.Errors.NotFound(err) || s.hasJob() {
+		return
+	}
+	s.cfg.Logger.WarnContext(ctx, "Nobody could acquire the job of this registration, stopping its listener", "registration", s.reg.name)
+	s.stopListener()
+	s.forget()
 }
 
 // ahead returns the next phase if the lines are further than the state machine, else "".
@@ -69,6 +87,8 @@ func judge(e exit, p progress, conflictWait, slow time.Duration) verdict {
 		return verdict{cause: CauseVersionDeprecated, wait: slow}
 	case e.code == 5 || p.conflict && !p.listening: // before 2.316 with another code (actions/runner#3215)
 		return verdict{cause: CauseSessionConflict, wait: conflictWait}
+	case p.usedUp():
+		return verdict{cause: "used up by a job that nobody could acquire"}
 	case p.jobsStarted > 0:
 		return verdict{cause: "job without a result: " + e.String()}
 	case e.code == 2 || e.code == 3 || e.code == 4: // retryable, and two that only an update can cause
