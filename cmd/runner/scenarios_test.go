@@ -186,7 +186,7 @@ func TestScenarios(t *testing.T) {
 			calls: "(register 201, delete 204, )+register 201, delete 204"},
 		{name: "8b version deprecated, an old listener", setup: fault("version-deprecated", "old"),
 			play: func(s *slot) { s.says("to=waiting cause=version_deprecated", 1) }, phase: supervisor.Waiting, health: "un: version_deprecated",
-			prints: []string{"^An error occured: Runner version", "^Runner listener exited with code 1.$", told("version_deprecated")},
+			prints: []string{"^An error occur?ed: Runner version", "^Runner listener exited with code 1.$", told("version_deprecated")},
 			calls:  "(register 201, delete 204(, )?)+"},
 		{name: "8c version deprecated, no session", setup: fault("version-deprecated", "session"),
 			play: func(s *slot) { s.says("to=waiting cause=version_deprecated", 1) }, phase: supervisor.Waiting, health: "un: version_deprecated",
@@ -234,16 +234,7 @@ func TestScenarios(t *testing.T) {
 		{name: "11 the registration is gone while polling: exit 0 is no job",
 			play: func(s *slot) {
 				polling(s)
-				req, err := http.NewRequestWithContext(s.Context(), http.MethodDelete, fmt.Sprintf("%s/repos/octo/hello/actions/runners/%d", s.url, s.now().ID), nil)
-				if err != nil {
-					s.Fatal(err)
-				}
-				req.Header.Set("Authorization", "Bearer "+labToken)
-				resp, err := http.DefaultClient.Do(req)
-				if err != nil {
-					s.Fatal(err)
-				}
-				_ = resp.Body.Close()
+				s.request(http.MethodDelete, fmt.Sprintf("/repos/octo/hello/actions/runners/%d", s.now().ID), nil)
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
@@ -448,7 +439,7 @@ func (sc *scenario) end(s *slot) {
 			s.Errorf("state at the end: %+v", st)
 		}
 	}
-	s.out.prints(s.T, sc.prints...)
+	s.out.prints(s.TB, sc.prints...)
 	if calls := s.calls(); !regexp.MustCompile("^(" + sc.calls + ")$").MatchString(calls) {
 		s.Errorf("GitHub was asked: %s\nwant: %s", calls, sc.calls)
 	}

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -34,24 +37,23 @@ const (
 // slot is this program as PID 1 of a container without Docker: with process table, temporary directories and runner of its own, against
 // a simulated GitHub.
 type slot struct {
-	*testing.T
+	testing.TB
 
 	gh    *lab.GitHub
 	url   string
-	lab   *lab.Client
+	http  *http.Client
 	root  string // of the runner
 	state string
 	env   []string
 
-	cmd *exec.Cmd
-	out *output
+	program string // the supervisor; "" = this test's own program
+	scale   string // factor on its waits; the listener's are shorter still, and GitHub's a fiftieth
+	cmd     *exec.Cmd
+	out     *output
 }
 
-// scale is the factor on the supervisor's waits; the listener's are shorter still, and GitHub's a fiftieth.
-const scale = "0.05"
-
 // newSlot makes the world of a slot and does not start it.
-func newSlot(t *testing.T) *slot {
+func newSlot(t testing.TB) *slot {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests are about a program that is PID 1 and root: run them as root")
@@ -62,7 +64,9 @@ func newSlot(t *testing.T) *slot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(gh)
+	server := httptest.NewUnstartedServer(gh)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections end when slots do
+	server.StartTLS()
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	// Not below /tmp, which a slot has for itself.
 	dir, err := os.MkdirTemp("/run", "ghostrunner-slot")
@@ -70,13 +74,17 @@ func newSlot(t *testing.T) *slot {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &slot{T: t, gh: gh, url: server.URL, lab: lab.NewClient(server.URL), root: filepath.Join(dir, "runner"), state: filepath.Join(dir, "state.json"), out: newOutput()}
+	s := &slot{TB: t, gh: gh, url: server.URL, root: filepath.Join(dir, "runner"), state: filepath.Join(dir, "state.json"), out: newOutput(), scale: "0.05"}
 	self, err := program1()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pat := filepath.Join(dir, "pat")
+	pat, ca := filepath.Join(dir, "pat"), filepath.Join(dir, "ca.pem")
+	roots, _ := os.ReadFile("/etc/ssl/certs/ca-certificates.crt") // beside all that a container knows, where there are any
+	roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})...)
+	s.http = server.Client()
 	if err := errors.Join(
+		os.WriteFile(ca, roots, 0o644),
 		os.Chmod(dir, 0o755), os.MkdirAll(filepath.Join(s.root, "bin"), 0o755), os.Chmod(s.root, 0o777|os.ModeSticky),
 		os.Link(self, filepath.Join(s.root, "bin", "Runner.Listener")), os.WriteFile(pat, []byte(labToken), 0o600),
 	); err != nil {
@@ -84,7 +92,7 @@ func newSlot(t *testing.T) *slot {
 	}
 	s.env = []string{
 		"PATH=" + os.Getenv("PATH"), "GITHUB_PAT_FILE=" + pat, "GITHUB_API_URL=" + s.url, "REPO_OWNER=octo", "REPO_NAME=hello", "RUNNER_NAME=ci-runner-1",
-		"SESSION_CONFLICT_WAIT=1", "LAB_TIME_SCALE=0.001", "GORACE=atexit_sleep_ms=0",
+		"SESSION_CONFLICT_WAIT=1", "LAB_TIME_SCALE=0.001", "GORACE=atexit_sleep_ms=0", "SSL_CERT_FILE=" + ca,
 	}
 	return s
 }
@@ -121,8 +129,11 @@ func (s *slot) start(before string, flags ...string) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	if s.program != "" {
+		self = s.program
+	}
 	args := append([]string{"-c", container + before + ` exec "$0" "$@"`, self, "run", "--runner.root=" + s.root, "--state-file=" + s.state,
-		"--docker.socket=" + s.root + "/none", "--path.sudoers=" + filepath.Dir(s.root) + "/sudoers", "--time-scale=" + scale,
+		"--docker.socket=" + s.root + "/none", "--path.sudoers=" + filepath.Dir(s.root) + "/sudoers", "--time-scale=" + s.scale,
 		"--runner.pass-env=LAB_TIME_SCALE,GORACE"}, flags...)
 	s.cmd = exec.Command("/bin/sh", args...) //nolint:noctx // Its end is what is tested.
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, stream{s.out, 0}, stream{s.out, 1}
@@ -132,6 +143,13 @@ func (s *slot) start(before string, flags ...string) {
 	}
 	process := s.cmd.Process
 	s.Cleanup(func() { _ = process.Kill() }) // of PID 1, so the kernel ends all
+}
+
+// stop sends SIGTERM and returns when PID 1 has ended, as it should.
+func (s *slot) stop() {
+	s.Helper()
+	s.signal(syscall.SIGTERM)
+	s.ended()
 }
 
 func (s *slot) ended() {
@@ -152,16 +170,13 @@ func (s *slot) signal(sig syscall.Signal) {
 
 func (s *slot) fault(name, value string) {
 	s.Helper()
-	if _, err := s.lab.SetFault(s.Context(), name, "", true, value); err != nil {
-		s.Fatal(err)
-	}
+	body, _ := json.Marshal(map[string]any{"on": true, "value": value})
+	s.request(http.MethodPut, "/lab/v1/faults/"+name, body)
 }
 
 func (s *slot) mend(name string) {
 	s.Helper()
-	if _, err := s.lab.SetFault(s.Context(), name, "", false, ""); err != nil {
-		s.Fatal(err)
-	}
+	s.request(http.MethodPut, "/lab/v1/faults/"+name, []byte(`{"on":false}`))
 }
 
 // job enqueues one.
@@ -173,17 +188,24 @@ func (s *slot) job(name, duration, result string) {
 func (s *slot) enqueue(job map[string]string) {
 	s.Helper()
 	body, _ := json.Marshal(job)
-	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.url+"/lab/v1/jobs", bytes.NewReader(body))
+	s.request(http.MethodPost, "/lab/v1/jobs", body)
+}
+
+// request makes a request to the simulated GitHub, with the token.
+func (s *slot) request(method, path string, body []byte) {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), method, s.url+path, bytes.NewReader(body))
 	if err != nil {
 		s.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	req.Header.Set("Authorization", "Bearer "+labToken)
+	resp, err := s.http.Do(req)
 	if err != nil {
 		s.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated {
-		s.Fatal(resp.Status)
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		s.Fatalf("%s %s: %s", method, path, resp.Status)
 	}
 }
 
@@ -206,7 +228,7 @@ func (s *slot) await(what string, ok func() bool) {
 // says waits until the output holds a text n times.
 func (s *slot) says(text string, n int) {
 	s.Helper()
-	s.out.wait(s.T, text, n)
+	s.out.wait(s.TB, text, n)
 }
 
 // now is the state file.
@@ -227,7 +249,9 @@ func (s *slot) health() (string, bool) {
 func (s *slot) proc() string { return fmt.Sprintf("/proc/%d/root/proc", s.cmd.Process.Pid) }
 
 // tmp is a directory as the container has it.
-func (s *slot) tmp(name string) string { return fmt.Sprintf("/proc/%d/root%s", s.cmd.Process.Pid, name) }
+func (s *slot) tmp(name string) string {
+	return fmt.Sprintf("/proc/%d/root%s", s.cmd.Process.Pid, name)
+}
 
 // processes are the programs that run in the container.
 func (s *slot) processes() []string {
@@ -334,7 +358,7 @@ func (o *output) String() string {
 	return "stdout:\n" + regexp.MustCompile(`(?m)(^\[RUNNER .*(Successfully renew|Sleeping for).*\n){3,}`).ReplaceAllString(stdout, "...\n") + "stderr:\n" + stderr
 }
 
-func (o *output) wait(t *testing.T, text string, n int) {
+func (o *output) wait(t testing.TB, text string, n int) {
 	t.Helper()
 	timeout := time.After(patience)
 	for {
@@ -351,7 +375,7 @@ func (o *output) wait(t *testing.T, text string, n int) {
 }
 
 // prints checks that patterns occur in the output, each in one of the streams, and there in this order.
-func (o *output) prints(t *testing.T, patterns ...string) {
+func (o *output) prints(t testing.TB, patterns ...string) {
 	t.Helper()
 	stdout, stderr, _ := o.look()
 	for _, p := range patterns {

@@ -28,7 +28,7 @@ func newNameServer(t *testing.T, addr string, code dnsmessage.RCode) *nameServer
 	t.Helper()
 	s := &nameServer{addr: netip.MustParseAddr(addr)}
 	s.code.Store(int32(code))
-	conn, err := net.ListenPacket("udp", addr+":53")
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", addr+":53")
 	if err != nil {
 		t.Fatal("this test serves names on a loopback address: run it as root: ", err)
 	}
