@@ -352,7 +352,7 @@ func (r *Remediator) postExplain(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "parameters: there are none; the payload is the body", http.StatusBadRequest)
 		return
 	}
-	m, ok := readPayload(w, req)
+	m, ok := r.readPayload(w, req)
 	if !ok {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -246,6 +247,53 @@ func TestTooManyAtOnce(t *testing.T) {
 	if w := ask(t, h, "GET", "/api/v1/attempts", ""); w.Code != 200 {
 		t.Errorf("with a free place: %d", w.Code)
 	}
+}
+
+// TestLargePayloadsWait: two of the largest are read at the same time; a third, and one of unknown length, wait or go away.
+func TestLargePayloadsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, _ := start(t, newFake(), nil)
+		ready(t, r)
+		h := r.Webhook(open)
+		begin := func(ctx context.Context, size int64) (body *io.PipeWriter, answer chan int) {
+			read, write := io.Pipe()
+			req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/webhook", read)
+			req.Header.Set("Content-Type", "application/json")
+			req.ContentLength = size
+			answer = make(chan int, 1)
+			go func() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, req)
+				answer <- w.Code
+			}()
+			return write, answer
+		}
+		first, firstAnswer := begin(t.Context(), maxBody)
+		second, secondAnswer := begin(t.Context(), -1)
+		_, _ = first.Write([]byte(" "))
+		_, _ = second.Write([]byte(" ")) // both are being read
+		ctx, cancel := context.WithCancel(t.Context())
+		_, third := begin(ctx, 100)
+		synctest.Wait()
+		if len(third) > 0 {
+			t.Fatal("the third was read")
+		}
+		cancel()
+		if code := <-third; code != 503 {
+			t.Errorf("the third went away: %d", code)
+		}
+		_ = first.Close()
+		if code := <-firstAnswer; code != 400 {
+			t.Errorf("the first was empty: %d", code)
+		}
+		fourth, fourthAnswer := begin(t.Context(), 100)
+		_, _ = fourth.Write([]byte(payload(alertOf("A", ""))))
+		_ = errors.Join(fourth.Close(), second.Close())
+		if code := <-fourthAnswer; code != 202 {
+			t.Errorf("the fourth: %d", code)
+		}
+		<-secondAnswer
+	})
 }
 
 // TestStatusDoesNotWait: what is known is told although Docker hangs.

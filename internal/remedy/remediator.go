@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Remediator acts on alerts. Make one with [New], then [Remediator.Run] it.
@@ -19,7 +21,8 @@ type Remediator struct {
 	metrics    *metrics
 	actions    []Action
 	containers *containerList
-	requests   chan struct{} // one token for each request that is being answered
+	requests   chan struct{}       // one token for each request that is being answered
+	bodies     *semaphore.Weighted // bytes of the payloads that are being decoded
 
 	wake  chan struct{} // something is in the inbox
 	nudge chan struct{} // something for the keeper
@@ -49,6 +52,7 @@ func New(opts Options) (*Remediator, error) {
 		metrics:    newMetrics(opts.Registry),
 		containers: &containerList{docker: opts.Docker},
 		requests:   make(chan struct{}, maxRequests),
+		bodies:     semaphore.NewWeighted(maxBodies),
 		wake:       make(chan struct{}, 1),
 		nudge:      make(chan struct{}, 1),
 		state:      newState(),

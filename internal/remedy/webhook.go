@@ -15,6 +15,8 @@ import (
 const (
 	// maxBody bounds a payload in bytes.
 	maxBody = 16 << 20
+	// maxBodies bounds the payloads in bytes that are read and decoded at the same time, in which they grow several times.
+	maxBodies = 2 * maxBody
 	// maxRequests bounds the requests that are answered at the same time.
 	maxRequests = 64
 )
@@ -72,7 +74,7 @@ func (r *Remediator) webhook(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "use POST", http.StatusMethodNotAllowed)
 		return
 	}
-	m, ok := readPayload(w, req)
+	m, ok := r.readPayload(w, req)
 	if !ok {
 		return
 	}
@@ -89,8 +91,8 @@ func (r *Remediator) webhook(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// readPayload reads and checks a payload, and answers if it is none.
-func readPayload(w http.ResponseWriter, req *http.Request) (*Message, bool) {
+// readPayload reads and checks a payload, and answers if it is none. Large ones wait for each other.
+func (r *Remediator) readPayload(w http.ResponseWriter, req *http.Request) (*Message, bool) {
 	if typ, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || typ != "application/json" {
 		http.Error(w, "Content-Type: want application/json", http.StatusUnsupportedMediaType)
 		return nil, false
@@ -99,6 +101,15 @@ func readPayload(w http.ResponseWriter, req *http.Request) (*Message, bool) {
 		http.Error(w, fmt.Sprintf("body: larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
 		return nil, false
 	}
+	size := req.ContentLength
+	if size < 0 {
+		size = maxBody // nobody knows
+	}
+	if err := r.bodies.Acquire(req.Context(), size); err != nil { // the client went away
+		unavailable(w, err)
+		return nil, false
+	}
+	defer r.bodies.Release(size)
 	m, err := decode(http.MaxBytesReader(w, req.Body, maxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
