@@ -276,6 +276,11 @@ func (o *oneRunner) Terminate(context.Context, string) error {
 	return nil
 }
 
+func (o *oneRunner) FollowImages(ctx context.Context, _ func(string)) error {
+	<-ctx.Done()
+	return nil
+}
+
 var quiet = slog.New(slog.DiscardHandler)
 
 // background runs something until the test of the bubble ends.

@@ -149,11 +149,17 @@ func driveRemediator(w *world, docker *engine.Engine) []string {
 	_, err = docker.Images(ctx, w.mine)
 	w.must("Images with the label", err)
 	w.must("RemoveImage", docker.RemoveImage(ctx, unused))
-	if _, err := docker.PruneBuildCache(ctx); err != nil {
-		w.Errorf("PruneBuildCache: %v", err)
+	for _, unused := range []time.Duration{0, time.Hour} {
+		_, err = docker.BuildCache(ctx, unused)
+		w.must("BuildCache", err)
+		_, err = docker.PruneBuildCache(ctx, unused)
+		w.must("PruneBuildCache", err)
 	}
+	follow, stop := context.WithCancel(ctx)
+	w.must("FollowImages", docker.FollowImages(follow, func(string) { stop() }))
 	return []string{
-		"Containers", "Root", "Processes", "Restart", "Terminate", "Start", "Stop", "Leftovers", "RemoveContainer", "Images", "RemoveImage", "PruneBuildCache",
+		"Containers", "Root", "Processes", "Restart", "Terminate", "Start", "Stop", "Leftovers", "RemoveContainer", "Images", "RemoveImage", "BuildCache", "PruneBuildCache",
+		"FollowImages",
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ type config struct {
 	pruneMinAge, pruneCooldown                    time.Duration
 	diskPath                                      string
 	pruneThreshold                                uint64 // bytes
+	pruneKeep                                     *regexp.Regexp
+	verifyTimeout                                 time.Duration
+	window                                        remedy.Window
 	dryRun                                        bool
 
 	github       *cli.GitHub
@@ -74,15 +78,19 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	duration := func(name, help, def string, v *time.Duration) { app.Flag(name, help).Default(def).DurationVar(v) }
 	duration("restart.cooldown", "Least time between two restarts of one container.", "2m", &cfg.restartCooldown)
 	duration("restart.grace", "How long an idle container may take to leave by itself.", "30s", &cfg.restartGrace)
+	duration("restart.verify-timeout", "How long a restarted container may take to be healthy, and a runner to be online at GitHub.", "3m", &cfg.verifyTimeout)
 	duration("backoff.duration", "How long a runner stays stopped the first time.", "10m", &cfg.backoffDuration)
 	duration("backoff.max", "Longest back-off; each fire on probation doubles it.", "60m", &cfg.backoffMax)
 	duration("backoff.probation", "Time without a fire that ends the probation.", "1h", &cfg.backoffProbation)
 	app.Flag("prune.label", "KEY=VALUE that an object must carry to be pruned; build cache is then left alone. Empty: any unused image.").StringVar(&cfg.pruneLabel)
-	duration("prune.min-age", "Least age of an unused image that still has a name.", "24h", &cfg.pruneMinAge)
+	duration("prune.min-age", "Least time since an unused image that still has a name was last used.", "24h", &cfg.pruneMinAge)
+	keep := app.Flag("prune.keep", "Images whose name or id matches this regular expression are never removed.").Envar("PRUNE_KEEP").String()
 	duration("prune.cooldown", "Least time between two prunes.", "5m", &cfg.pruneCooldown)
 	app.Flag("disk.path", "Folder on the disk whose free space counts; empty: Docker's root.").StringVar(&cfg.diskPath)
 	threshold := app.Flag("disk.prune-threshold-gb", "Free space in GB (10^9 bytes) below which pruning is wanted; it ends at 1.2 times this.").
 		Envar("PRUNE_THRESHOLD_GB").Default("10").Float64()
+	window := app.Flag("window", "When actions may begin: [DAYS] HH:MM-HH:MM [ZONE], several separated by semicolons, such as "+
+		`"Mon-Fri 22:00-06:00 Europe/Berlin; Sat,Sun 00:00-24:00"; zone UTC unless named. Empty: always.`).Envar("REMEDIATION_WINDOW").String()
 	app.Flag("dry-run", "Decide, journal and report, but do nothing.").Envar("REMEDIATION_DRY_RUN").BoolVar(&cfg.dryRun)
 
 	// Without an owner GitHub is not asked whether a runner is busy.
@@ -117,13 +125,21 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	if done || err != nil {
 		return cfg, done, err
 	}
+	if cfg.window, err = remedy.ParseWindow(*window); err != nil {
+		return cfg, false, fmt.Errorf("--window=%q (REMEDIATION_WINDOW): %w", *window, err)
+	}
+	if *keep != "" {
+		if cfg.pruneKeep, err = regexp.Compile(*keep); err != nil {
+			return cfg, false, fmt.Errorf("--prune.keep=%q (PRUNE_KEEP): %w", *keep, err)
+		}
+	}
 	return cfg, false, cfg.check(*threshold, *mode)
 }
 
 // check finds values that the flag parser takes but nobody can use.
 func (c *config) check(thresholdGB float64, mode string) error {
 	for name, d := range map[string]time.Duration{
-		"restart.cooldown": c.restartCooldown, "restart.grace": c.restartGrace, "backoff.duration": c.backoffDuration,
+		"restart.cooldown": c.restartCooldown, "restart.grace": c.restartGrace, "restart.verify-timeout": c.verifyTimeout, "backoff.duration": c.backoffDuration,
 		"backoff.max": c.backoffMax, "backoff.probation": c.backoffProbation, "prune.min-age": c.pruneMinAge,
 		"prune.cooldown": c.pruneCooldown, "github.poll-interval": c.pollInterval,
 	} {

@@ -4,7 +4,21 @@
 // # What it may touch
 //
 // Containers that carry every --docker.label and whose label ghostrunner.heal names the action; images, and build cache
-// if --prune.label is not set. No volume, no network, nothing else, ever.
+// if --prune.label is not set. No volume, no network, nothing else, ever. Nothing is begun outside of --window.
+//
+// # How it knows that a runner is idle
+//
+// By two witnesses: no Runner.Worker is in its container, and GitHub, if --github.token-file is given, does not call it
+// busy, asked at the place that the container's label ghostrunner.scope names, else at --github.owner and --github.repo.
+// Against an empty container GitHub is believed for ten minutes. A restart is done when the container is healthy and
+// GitHub sees the runner online; one that does not help is followed by one without the runner's old registrations, and
+// that by a back-off.
+//
+// # What it prunes
+//
+// Build cache, dangling images, stopped containers with --prune.label, then images unused for --prune.min-age, the last
+// used last, until 1.2 times --disk.prune-threshold-gb is free by what the file system says. Only while no runner is
+// busy; below 2 GB also then, but nothing that was used within the hour. With --dry-run each object is listed with its size.
 //
 // # The webhook
 //
@@ -40,6 +54,7 @@ package main
 import (
 	"context"
 	"io"
+	_ "time/tzdata" // --window names time zones, and the image has no files
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 )

@@ -3,17 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
+	"github.com/blueguy23/ghostrunner/internal/engine"
 	"github.com/blueguy23/ghostrunner/internal/github"
+	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
 func TestBadCommandLines(t *testing.T) {
@@ -33,6 +37,8 @@ func TestBadCommandLines(t *testing.T) {
 		{[]string{"--web.bearer-token-file=x", "--backoff.max=1m"}, "--backoff.max"},
 		{[]string{"--web.bearer-token-file=x", "--disk.prune-threshold-gb=NaN"}, "--disk.prune-threshold-gb"},
 		{[]string{"--web.bearer-token-file=x", "--prune.label=x"}, "KEY=VALUE"},
+		{[]string{"--web.bearer-token-file=x", "--prune.keep=("}, "PRUNE_KEEP"},
+		{[]string{"--web.bearer-token-file=x", "--window=Mo 10:00-12:00"}, `REMEDIATION_WINDOW): day "Mo"`},
 		{[]string{"token", "--out=x", "--mode=9"}, "octal"},
 	} {
 		var out, errs bytes.Buffer
@@ -125,18 +131,45 @@ func TestWithoutDocker(t *testing.T) {
 	}
 }
 
-func TestBusyIn(t *testing.T) {
+func TestKnownIn(t *testing.T) {
 	now := time.Now()
-	slots := []string{"ci-1", "ci-1-gpu", "ci-2"}
-	snapshot := github.Snapshot{Scopes: []github.ScopeSnapshot{{LastSuccess: now, Runners: []github.Runner{
-		{Name: "ci-1-gpu-abc", Busy: true}, {Name: "ci-1-abc"}, {Name: "ci-20", Busy: true},
-	}}}}
-	for slot, want := range map[string]bool{"ci-1": false, "ci-1-gpu": true, "ci-2": false} {
-		if busy, known := busyIn(snapshot, slot, slots, now); busy != want || !known {
-			t.Errorf("%s: busy %t, known %t", slot, busy, known)
+	snapshot := github.Snapshot{Scopes: []github.ScopeSnapshot{
+		{Scope: "acme/widgets", LastSuccess: now, Runners: []github.Runner{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}},
+		{Scope: "acme", LastSuccess: now.Add(-time.Hour)},
+		{Scope: "never"},
+	}}
+	got, ok := knownIn(snapshot, "Acme/Widgets", now)
+	if want := []remedy.Registration{{ID: 1, Name: "ci-1-abc", Online: true, Busy: true}}; !ok || !slices.Equal(got, want) {
+		t.Errorf("%v %t, want %v", got, ok, want)
+	}
+	for _, scope := range []string{"acme", "never", "other", ""} {
+		if _, ok := knownIn(snapshot, scope, now); ok {
+			t.Errorf("scope %q is known", scope)
 		}
 	}
-	if _, known := busyIn(snapshot, "ci-1-gpu", slots, now.Add(time.Hour)); known {
-		t.Error("an hour later it is still believed")
+	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
+		if _, ok := knownIn(snapshot, "acme/widgets", now.Add(jump)); ok {
+			t.Errorf("believed although the clock says %s later", jump)
+		}
+	}
+}
+
+// TestScopesOfLabels is about runners that register elsewhere than the configuration says.
+func TestScopesOfLabels(t *testing.T) {
+	v := &githubView{home: "acme/widgets"}
+	list := []engine.Container{
+		{Runner: "a"}, {Runner: "b", Scope: "acme"}, {Runner: "c", Scope: "ACME"}, {Runner: "d", Scope: "a/b/c"}, {Scope: "no-runner"},
+	}
+	v.note(list)
+	if got := fmt.Sprint(v.moreScopes()); got != "[acme]" {
+		t.Errorf("asked besides: %s", got)
+	}
+	if got := v.scopeOf(list[0]) + " " + v.scopeOf(list[1]); got != "acme/widgets acme" {
+		t.Errorf("scopes %s", got)
+	}
+	var none *githubView
+	none.note(list)
+	if got := none.scopeOf(list[0]); got != "" {
+		t.Errorf("without GitHub: scope %q", got)
 	}
 }

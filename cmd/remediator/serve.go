@@ -28,7 +28,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	proof, err := newGitHubProof(cfg, logger)
+	view, err := newGitHubView(cfg, logger)
 	if err != nil {
 		return err
 	}
@@ -36,12 +36,13 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector("ghostrunner_remediator"))
 	remediator, err := remedy.New(remedy.Options{
-		Logger: logger, Registry: registry, Docker: dockerAdapter{docker}, GitHub: proof.orNil(),
+		Logger: logger, Registry: registry, Docker: dockerAdapter{docker, view}, GitHub: view.orNil(),
 		JournalPath:     cfg.journalPath,
 		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace,
 		BackoffDuration: cfg.backoffDuration, BackoffMax: cfg.backoffMax, BackoffProbation: cfg.backoffProbation,
-		PruneLabel: cfg.pruneLabel, PruneMinAge: cfg.pruneMinAge, PruneCooldown: cfg.pruneCooldown,
-		PruneThreshold: cfg.pruneThreshold, DiskPath: cfg.diskPath, DryRun: cfg.dryRun,
+		VerifyTimeout: cfg.verifyTimeout,
+		PruneLabel:    cfg.pruneLabel, PruneMinAge: cfg.pruneMinAge, PruneKeep: cfg.pruneKeep, PruneCooldown: cfg.pruneCooldown,
+		PruneThreshold: cfg.pruneThreshold, DiskPath: cfg.diskPath, DryRun: cfg.dryRun, Window: cfg.window,
 	})
 	if err != nil {
 		return err
@@ -63,8 +64,8 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Run(ctx) })
 	group.Go(func() error { return remediator.Run(ctx) })
-	if proof != nil {
-		group.Go(func() error { return proof.client.Poll(ctx) })
+	if view != nil {
+		group.Go(func() error { return view.client.Poll(ctx) })
 	}
 	err = group.Wait()
 	logger.Info("Stopped")

@@ -63,12 +63,16 @@ func remediatorRules(e engine, labels, prune pairs) []rule {
 		{method: "POST", path: "/containers/{id}/stop", object: healable, query: params{"t": number(1)}},
 		{method: "POST", path: "/containers/{id}/restart", object: healable, query: params{"t": number(1)}},
 		{method: "DELETE", path: "/containers/{id}", object: leftover, limit: slow},
-		{method: "GET", path: "/images/json", query: params{"all": oneOf("1"), "filters": anyFilters}, limit: slow},
+		{method: "GET", path: "/images/json", query: params{"all": oneOf("1"), "shared-size": oneOf("1"), "filters": anyFilters}, limit: slow},
+		// When images are used: of each container of the engine its name, its labels and its image, as in a list.
+		{method: "GET", path: "/events", query: params{"filters": eventsOf("create", "destroy")}},
 		{method: "GET", path: "/images/{image}/json", limit: quick},
 		{method: "DELETE", path: "/images/{image}", object: prunable, limit: slow},
 	}
 	if len(prune) == 0 {
-		rules = append(rules, rule{method: "POST", path: "/build/prune", query: params{"all": exactly("1"), "filters": oneOf("{}")}, limit: slow})
+		rules = append(rules,
+			rule{method: "GET", path: "/system/df", query: params{"type": exactly("build-cache")}, limit: slow},
+			rule{method: "POST", path: "/build/prune", query: params{"all": exactly("1"), "filters": oneOf("{}", `{"until":{"1h0m0s":true}}`)}, limit: slow})
 	}
 	return rules
 }

@@ -209,6 +209,9 @@ func TestImages(t *testing.T) {
 		t.Errorf("dangling image: %+v", i)
 	}
 	i := byID[tagged]
+	if age := time.Since(i.Named); age > patience || age < -patience {
+		t.Errorf("named %s, want now", i.Named)
+	}
 	slices.Sort(i.Tags)
 	if want := []string{repo + "-other:one", repo + ":one", repo + ":two"}; i.InUse || i.Dangling || !slices.Equal(i.Tags, want) {
 		t.Errorf("tagged image: %+v, want tags %q", i, want)

@@ -3,6 +3,7 @@ package engine
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -154,6 +155,7 @@ func quoted(pair string) string {
 
 // spec says how a container differs from a runner that sleeps.
 type spec struct {
+	image  string // default: the world's
 	name   string
 	args   []string
 	labels []string // besides the role, the runner and the test's label
@@ -173,7 +175,7 @@ func (w *world) create(s spec) string {
 	if s.args == nil {
 		s.args = []string{"sleep"}
 	}
-	cfg := &container.Config{Image: w.image, Cmd: s.args, Tty: s.tty, Labels: map[string]string{}}
+	cfg := &container.Config{Image: cmp.Or(s.image, w.image), Cmd: s.args, Tty: s.tty, Labels: map[string]string{}}
 	if s.grace > 0 {
 		cfg.StopTimeout = &s.grace
 	}

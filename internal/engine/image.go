@@ -9,6 +9,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
@@ -20,10 +21,13 @@ type Image struct {
 	ID string
 	// Tags are its names, such as app:1.2; empty if dangling.
 	Tags []string
-	// Size is all that the image holds, in bytes. Layers that it shares with other images are not freed with it.
+	// Size is what the image holds, in bytes, without the layers that it shares with other images, which are not freed
+	// with it. An engine before API 1.42 does not tell the two apart.
 	Size    int64
 	Created time.Time
-	Labels  map[string]string
+	// Named is when it was last given a name, as by a pull or a build; zero if it has none, is in use, or is not known.
+	Named  time.Time
+	Labels map[string]string
 	// Dangling: no name leads to it any more.
 	Dangling bool
 	// InUse: some container of the engine, running or not, ours or not, is made from it.
@@ -43,7 +47,7 @@ func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
-	sums, err := e.api(ctx).ImageList(ctx, image.ListOptions{Filters: sel.filters()})
+	sums, err := e.api(ctx).ImageList(ctx, image.ListOptions{Filters: sel.filters(), SharedSize: true})
 	if err != nil {
 		return nil, fmt.Errorf("images: %w", err)
 	}
@@ -59,15 +63,21 @@ func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
 			continue
 		}
 		tags := references(s.RepoTags)
-		out = append(out, Image{
+		i := Image{
 			ID:       s.ID,
 			Tags:     tags,
-			Size:     s.Size,
+			Size:     s.Size - max(0, s.SharedSize),
 			Created:  time.Unix(s.Created, 0),
 			Labels:   s.Labels,
 			Dangling: len(tags) == 0 && len(references(s.RepoDigests)) == 0,
 			InUse:    used[s.ID],
-		})
+		}
+		if len(tags) > 0 && !i.InUse {
+			if info, err := e.api(ctx).ImageInspect(ctx, s.ID); err == nil { // else it is gone
+				i.Named = info.Metadata.LastTagTime
+			}
+		}
+		out = append(out, i)
 	}
 	slices.SortFunc(out, func(a, b Image) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
 	return out, nil
@@ -159,12 +169,39 @@ func removed(id string, err error) error {
 	return fmt.Errorf("remove image %s: %w", shortImage(id), err)
 }
 
-// PruneBuildCache removes the build cache that no build is using and returns the bytes that it freed. Everything in it
-// can be built again; nobody can say whose it is, so callers that are confined to a label leave it alone.
-func (e *Engine) PruneBuildCache(ctx context.Context) (reclaimed uint64, err error) {
+// BuildCache returns the bytes in the build cache that no build is using, and none has used for that long. It is as
+// expensive as ReclaimableBytes.
+func (e *Engine) BuildCache(ctx context.Context, unused time.Duration) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
-	report, err := e.api(ctx).BuildCachePrune(ctx, build.CachePruneOptions{All: true, Filters: filters.NewArgs()})
+	du, err := e.api(ctx).DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.BuildCacheObject}})
+	if err != nil {
+		return 0, fmt.Errorf("build cache: %w", err)
+	}
+	var sum uint64
+	for _, b := range du.BuildCache {
+		used := b.CreatedAt
+		if b.LastUsedAt != nil {
+			used = *b.LastUsedAt
+		}
+		if !b.InUse && !b.Shared && time.Since(used) >= unused {
+			sum += positive(b.Size)
+		}
+	}
+	return sum, nil
+}
+
+// PruneBuildCache removes the build cache that no build is using, and none has used for that long, and returns the bytes
+// that it freed. Everything in it can be built again; nobody can say whose it is, so callers that are confined to a label
+// leave it alone.
+func (e *Engine) PruneBuildCache(ctx context.Context, unused time.Duration) (reclaimed uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	which := filters.NewArgs()
+	if unused > 0 {
+		which.Add("until", unused.String())
+	}
+	report, err := e.api(ctx).BuildCachePrune(ctx, build.CachePruneOptions{All: true, Filters: which})
 	switch {
 	case cerrdefs.IsConflict(err):
 		return 0, fmt.Errorf("prune build cache: %w: %w", ErrConflict, err)

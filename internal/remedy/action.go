@@ -42,6 +42,8 @@ type Attempt struct {
 	Record *Record
 	// debt is set for actions that take the container down.
 	debt *Debt
+	// sight is what GitHub sees of a restart.
+	sight *sight
 	// up says that the container was started again, so the debt is paid.
 	up bool
 	r  *Remediator
@@ -55,6 +57,14 @@ func (a *Attempt) Note(format string, args ...any) {
 	if len(a.Record.Evidence) < maxEvidence {
 		a.Record.Evidence = append(a.Record.Evidence, clean(fmt.Sprintf(format, args...), maxDetail))
 	}
+}
+
+// bounded keeps of a list of notes as many as an attempt may have, and says how many are left out.
+func bounded(notes []string) []string {
+	if over := len(notes) - maxEvidence; over > 0 {
+		notes = append(slices.Clone(notes[:maxEvidence]), fmt.Sprintf("and %d more", over))
+	}
+	return notes
 }
 
 // fail makes a Failure of this attempt.

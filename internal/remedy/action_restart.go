@@ -31,6 +31,7 @@ func (r *Remediator) restart() Action {
 		Takes:    true,
 		Do: func(ctx context.Context, a *Attempt) error {
 			id := a.Plan.Container.ID
+			a.sight = r.sightBefore(a)
 			if a.Plan.Container.Role == RoleService {
 				if err := r.restartService(ctx, id); err != nil {
 					return a.fail(FailEngine, "", err)
@@ -45,6 +46,10 @@ func (r *Remediator) restart() Action {
 			down, err := r.takeDown(drainCtx, a)
 			if err != nil {
 				return err
+			}
+			if a.Plan.Rung >= rungRegister {
+				r.deregister(ctx, a)
+				r.opts.Failpoint("deregistered")
 			}
 			if err := r.bringUp(ctx, id, down); err != nil {
 				return a.fail(FailEngine, "it is tried again", err)
@@ -73,10 +78,14 @@ func (r *Remediator) bringUp(ctx context.Context, id string, down bool) error {
 	return r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Restart(ctx, id, hardTimeout) })
 }
 
-// verifyUp waits until the container runs and is healthy. One without a health check
-// must be seen running twice: a program that fails at once runs for a moment too.
+// verifyUp waits until the container runs and is healthy, and a runner is online at GitHub again. One without a health
+// check must be seen running twice: a program that fails at once runs for a moment too.
 func (r *Remediator) verifyUp(ctx context.Context, a *Attempt) error {
 	began, seen := time.Now(), 0
+	sight := a.sight
+	if sight == nil { // an earlier process began it
+		sight = r.sightAfter(a)
+	}
 	tick := time.NewTicker(r.opts.PollInterval)
 	defer tick.Stop()
 	for {
@@ -87,14 +96,22 @@ func (r *Remediator) verifyUp(ctx context.Context, a *Attempt) error {
 		if err != nil || c.State != "running" {
 			seen = 0
 		} else if seen++; c.Health == "healthy" || c.Health == "" && seen > 1 {
-			a.Note("verified after %s: %s %s", time.Since(began).Round(10*time.Millisecond), c.State, c.Health)
-			return nil
+			if sight.online(ctx) {
+				a.Note("verified after %s: %s %s%s", time.Since(began).Round(10*time.Millisecond), c.State, c.Health, sight.said)
+				return nil
+			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if err != nil {
+			switch {
+			case err != nil:
 				return a.fail(FailVerify, "", err)
+			case sight.asked && sight.err == nil:
+				return a.fail(FailVerify, "look at its log", fmt.Errorf("state %s, health %q, and GitHub does not see it online", c.State, c.Health))
+			case sight.asked: // the outage is another alert's business
+				a.Note("%s %s; GitHub cannot be asked: %v", c.State, c.Health, sight.err)
+				return nil
 			}
 			return a.fail(FailVerify, "look at its log", fmt.Errorf("state %s, health %q", c.State, c.Health))
 		}

@@ -22,8 +22,6 @@ const (
 	AlertWatchdog = "GhostrunnerWatchdog"
 	// AlertRetryLoop makes a restart a watchdog fire.
 	AlertRetryLoop = "GhostrunnerRunnerRetryLoop"
-	// AlertDiskCritical makes a prune begin although a job runs.
-	AlertDiskCritical = "GhostrunnerDiskCritical"
 )
 
 // Bounds of what is kept of an alert.

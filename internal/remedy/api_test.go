@@ -301,7 +301,7 @@ func TestStatusDoesNotWait(t *testing.T) {
 	d := newFake(runner("ci-1", ActionRestart))
 	r, _, _ := start(t, d, nil)
 	ready(t, r)
-	until(t, "the runner to be seen", func() bool { return len(r.Targets(t.Context())) == 1 })
+	until(t, "the runner to be known", func() bool { list := r.Targets(t.Context()); return len(list) == 1 && list[0].Breaker != nil })
 	r.containers.mu.Lock() // somebody waits for Docker
 	defer r.containers.mu.Unlock()
 	if got := r.Targets(t.Context()); len(got) != 1 || got[0].Name != "ci-1" || got[0].Breaker == nil || got[0].Seen.IsZero() {

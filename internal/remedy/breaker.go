@@ -27,6 +27,9 @@ type Breaker struct {
 	Closes time.Time `json:"closes,omitzero"`
 	// Openings counts openings since it was last closed.
 	Openings int `json:"openings"`
+	// Ladder says that restarts in vain opened it, and not a storm of them: on probation any restart that is asked for
+	// opens it again.
+	Ladder bool `json:"ladder,omitempty"`
 }
 
 // nextLength is how long the next opening lasts: the first time base, on
@@ -40,7 +43,7 @@ func (b Breaker) nextLength(base, limit time.Duration) time.Duration {
 
 // opened is the breaker after it opened at now for length.
 func (b Breaker) opened(now time.Time, length time.Duration) Breaker {
-	return Breaker{State: Open, Length: length, Since: now, Until: now.Add(length), Openings: b.Openings + 1}
+	return Breaker{State: Open, Length: length, Since: now, Until: now.Add(length), Openings: b.Openings + 1, Ladder: b.Ladder}
 }
 
 // probation is the breaker after the runner was started again at now. Until stays,

@@ -20,6 +20,10 @@ type Container struct {
 	// Role, Runner and Heal are the container's ghostrunner labels.
 	Role, Runner string
 	Heal         []string
+	// Scope is where a runner registers at GitHub, its label ghostrunner.scope or the default.
+	Scope string
+	// Image is the image's name as the container was made with.
+	Image string
 	// State is Docker's word: created running paused restarting removing exited dead.
 	State string
 	// Health is "" without a health check, else starting, healthy or unhealthy.
@@ -36,6 +40,9 @@ func (c Container) Down() bool {
 	return c.State == "exited" || c.State == "created" || c.State == "dead"
 }
 
+// allows reports whether the container's own label names the action.
+func (c Container) allows(action string) bool { return slices.Contains(c.Heal, action) }
+
 // Target is the name that metrics, journal and breaker use: the runner slot, or
 // the container's name.
 func (c Container) Target() string {
@@ -49,8 +56,9 @@ func (c Container) Target() string {
 type Image struct {
 	ID              string
 	Tags            []string
-	Size            int64 // bytes, shared layers included
+	Size            int64 // bytes that go with it, as far as Docker tells
 	Created         time.Time
+	Used            time.Time // when it was last given a name; zero if that is not known
 	Dangling, InUse bool
 }
 
@@ -86,9 +94,14 @@ type Controller interface {
 type Cleaner interface {
 	Images(ctx context.Context, label string) ([]Image, error)
 	RemoveImage(ctx context.Context, id string) error
-	PruneBuildCache(ctx context.Context) (uint64, error)
+	// BuildCache returns the bytes in the build cache that nobody has used for that long, PruneBuildCache removes them.
+	BuildCache(ctx context.Context, unused time.Duration) (uint64, error)
+	PruneBuildCache(ctx context.Context, unused time.Duration) (uint64, error)
 	Leftovers(ctx context.Context, label string) ([]Leftover, error)
 	RemoveContainer(ctx context.Context, id string) error
+	// FollowImages calls used with the id of each image that a container is made from, now and whenever one is made or
+	// removed, until ctx ends or the engine breaks off.
+	FollowImages(ctx context.Context, used func(id string)) error
 	Root(ctx context.Context) (string, error)
 }
 
@@ -98,14 +111,6 @@ type Docker interface {
 	Prober
 	Controller
 	Cleaner
-}
-
-// GitHub is the second, independent proof that a runner is idle.
-type GitHub interface {
-	// Busy reports whether GitHub says that a registration of the slot runs a job.
-	// Slots are all known slots: a registration belongs to the longest that fits.
-	// Known is false if GitHub has not been asked successfully of late.
-	Busy(slot string, slots []string) (busy, known bool)
 }
 
 // workerName is the process that runs a job; it lives exactly as long as the

@@ -33,10 +33,11 @@ type fakeDocker struct {
 	process    func(ctx context.Context, id string) ([]string, error)
 	start      func(id string) error
 	terminate  func(id string) error
+	uses       chan string // images that a container is made from
 }
 
 func newFake(list ...Container) *fakeDocker {
-	return &fakeDocker{list: list, processes: map[string][]string{}, stubborn: map[string]bool{}}
+	return &fakeDocker{uses: make(chan string), list: list, processes: map[string][]string{}, stubborn: map[string]bool{}}
 }
 
 func runner(name string, heal ...string) Container {
@@ -180,11 +181,28 @@ func (f *fakeDocker) RemoveImage(_ context.Context, id string) error {
 	return nil
 }
 
-func (f *fakeDocker) PruneBuildCache(context.Context) (uint64, error) {
+func (f *fakeDocker) BuildCache(context.Context, time.Duration) (uint64, error) { return f.cache, nil }
+
+func (f *fakeDocker) PruneBuildCache(_ context.Context, unused time.Duration) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.did("prune cache")
+	if unused > 0 {
+		f.did("prune cache unused for %s", unused)
+	} else {
+		f.did("prune cache")
+	}
 	return f.cache, nil
+}
+
+func (f *fakeDocker) FollowImages(ctx context.Context, used func(id string)) error {
+	for {
+		select {
+		case id := <-f.uses:
+			used(id)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 func (f *fakeDocker) Leftovers(context.Context, string) ([]Leftover, error) {
@@ -202,10 +220,51 @@ func (f *fakeDocker) RemoveContainer(_ context.Context, id string) error {
 
 func (f *fakeDocker) Root(context.Context) (string, error) { return "/", nil }
 
-// fakeGitHub says the same of every slot.
-type fakeGitHub struct{ busy, known bool }
+// fakeGitHub knows some registrations, or has not been asked of late.
+type fakeGitHub struct {
+	mu      sync.Mutex
+	list    []Registration
+	silent  bool
+	removed []string
+}
 
-func (g fakeGitHub) Busy(string, []string) (bool, bool) { return g.busy, g.known }
+// registered is a GitHub with one registration.
+func registered(name string, online, busy bool) *fakeGitHub {
+	return &fakeGitHub{list: []Registration{{ID: 1, Name: name, Online: online, Busy: busy}}}
+}
+
+func (g *fakeGitHub) set(list ...Registration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.list = list
+}
+
+func (g *fakeGitHub) Known(string) ([]Registration, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.list), !g.silent
+}
+
+func (g *fakeGitHub) Ask(context.Context, string) ([]Registration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.silent {
+		return nil, errors.New("no answer")
+	}
+	return slices.Clone(g.list), nil
+}
+
+func (g *fakeGitHub) Deregister(_ context.Context, scope string, id int64) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.IndexFunc(g.list, func(r Registration) bool { return r.ID == id })
+	if i < 0 {
+		return errors.New("no such runner")
+	}
+	g.removed = append(g.removed, g.list[i].Name+"@"+scope)
+	g.list = slices.Delete(slices.Clone(g.list), i, i+1)
+	return nil
+}
 
 // start runs a remediator over a fake world until the test ends. Stop it early
 // with the function returned.
@@ -215,7 +274,7 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 	o := Options{
 		Logger: slog.New(slog.DiscardHandler), Registry: reg, Docker: d,
 		JournalPath: filepath.Join(t.TempDir(), "journal.db"),
-		Free:        func(string) (uint64, error) { return 1e9, nil },
+		Free:        func(string) (uint64, error) { return 5e9, nil },
 	}
 	if change != nil {
 		change(&o)

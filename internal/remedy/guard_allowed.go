@@ -3,7 +3,6 @@ package remedy
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -20,7 +19,7 @@ func (r *Remediator) guardAllowed(_ context.Context, p *Plan) Verdict {
 		return refuse(NotAllowed, fmt.Sprintf("container %s has no label ghostrunner.role", c.Name))
 	case p.Action.Name == ActionBackoff && (c.Role != RoleRunner || c.Runner == ""):
 		return refuse(NotAllowed, "only a runner is backed off, "+c.Name+" is a "+c.Role)
-	case !slices.Contains(c.Heal, p.Action.Name):
+	case !c.allows(p.Action.Name):
 		return refuse(NotAllowed, fmt.Sprintf("container %s has ghostrunner.heal=%q, which does not name %s",
 			c.Name, strings.Join(c.Heal, ","), p.Action.Name))
 	}

@@ -16,6 +16,7 @@ func (r *Remediator) guardRecovered(ctx context.Context, p *Plan) Verdict {
 		if err != nil {
 			return refuse(UnknownState, "free space is not known: "+err.Error())
 		}
+		p.Free = free
 		detail := fmt.Sprintf("%d bytes are free, %d are wanted", free, r.pruneTarget())
 		if free >= r.pruneTarget() {
 			return refuse(Recovered, detail)

@@ -80,9 +80,25 @@ func TestGuards(t *testing.T) {
 		},
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: OneAtATime},
 		{name: "busy by process", world: worker, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: Busy, detail: "Runner.Worker"},
-		{name: "busy by GitHub", opts: func(o *Options) { o.GitHub = fakeGitHub{true, true} }, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: Busy, detail: "GitHub"},
-		{name: "GitHub not asked", opts: func(o *Options) { o.GitHub = fakeGitHub{true, false} }, alert: alertOf("A", ActionRestart, "runner", "ci-1")},
-		{name: "idle by both", opts: func(o *Options) { o.GitHub = fakeGitHub{false, true} }, alert: alertOf("A", ActionRestart, "runner", "ci-1")},
+		{name: "busy by GitHub", opts: github(registered("ci-1-abc", true, true)), alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: Busy, detail: "GitHub says that ci-1-abc is busy"},
+		{name: "GitHub not asked", opts: github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1", Busy: true}}, silent: true}), alert: alertOf("A", ActionRestart, "runner", "ci-1")},
+		{name: "idle by both", opts: github(registered("ci-1-abc", false, false)), alert: alertOf("A", ActionRestart, "runner", "ci-1")},
+		{name: "another slot is busy", opts: github(registered("ci-10-abc", true, true)), alert: alertOf("A", ActionRestart, "runner", "ci-1")},
+		{name: "the last one online, and nothing shows that it is broken", opts: github(registered("ci-1-abc", true, false)),
+			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: LastOnline},
+		{name: "the last one online is the broken one", list: []Container{func() Container { c := runner("ci-1", ActionRestart); c.Health = "unhealthy"; return c }()},
+			opts: github(registered("ci-1-abc", true, false)), alert: alertOf("A", ActionRestart, "runner", "ci-1")},
+		{name: "the last one online was restarted for its retry loop", opts: github(registered("ci-1-abc", true, false)),
+			state: func(s *state) { s.records[1] = Record{ID: 1, Target: "ci-1", Fire: true, Began: time.Now()} },
+			alert: alertOf("S", ActionBackoff, "runner", "ci-1")},
+		{name: "another one is online", list: []Container{runner("ci-1", ActionRestart), runner("ci-2")},
+			opts:  github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-a", Online: true}, {ID: 2, Name: "ci-2-b", Online: true}}}),
+			alert: alertOf("A", ActionRestart, "runner", "ci-1")},
+		{name: "another one is online elsewhere", list: []Container{runner("ci-1", ActionRestart), func() Container { c := runner("ci-2"); c.Scope = "other"; return c }()},
+			opts:  github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-a", Online: true}, {ID: 2, Name: "ci-2-b", Online: true}}}),
+			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: LastOnline},
+		{name: "outside of the window", opts: func(o *Options) { o.Window = shut(t) }, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: OutsideWindow, detail: "opens"},
+		{name: "prune outside of the window", opts: func(o *Options) { o.Window = shut(t) }, alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: OutsideWindow},
 		{name: "processes unknown", world: func(d *fakeDocker) {
 			d.process = func(context.Context, string) ([]string, error) { return nil, errors.New("no ps") }
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: UnknownState},
@@ -90,8 +106,8 @@ func TestGuards(t *testing.T) {
 			d.process = func(context.Context, string) ([]string, error) { return nil, nil }
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: UnknownState},
 		{name: "prune while busy", world: worker, alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: Busy},
-		{name: "prune while busy, confined to a label", world: worker, opts: func(o *Options) { o.PruneLabel = "a=b" }, alert: alertOf(AlertDiskCritical, ActionPrune), want: Busy},
-		{name: "prune while busy, disk full", world: worker, alert: alertOf(AlertDiskCritical, ActionPrune)},
+		{name: "prune while busy, disk full", world: worker, opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 1.9e9, nil } }, alert: alertOf("GhostrunnerDiskLow", ActionPrune)},
+		{name: "prune while busy, called critical", world: worker, alert: alertOf("GhostrunnerDiskCritical", ActionPrune), want: Busy},
 		{name: "healthy again", list: []Container{func() Container { c := runner("ci-1", ActionRestart); c.Health = "healthy"; return c }()},
 			alert: alertOf("GhostrunnerRunnerUnhealthy", ActionRestart, "runner", "ci-1"), want: Recovered},
 		{name: "unhealthy, and stopped by hand since", list: stopped, alert: alertOf("GhostrunnerRunnerUnhealthy", ActionRestart, "runner", "ci-1"), want: Recovered, detail: "somebody stopped it"},
@@ -99,7 +115,7 @@ func TestGuards(t *testing.T) {
 		{name: "storm, and stopped by hand since", list: stopped, alert: alertOf("S", ActionBackoff, "runner", "ci-1"), want: Recovered},
 		{name: "critical, with a threshold below that", opts: func(o *Options) {
 			o.PruneThreshold, o.Free = 1e9, func(string) (uint64, error) { return 1.9e9, nil }
-		}, alert: alertOf(AlertDiskCritical, ActionPrune)},
+		}, alert: alertOf("GhostrunnerDiskCritical", ActionPrune)},
 		{name: "space again", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 12e9, nil } },
 			alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: Recovered},
 		{name: "space not known", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 0, errors.New("no such folder") } },
@@ -150,6 +166,18 @@ func TestGuards(t *testing.T) {
 	}
 }
 
+func github(g *fakeGitHub) func(*Options) { return func(o *Options) { o.GitHub = g } }
+
+// shut is a window that opens in twelve hours.
+func shut(t *testing.T) Window {
+	now := time.Now().UTC()
+	w, err := ParseWindow(now.Add(12*time.Hour).Format("15:04") + "-" + now.Add(13*time.Hour).Format("15:04"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
 func TestIsWorker(t *testing.T) {
 	for command, want := range map[string]bool{
 		"/actions-runner/bin/Runner.Worker spawnclient 113 116": true,
@@ -178,7 +206,10 @@ func TestGuardOrder(t *testing.T) {
 	for _, g := range r.Guards() {
 		got = append(got, g.Name)
 	}
-	want := []string{"action", "paused", "age", "duplicate", "target", "breaker", "allowed", "cooldown", "one_at_a_time", "recovered", "busy", "dry_run"}
+	want := []string{
+		"action", "paused", "window", "age", "duplicate", "target", "breaker", "ladder", "allowed", "cooldown", "one_at_a_time",
+		"recovered", "busy", "last_online", "dry_run",
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

@@ -27,10 +27,12 @@ var (
 	bucketBreakers = []byte("breakers") // runner → Breaker
 	bucketFires    = []byte("fires")    // runner → watchdog fires, 8 bytes
 	bucketLast     = []byte("last")     // action|target → time of the last attempt
+	bucketImages   = []byte("images")   // image id → time of its last use
 )
 
 var allBuckets = [][]byte{
 	bucketMeta, bucketInbox, bucketRecords, bucketRefusals, bucketDebts, bucketBreakers, bucketFires, bucketLast,
+	bucketImages,
 }
 
 // errJournal marks every error of the journal.
@@ -39,6 +41,8 @@ var errJournal = errors.New("journal")
 // write is one change: a key set, or deleted if value is nil.
 type write struct {
 	bucket, key, value []byte
+	// first says that a value that is there already stays.
+	first bool
 }
 
 // journal is the bbolt file. Writes of callers that come at the same time share
@@ -180,9 +184,10 @@ func (j *journal) apply(batch []*commit) (err error) {
 			for _, w := range c.writes {
 				b := tx.Bucket(w.bucket)
 				var err error
-				if w.value == nil {
+				switch {
+				case w.value == nil:
 					err = b.Delete(w.key)
-				} else {
+				case !w.first || b.Get(w.key) == nil:
 					err = b.Put(w.key, w.value)
 				}
 				if err != nil {

@@ -38,7 +38,7 @@ func (r *Remediator) keep(ctx context.Context) {
 			}
 		}
 		if r.Ready() != nil { // nothing else may be writing: try again from here
-			_ = r.write(ctx, write{bucketMeta, []byte("probe"), []byte("1")})
+			_ = r.write(ctx, write{bucket: bucketMeta, key: []byte("probe"), value: []byte("1")})
 		}
 		r.endProbations(ctx)
 		due := r.claim()
@@ -278,8 +278,9 @@ func (r *Remediator) concludeEarlier(ctx context.Context, d *Debt, c Container, 
 	}
 	rec = rec.copy()
 	d = &debt
+	all, _ := r.containers.recent(ctx) // without it a slot may be taken for another with a longer name
 	a := &Attempt{
-		Plan:   Plan{Alert: rec.Alert, Action: r.action(d.Action), Container: c, Target: d.Target, Length: d.Length},
+		Plan:   Plan{Alert: rec.Alert, Action: r.action(d.Action), Container: c, Target: d.Target, Length: d.Length, Containers: all},
 		Record: &rec, debt: d, r: r,
 		up: d.Action == ActionRestart && failure == nil,
 	}

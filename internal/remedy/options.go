@@ -3,6 +3,7 @@ package remedy
 import (
 	"errors"
 	"log/slog"
+	"regexp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +18,7 @@ type Options struct {
 	Registry prometheus.Registerer
 	// Docker is the engine that is acted on. Required.
 	Docker Docker
-	// GitHub is the second proof that a runner is idle. Nil: the local proof decides.
+	// GitHub is the second view of the runners. Nil: Docker's decides alone.
 	GitHub GitHub
 	// Free measures the bytes free to an unprivileged user below a path. Default statfs.
 	Free func(path string) (uint64, error)
@@ -50,8 +51,10 @@ type Options struct {
 	// PruneLabel (KEY=VALUE) confines pruning to objects that carry it; the build
 	// cache, which has no labels, is then left alone. Empty: every unused image.
 	PruneLabel string
-	// PruneMinAge is the least age of an unused, tagged image (24 h).
+	// PruneMinAge is the least time since an unused image that has a name was last used (24 h).
 	PruneMinAge time.Duration
+	// PruneKeep matches the names and ids of images that are never removed. Nil: none.
+	PruneKeep *regexp.Regexp
 	// PruneCooldown is the least time between two prunes (5 m).
 	PruneCooldown time.Duration
 	// PruneThreshold is the free space in bytes below which pruning is wanted
@@ -60,6 +63,8 @@ type Options struct {
 	// DiskPath is where free space is measured. Empty: Docker's root.
 	DiskPath string
 
+	// Window is when actions may begin. Zero: always.
+	Window Window
 	// DryRun decides and journals but does nothing.
 	DryRun bool
 

@@ -42,7 +42,7 @@ func (s *state) restorePause(v []byte, now time.Time) error {
 // what was stopped is started.
 func (r *Remediator) Pause(ctx context.Context, length time.Duration) error {
 	until := time.Time{}
-	w := write{bucketMeta, keyPaused, []byte("1")}
+	w := write{bucket: bucketMeta, key: keyPaused, value: []byte("1")}
 	if length > 0 {
 		until = time.Now().Add(length)
 		w = put(bucketMeta, keyPaused, pauseRecord{until, length})
@@ -52,7 +52,7 @@ func (r *Remediator) Pause(ctx context.Context, length time.Duration) error {
 
 // Resume ends a pause.
 func (r *Remediator) Resume(ctx context.Context) error {
-	return r.setPause(ctx, write{bucketMeta, keyPaused, []byte("0")}, false, time.Time{})
+	return r.setPause(ctx, write{bucket: bucketMeta, key: keyPaused, value: []byte("0")}, false, time.Time{})
 }
 
 func (r *Remediator) setPause(ctx context.Context, w write, paused bool, until time.Time) error {

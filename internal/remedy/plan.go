@@ -14,12 +14,21 @@ type Plan struct {
 	Container Container
 	// Target is its name in metrics and journal.
 	Target string
+	// Rung is how far up the ladder a restart is, 0 for other actions. InVain says that the rungs below did not help.
+	Rung   int
+	InVain bool
 	// Probation says that a fire on probation turned a restart into a back-off.
 	Probation bool
 	// Length is how long a back-off stops the runner.
 	Length time.Duration
-	// Held is why a prune may remove the build cache only: a job runs.
+	// Free is the free space in bytes that a prune begins with.
+	Free uint64
+	// Held is why a prune must spare what is young: a job runs, or may run.
 	Held string
+	// Would is what a dry run would remove.
+	Would []string
+	// Disbelieved is what GitHub says of a job, against all that is seen here.
+	Disbelieved string
 	// Wait says that somebody works on the target right now: no refusal yet, the
 	// alert is decided again after that.
 	Wait bool
@@ -78,15 +87,18 @@ func (r *Remediator) Guards() []Guard {
 	return []Guard{
 		{"action", r.guardAction},
 		{"paused", r.guardPaused},
+		{"window", r.guardWindow},
 		{"age", r.guardAge},
 		{"duplicate", r.guardDuplicate},
 		{"target", r.guardTarget},
 		{"breaker", r.guardBreaker},
+		{"ladder", r.guardLadder},
 		{"allowed", r.guardAllowed},
 		{"cooldown", r.guardCooldown},
 		{"one_at_a_time", r.guardOneAtATime},
 		{"recovered", r.guardRecovered},
 		{"busy", r.guardBusy},
+		{"last_online", r.guardLastOnline},
 		{"dry_run", r.guardDryRun},
 	}
 }

@@ -20,6 +20,8 @@ const (
 	Paused         Reason = "paused"          // a person said so
 	Recovered      Reason = "recovered"       // the condition no longer holds
 	OneAtATime     Reason = "one_at_a_time"   // an earlier action on the target is not finished
+	LastOnline     Reason = "last_online"     // the only runner that GitHub sees online, and not known to be broken
+	OutsideWindow  Reason = "outside_window"  // the maintenance window is closed
 	DryRun         Reason = "dry_run"         // configured to decide only
 	NoTarget       Reason = "no_target"       // no such container
 	UntrustedLabel Reason = "untrusted_label" // the alert's labels contradict each other or name no action
@@ -28,7 +30,7 @@ const (
 // Reasons lists every Reason.
 var Reasons = []Reason{
 	NotAllowed, Busy, UnknownState, Cooldown, BreakerOpen, Duplicate,
-	Paused, Recovered, OneAtATime, DryRun, NoTarget, UntrustedLabel,
+	Paused, Recovered, OneAtATime, LastOnline, OutsideWindow, DryRun, NoTarget, UntrustedLabel,
 }
 
 // Why an action failed (label "reason" of action_failures_total).
@@ -38,11 +40,12 @@ const (
 	FailEngine    = "docker"       // Docker answered with an error, or not in time
 	FailGone      = "gone"         // the container was removed meanwhile
 	FailVerify    = "not_verified" // done, but the world does not show it
+	FailInVain    = "in_vain"      // restarts do not help: counted when the ladder's last rung begins
 	FailNotEnough = "not_enough"   // everything that may be removed is gone, and space is still short
 )
 
 // failReasons lists the reasons an action can fail for.
-var failReasons = []string{FailBusy, FailUnknown, FailEngine, FailGone, FailVerify, FailNotEnough}
+var failReasons = []string{FailBusy, FailUnknown, FailEngine, FailGone, FailVerify, FailInVain, FailNotEnough}
 
 // Failure is an action that was begun and did not succeed.
 type Failure struct {

@@ -38,6 +38,8 @@ type Record struct {
 	Verdicts []Verdict `json:"verdicts,omitempty"`
 	// Evidence is what was seen while acting.
 	Evidence []string `json:"evidence,omitempty"`
+	// Rung is how far up the ladder a restart was, or the back-off that it turned into.
+	Rung int `json:"rung,omitempty"`
 	// Fire says that this restart counted as a watchdog fire.
 	Fire  bool      `json:"fire,omitempty"`
 	Began time.Time `json:"began"`

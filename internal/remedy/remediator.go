@@ -29,11 +29,12 @@ type Remediator struct {
 
 	mu       sync.Mutex
 	state    state
-	journal  *journal          // nil until it is open, and after Run
-	broken   error             // why nothing can be written, nil if it can
-	stopping bool              // no more alerts are accepted
-	inflight map[string]bool   // targets that somebody works on right now
-	firing   map[string]Firing // by fingerprint; for people
+	journal  *journal           // nil until it is open, and after Run
+	broken   error              // why nothing can be written, nil if it can
+	stopping bool               // no more alerts are accepted
+	inflight map[string]bool    // targets that somebody works on right now
+	firing   map[string]Firing  // by fingerprint; for people
+	disputes map[string]dispute // by container id
 	dockerUp bool
 	writers  sync.WaitGroup // writes on their way, so that the journal is closed after them
 }
@@ -61,6 +62,7 @@ func New(opts Options) (*Remediator, error) {
 		firing:     map[string]Firing{},
 		dockerUp:   true,
 	}
+	r.disputes = map[string]dispute{}
 	r.actions = []Action{r.restart(), r.backoff(), r.prune()}
 	if opts.Registry != nil {
 		if err := opts.Registry.Register(stateCollector{r}); err != nil {
@@ -83,6 +85,8 @@ func (r *Remediator) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.work(ctx) })
 	wg.Go(func() { r.keep(ctx) })
+	wg.Go(func() { r.watchDisputes(ctx) })
+	wg.Go(func() { r.watchImages(ctx) })
 	<-ctx.Done()
 	r.mu.Lock()
 	r.stopping = true
@@ -217,7 +221,9 @@ func (r *Remediator) learn(ctx context.Context, list []Container) {
 		}
 		if _, ok := r.state.fires[c.Runner]; !ok {
 			r.state.fires[c.Runner] = 0
-			writes = append(writes, putFires(c.Runner, 0))
+			w := putFires(c.Runner, 0)
+			w.first = true // a fire may be counted before this is written
+			writes = append(writes, w)
 		}
 	}
 	r.mu.Unlock()
@@ -227,11 +233,11 @@ func (r *Remediator) learn(ctx context.Context, list []Container) {
 }
 
 func putFires(runner string, n uint64) write {
-	return write{bucketFires, []byte(runner), binary.BigEndian.AppendUint64(nil, n)}
+	return write{bucket: bucketFires, key: []byte(runner), value: binary.BigEndian.AppendUint64(nil, n)}
 }
 
 func putLast(action, target string, at time.Time) write {
-	return write{bucketLast, []byte(lastKey(action, target)), []byte(at.UTC().Format(time.RFC3339Nano))}
+	return write{bucket: bucketLast, key: []byte(lastKey(action, target)), value: []byte(at.UTC().Format(time.RFC3339Nano))}
 }
 
 // signal wakes whoever waits on a channel of capacity one.

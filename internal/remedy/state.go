@@ -34,6 +34,7 @@ type state struct {
 	fires       map[string]uint64       // by runner; every known runner is present
 	last        map[string]time.Time
 	done        map[string]time.Time // alerts acted on, by Alert.key
+	used        map[string]time.Time // last use of images, by id
 
 	heartbeat time.Time
 	nextSeq   uint64 // of the inbox
@@ -44,7 +45,8 @@ func newState() state {
 	return state{
 		pending: map[string]pendingAlert{}, records: map[uint64]Record{}, refusals: map[string]Record{},
 		debts: map[string]*Debt{}, breakers: map[string]Breaker{}, fires: map[string]uint64{},
-		last: map[string]time.Time{}, done: map[string]time.Time{}, nextSeq: 1, nextID: 1,
+		last: map[string]time.Time{}, done: map[string]time.Time{},
+		used: map[string]time.Time{}, nextSeq: 1, nextID: 1,
 	}
 }
 
@@ -78,6 +80,16 @@ func restore(j *journal, now time.Time) (state, error) {
 		}
 		s.nextID = max(s.nextID, r.ID+1)
 		return r, nil
+	}
+	times := func(into map[string]time.Time) func(k, v []byte) error {
+		return func(k, v []byte) error {
+			var t time.Time
+			if err := t.UnmarshalText(v); err != nil {
+				return err
+			}
+			into[string(k)] = past(t)
+			return nil
+		}
 	}
 	for _, step := range []struct {
 		bucket []byte
@@ -150,14 +162,8 @@ func restore(j *journal, now time.Time) (state, error) {
 			s.fires[string(k)] = binary.BigEndian.Uint64(v)
 			return nil
 		}},
-		{bucketLast, func(k, v []byte) error {
-			var t time.Time
-			if err := t.UnmarshalText(v); err != nil {
-				return err
-			}
-			s.last[string(k)] = past(t)
-			return nil
-		}},
+		{bucketLast, times(s.last)},
+		{bucketImages, times(s.used)},
 	} {
 		if err := read(step.bucket, step.fn); err != nil {
 			return s, err

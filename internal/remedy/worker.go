@@ -15,8 +15,8 @@ const inboxBatch = 256
 // told to stop; shorter than the 10 s after which Docker kills it.
 const shutdownGrace = 6 * time.Second
 
-// item is one accepted alert.
-type item struct {
+// queued is one accepted alert.
+type queued struct {
 	seq   uint64
 	alert Alert
 }
@@ -53,17 +53,17 @@ func (r *Remediator) work(ctx context.Context) {
 }
 
 // inbox returns the alerts from a sequence number on that have waited longest.
-func (r *Remediator) inbox(from uint64) ([]item, error) {
+func (r *Remediator) inbox(from uint64) ([]queued, error) {
 	r.mu.Lock()
 	j := r.journal
 	r.mu.Unlock()
-	var items []item
+	var items []queued
 	err := j.each(bucketInbox, seqKey(from), func(k, v []byte) (bool, error) {
 		seq, err := keySeq(k)
 		if err != nil {
 			return false, err
 		}
-		it := item{seq: seq}
+		it := queued{seq: seq}
 		if err := json.Unmarshal(v, &it.alert); err != nil {
 			return false, err
 		}
@@ -75,10 +75,10 @@ func (r *Remediator) inbox(from uint64) ([]item, error) {
 
 // handle decides a batch. Refusals are written together; before an action begins
 // everything decided so far is on disk. False: something is to be decided again.
-func (r *Remediator) handle(ctx context.Context, items []item, beside *sync.WaitGroup) bool {
+func (r *Remediator) handle(ctx context.Context, items []queued, beside *sync.WaitGroup) bool {
 	guards := r.Guards()
 	var writes []write
-	var decided []item
+	var decided []queued
 	flush := func() bool {
 		if len(decided) == 0 {
 			return true
@@ -108,7 +108,7 @@ func (r *Remediator) handle(ctx context.Context, items []item, beside *sync.Wait
 }
 
 // decided takes alerts out of the queue.
-func (r *Remediator) decided(items []item) {
+func (r *Remediator) decided(items []queued) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, it := range items {
@@ -121,13 +121,14 @@ func (r *Remediator) decided(items []item) {
 
 // refuse counts a refusal and returns what is to be written of it. The same
 // refusal again is one record with a higher count.
-func (r *Remediator) refuse(it item, d Decision) []write {
+func (r *Remediator) refuse(it queued, d Decision) []write {
 	now := time.Now()
 	rec := Record{
 		V: recordVersion, Outcome: OutcomeRefused, Action: d.Plan.Action.Name, Target: d.Plan.Target,
 		Container: d.Plan.Container.Name, Reason: string(d.Refused), Detail: d.Detail,
 		Alert: it.alert, Verdicts: d.Verdicts, Began: now, Ended: now, Count: 1,
 	}
+	rec.Evidence = bounded(d.Plan.Would)
 	if rec.Action == "" {
 		rec.Action = actionUnknown
 	}
@@ -150,7 +151,7 @@ func (r *Remediator) refuse(it item, d Decision) []write {
 // execute makes the intent durable and acts; beside the worker it verifies and
 // makes the outcome durable. False: the intent could not be written, so nothing was
 // done and the alert waits.
-func (r *Remediator) execute(ctx context.Context, it item, d Decision, beside *sync.WaitGroup) bool {
+func (r *Remediator) execute(ctx context.Context, it queued, d Decision, beside *sync.WaitGroup) bool {
 	a, ok := r.begin(ctx, it, d)
 	if !ok {
 		return false
@@ -199,18 +200,21 @@ func (r *Remediator) outlive(ctx context.Context) (context.Context, context.Canc
 
 // begin writes the intent: the record, the debt, the breaker and the fire, in the
 // transaction that takes the alert out of the inbox.
-func (r *Remediator) begin(ctx context.Context, it item, d Decision) (*Attempt, bool) {
+func (r *Remediator) begin(ctx context.Context, it queued, d Decision) (*Attempt, bool) {
 	now := time.Now()
 	p := d.Plan
 	rec := &Record{
 		V: recordVersion, Outcome: OutcomeRunning, Action: p.Action.Name, Target: p.Target,
-		Container: p.Container.Name, Alert: it.alert, Verdicts: d.Verdicts, Began: now, Count: 1,
+		Container: p.Container.Name, Alert: it.alert, Verdicts: d.Verdicts, Rung: p.Rung, Began: now, Count: 1,
 	}
 	if asked := it.alert.Remediation(); asked != rec.Action {
 		rec.Asked = asked
 	}
 	rec.Fire = p.Action.Name == ActionRestart && it.alert.Name() == AlertRetryLoop && p.Container.Role == RoleRunner
 	a := &Attempt{Plan: p, Record: rec, r: r}
+	if p.Disbelieved != "" {
+		a.Note("%s", p.Disbelieved)
+	}
 
 	r.mu.Lock()
 	if r.inflight[p.Target] { // since the guard looked: it is decided again
@@ -238,6 +242,7 @@ func (r *Remediator) begin(ctx context.Context, it item, d Decision) (*Attempt, 
 	var breaker Breaker
 	if p.Action.Name == ActionBackoff {
 		breaker = r.state.breakers[p.Target].opened(now, p.Length)
+		breaker.Ladder = breaker.Ladder || p.InVain
 		writes = append(writes, put(bucketBreakers, []byte(p.Target), breaker))
 	}
 	fires := r.state.fires[p.Target]
@@ -267,7 +272,10 @@ func (r *Remediator) begin(ctx context.Context, it item, d Decision) (*Attempt, 
 		r.state.fires[p.Target] = fires
 	}
 	r.mu.Unlock()
-	r.decided([]item{it})
+	r.decided([]queued{it})
+	if p.InVain {
+		r.metrics.failures.WithLabelValues(it.alert.Remediation(), rec.Target, FailInVain).Inc()
+	}
 	r.metrics.reaction.WithLabelValues(rec.Action).Observe(max(now.Sub(it.alert.StartsAt), 0).Seconds())
 	r.log.Info("Begun", "action", rec.Action, "target", rec.Target, "alert", it.alert.Name(),
 		"container", rec.Container, "id", rec.ID)

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/common/version"
+
+	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/github"
+	"github.com/blueguy23/ghostrunner/internal/remedy"
+)
+
+// githubView is what GitHub says of the runners: of the configured place, and of those that the runners' labels name.
+type githubView struct {
+	client *github.Client
+	home   string // of runners whose label names none
+	// labelled is what the labels name; containers are listed far more often than it changes.
+	labelled atomic.Pointer[[]github.Scope]
+}
+
+// proofAge is how old GitHub's word may be and still count.
+const proofAge = 2 * time.Minute
+
+// newGitHubView returns nil if GitHub is not to be asked: there is no token.
+func newGitHubView(cfg config, logger *slog.Logger) (*githubView, error) {
+	token := cfg.github.Token()
+	if token == nil {
+		logger.Info("GitHub is not asked about runners: what is seen here decides alone",
+			"remedy", "set REPO_OWNER and GITHUB_PAT_FILE for a second proof")
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	v := &githubView{}
+	var scopes []github.Scope
+	if cfg.github.Owner != "" {
+		scope, err := cfg.github.Scope()
+		if err != nil {
+			return nil, fmt.Errorf("--github.owner, --github.repo: %w", err)
+		}
+		scopes, v.home = append(scopes, scope), scope.String()
+	} else {
+		logger.Info("GitHub is asked only about runners with a label ghostrunner.scope", "remedy", "set REPO_OWNER for the others")
+	}
+	var err error
+	v.client, err = github.New(github.Options{
+		APIURL: cfg.github.APIURL, Token: token, Scopes: scopes, MoreScopes: v.moreScopes, PollInterval: cfg.pollInterval,
+		Logger: logger, UserAgent: program + "/" + version.Version,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--github.api-url: %w", err)
+	}
+	return v, nil
+}
+
+// orNil keeps a nil pointer from becoming an interface that is not nil.
+func (v *githubView) orNil() remedy.GitHub {
+	if v == nil {
+		return nil
+	}
+	return v
+}
+
+func (v *githubView) moreScopes() []github.Scope {
+	if s := v.labelled.Load(); s != nil {
+		return *s
+	}
+	return nil
+}
+
+// scopeOf is where a container's runner registers.
+func (v *githubView) scopeOf(c engine.Container) string {
+	if c.Scope == "" && v != nil {
+		return v.home
+	}
+	return c.Scope
+}
+
+// note remembers which places the labels name. The exporter says which labels cannot be read.
+func (v *githubView) note(list []engine.Container) {
+	if v == nil {
+		return
+	}
+	var scopes []github.Scope
+	for _, c := range list {
+		if scope, err := github.ParseScope(c.Scope); err == nil && c.Runner != "" {
+			scopes = append(scopes, scope)
+		}
+	}
+	scopes = github.Distinct(scopes...)
+	v.labelled.Store(&scopes)
+}
+
+// Known implements remedy.GitHub.
+func (v *githubView) Known(scope string) ([]remedy.Registration, bool) {
+	return knownIn(v.client.Snapshot(), scope, time.Now())
+}
+
+// knownIn finds what was heard last of a scope. An answer of the future is as old as one of the past: the clock jumped.
+func knownIn(snapshot github.Snapshot, scope string, now time.Time) ([]remedy.Registration, bool) {
+	for _, s := range snapshot.Scopes {
+		if strings.EqualFold(s.Scope, scope) {
+			return registrations(s.Runners), !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess).Abs() <= proofAge
+		}
+	}
+	return nil, false
+}
+
+// Ask implements remedy.GitHub.
+func (v *githubView) Ask(ctx context.Context, scope string) ([]remedy.Registration, error) {
+	s, err := github.ParseScope(scope)
+	if err != nil {
+		return nil, err
+	}
+	list, err := v.client.Runners(ctx, s)
+	return registrations(list), err
+}
+
+// Deregister implements remedy.GitHub.
+func (v *githubView) Deregister(ctx context.Context, scope string, id int64) error {
+	s, err := github.ParseScope(scope)
+	if err != nil {
+		return err
+	}
+	if err := v.client.DeleteRunner(ctx, s, id); !errors.Is(err, github.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+func registrations(list []github.Runner) []remedy.Registration {
+	out := make([]remedy.Registration, len(list))
+	for i, r := range list {
+		out[i] = remedy.Registration{ID: r.ID, Name: r.Name, Online: r.Status == "online", Busy: r.Busy}
+	}
+	return out
+}

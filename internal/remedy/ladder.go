@@ -1,0 +1,103 @@
+package remedy
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// The ladder of a runner, climbed while its alert stands: an action that did not help is not simply done again.
+const (
+	rungRestart  = 1 // restart
+	rungRegister = 2 // remove the slot's registrations at GitHub, restart
+	rungBackoff  = 3 // back off, and call a person
+)
+
+// ladderMemory is how long an action that could not be verified counts against the next one on the same target.
+const ladderMemory = time.Hour
+
+// guardLadder finds the rung of a restart that is asked for again. A runner that does not allow a back-off stays on the
+// second rung; so does a service, which has no registration, with restarts further and further apart (guardCooldown).
+func (r *Remediator) guardLadder(_ context.Context, p *Plan) Verdict {
+	if p.Action.Name != ActionRestart {
+		return pass("")
+	}
+	r.mu.Lock()
+	last, found := r.state.lastOn(p.Target)
+	r.mu.Unlock()
+	why := stands(last, p.Alert)
+	if !found || why == "" {
+		p.Rung = rungRestart
+		return pass("first rung: restart")
+	}
+	p.Rung = min(last.Rung+1, rungBackoff)
+	if p.Rung == rungBackoff {
+		p.InVain = true
+		if p.Container.Role == RoleRunner && p.Container.allows(ActionBackoff) {
+			p.Action = r.action(ActionBackoff)
+			p.Length = r.nextLength(p.Target)
+			return pass(fmt.Sprintf("third rung: back off for %s, because %s", p.Length, why))
+		}
+		p.Rung = rungRegister
+	}
+	return pass("second rung: restart without the old registrations, because " + why)
+}
+
+// stands says why an alert means that the last action on its target did not help, "" if it means no such thing. An alert
+// that was over in between is new trouble: how often that may come is judged by a rule (GhostrunnerWatchdogStorm).
+func stands(last Record, alert Alert) string {
+	switch {
+	case last.Outcome == OutcomeFailed && last.Reason == FailVerify && time.Since(last.at()) < ladderMemory:
+		return "the last one could not be verified"
+	case last.Outcome == OutcomeCompleted && last.Alert.key() == alert.key():
+		return "the same alert still stands after the last one"
+	}
+	return ""
+}
+
+// lastOn returns the last finished action on a target.
+func (s *state) lastOn(target string) (last Record, found bool) {
+	for _, rec := range s.records {
+		if rec.Target == target && rec.Outcome != OutcomeRunning && rec.ID >= last.ID {
+			last, found = rec, true
+		}
+	}
+	return last, found
+}
+
+// nextLength is how long the next back-off of a runner lasts.
+func (r *Remediator) nextLength(runner string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.breakers[runner].nextLength(r.opts.BackoffDuration, r.opts.BackoffMax)
+}
+
+// deregister removes the slot's registrations at GitHub, so that the listener that is started next meets no session of the
+// last one. GitHub keeps one that has a job. That it does not work is noted, and no reason not to restart.
+func (r *Remediator) deregister(ctx context.Context, a *Attempt) {
+	c := a.Plan.Container
+	if r.opts.GitHub == nil || c.Role != RoleRunner {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, githubTimeout)
+	defer cancel()
+	list, err := r.opts.GitHub.Ask(ctx, c.Scope)
+	if err != nil {
+		a.Note("registrations are not known: %v", err)
+		return
+	}
+	for _, reg := range ofSlot(list, c, a.Plan.Containers) {
+		if reg.Busy {
+			a.Note("registration %s stays: GitHub calls it busy", reg.Name)
+			continue
+		}
+		if err := r.opts.GitHub.Deregister(ctx, c.Scope, reg.ID); err != nil {
+			a.Note("registration %s stays: %v", reg.Name, err)
+			continue
+		}
+		a.Note("removed registration %s", reg.Name)
+	}
+}
+
+// githubTimeout bounds what is asked of GitHub in one step of an action.
+const githubTimeout = 30 * time.Second
