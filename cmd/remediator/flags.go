@@ -44,7 +44,7 @@ type config struct {
 	diskPath                                      string
 	pruneThreshold                                uint64 // bytes
 	pruneKeep                                     *regexp.Regexp
-	verifyTimeout                                 time.Duration
+	verifyTimeout, heartbeatTimeout               time.Duration
 	window                                        remedy.Window
 	dryRun                                        bool
 
@@ -89,6 +89,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app.Flag("disk.path", "Folder on the disk whose free space counts; empty: Docker's root.").StringVar(&cfg.diskPath)
 	threshold := app.Flag("disk.prune-threshold-gb", "Free space in GB (10^9 bytes) below which pruning is wanted; it ends at 1.2 times this.").
 		Envar("PRUNE_THRESHOLD_GB").Default("10").Float64()
+	duration("heartbeat.timeout", "How long the alert GhostrunnerWatchdog may stay away before unhealthy containers are restarted without being asked.", "5m", &cfg.heartbeatTimeout)
 	window := app.Flag("window", "When actions may begin: [DAYS] HH:MM-HH:MM [ZONE], several separated by semicolons, such as "+
 		`"Mon-Fri 22:00-06:00 Europe/Berlin; Sat,Sun 00:00-24:00"; zone UTC unless named. Empty: always.`).Envar("REMEDIATION_WINDOW").String()
 	app.Flag("dry-run", "Decide, journal and report, but do nothing.").Envar("REMEDIATION_DRY_RUN").BoolVar(&cfg.dryRun)
@@ -139,7 +140,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 // check finds values that the flag parser takes but nobody can use.
 func (c *config) check(thresholdGB float64, mode string) error {
 	for name, d := range map[string]time.Duration{
-		"restart.cooldown": c.restartCooldown, "restart.grace": c.restartGrace, "restart.verify-timeout": c.verifyTimeout, "backoff.duration": c.backoffDuration,
+		"restart.cooldown": c.restartCooldown, "restart.grace": c.restartGrace, "restart.verify-timeout": c.verifyTimeout, "heartbeat.timeout": c.heartbeatTimeout, "backoff.duration": c.backoffDuration,
 		"backoff.max": c.backoffMax, "backoff.probation": c.backoffProbation, "prune.min-age": c.pruneMinAge,
 		"prune.cooldown": c.pruneCooldown, "github.poll-interval": c.pollInterval,
 	} {

@@ -26,6 +26,11 @@
 // answered with 202 as soon as the alerts are on disk; 503 asks Alertmanager to try again. An alert names its target by
 // the label runner or container, which must match exactly one container.
 //
+// # When nobody asks
+//
+// If the alert GhostrunnerWatchdog stays away for --heartbeat.timeout, /-/ready says so, and containers that Docker calls
+// unhealthy are restarted without being asked, with the same guards and in the same journal, until it is back.
+//
 // # The journal
 //
 // --journal.path holds what was accepted, begun and done. An intent is on disk before the first call to Docker; after

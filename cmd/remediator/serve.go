@@ -43,6 +43,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		VerifyTimeout: cfg.verifyTimeout,
 		PruneLabel:    cfg.pruneLabel, PruneMinAge: cfg.pruneMinAge, PruneKeep: cfg.pruneKeep, PruneCooldown: cfg.pruneCooldown,
 		PruneThreshold: cfg.pruneThreshold, DiskPath: cfg.diskPath, DryRun: cfg.dryRun, Window: cfg.window,
+		HeartbeatTimeout: cfg.heartbeatTimeout, Self: ownContainer("/proc/self/mountinfo"),
 	})
 	if err != nil {
 		return err

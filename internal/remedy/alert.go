@@ -40,6 +40,8 @@ type Alert struct {
 	Labels      map[string]string `json:"labels"`
 	Summary     string            `json:"summary,omitempty"`
 	Received    time.Time         `json:"received"`
+	// Fallback says that nobody sent it: the pipeline is silent, and Docker calls the container unhealthy.
+	Fallback bool `json:"fallback,omitempty"`
 }
 
 // Name is the alert's name, "" if it has none.

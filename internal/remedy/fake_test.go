@@ -273,8 +273,9 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 	reg := prometheus.NewRegistry()
 	o := Options{
 		Logger: slog.New(slog.DiscardHandler), Registry: reg, Docker: d,
-		JournalPath: filepath.Join(t.TempDir(), "journal.db"),
-		Free:        func(string) (uint64, error) { return 5e9, nil },
+		JournalPath:      filepath.Join(t.TempDir(), "journal.db"),
+		HeartbeatTimeout: 1000 * time.Hour, // few tests have a pipeline
+		Free:             func(string) (uint64, error) { return 5e9, nil },
 	}
 	if change != nil {
 		change(&o)

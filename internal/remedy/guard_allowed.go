@@ -7,14 +7,17 @@ import (
 )
 
 // guardAllowed asks the container itself: its label ghostrunner.heal must name the
-// action. No label means none, ever; so does a role that is not ours. A back-off
-// is for runners only.
+// action. No label means none, ever; so does a role that is not ours, and so does the
+// container of this very program, whatever its labels: nobody would finish what it
+// began. A back-off is for runners only.
 func (r *Remediator) guardAllowed(_ context.Context, p *Plan) Verdict {
 	if p.Action.Engine {
 		return pass("")
 	}
 	c := p.Container
 	switch {
+	case r.opts.Self != "" && c.ID == r.opts.Self:
+		return refuse(NotAllowed, "container "+c.Name+" is this program's own")
 	case c.Role != RoleRunner && c.Role != RoleService:
 		return refuse(NotAllowed, fmt.Sprintf("container %s has no label ghostrunner.role", c.Name))
 	case p.Action.Name == ActionBackoff && (c.Role != RoleRunner || c.Runner == ""):

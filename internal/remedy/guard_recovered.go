@@ -24,7 +24,7 @@ func (r *Remediator) guardRecovered(ctx context.Context, p *Plan) Verdict {
 		return pass(detail)
 	}
 	c := p.Container
-	ofHealth, ofRunning := false, p.Action.Name == ActionBackoff
+	ofHealth, ofRunning := p.Alert.Fallback, p.Action.Name == ActionBackoff || p.Alert.Fallback
 	switch p.Alert.Name() {
 	case "GhostrunnerRunnerUnhealthy", "GhostrunnerServiceUnhealthy":
 		ofHealth, ofRunning = true, true

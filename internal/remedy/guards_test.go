@@ -56,6 +56,7 @@ func TestGuards(t *testing.T) {
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: UntrustedLabel},
 		{name: "nothing allowed", list: []Container{runner("ci-1")}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: NotAllowed},
 		{name: "another action allowed", list: []Container{runner("ci-1", ActionBackoff)}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: NotAllowed},
+		{name: "itself", opts: func(o *Options) { o.Self = "id-db" }, list: []Container{service}, alert: alertOf("A", ActionRestart, "container", "demo-db"), want: NotAllowed, detail: "own"},
 		{name: "no role", list: []Container{{ID: "1", Name: "web", Heal: []string{ActionRestart}, State: "running"}}, alert: alertOf("A", ActionRestart, "container", "web"), want: NotAllowed},
 		{name: "service backed off", list: []Container{{ID: "1", Name: "db", Role: RoleService, Heal: []string{ActionBackoff}, State: "running"}}, alert: alertOf("A", ActionBackoff, "container", "db"), want: NotAllowed},
 		{name: "Docker is down", world: func(d *fakeDocker) {

@@ -37,7 +37,7 @@ func (r *Remediator) keep(ctx context.Context) {
 				r.learn(ctx, list)
 			}
 		}
-		if r.Ready() != nil { // nothing else may be writing: try again from here
+		if r.writable() != nil { // nothing else may be writing: try again from here
 			_ = r.write(ctx, write{bucket: bucketMeta, key: []byte("probe"), value: []byte("1")})
 		}
 		r.endProbations(ctx)

@@ -97,6 +97,8 @@ var (
 		"1 while paused by an operator.", nil, nil)
 	descDryRun = prometheus.NewDesc("ghostrunner_remediator_dry_run",
 		"1 if configured to decide only.", nil, nil)
+	descFallback = prometheus.NewDesc("ghostrunner_remediator_fallback_active",
+		"1 while no heartbeat comes and unhealthy containers are restarted without it.", nil, nil)
 	descUnfinished = prometheus.NewDesc("ghostrunner_remediator_unfinished_actions",
 		"Containers that were taken down and not yet seen running again.", nil, nil)
 	descDecision = prometheus.NewDesc("ghostrunner_remediator_last_decision_timestamp_seconds",
@@ -109,7 +111,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descFires, descOpen, descUntil, descQueue, descHeartbeat, descPaused, descDryRun, descUnfinished, descDecision, descJournal,
+		descFires, descOpen, descUntil, descQueue, descHeartbeat, descPaused, descDryRun, descFallback, descUnfinished, descDecision, descJournal,
 	} {
 		ch <- d
 	}
@@ -121,7 +123,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	ready := r.Ready() == nil
+	writable := r.writable() == nil
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for runner, n := range r.state.fires {
@@ -138,11 +140,12 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(descPaused, truth(r.state.pausedAt(time.Now())))
 	gauge(descDryRun, truth(r.opts.DryRun))
+	gauge(descFallback, truth(r.silentAt(time.Now()) != nil))
 	gauge(descUnfinished, float64(len(r.state.debts)))
 	for _, rec := range r.state.lastDecisions() {
 		gauge(descDecision, seconds(rec.at()), rec.Action, rec.Target, string(rec.Outcome), rec.Reason)
 	}
-	gauge(descJournal, truth(ready))
+	gauge(descJournal, truth(writable))
 }
 
 func truth(b bool) float64 {

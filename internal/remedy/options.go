@@ -65,6 +65,10 @@ type Options struct {
 
 	// Window is when actions may begin. Zero: always.
 	Window Window
+	// HeartbeatTimeout is how long the Watchdog alert may stay away before the pipeline is called silent (5 m).
+	HeartbeatTimeout time.Duration
+	// Self is the id of the container that this program runs in, "" if it is in none: it is never acted on.
+	Self string
 	// DryRun decides and journals but does nothing.
 	DryRun bool
 
@@ -98,6 +102,7 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.BackoffMax, time.Hour)
 	o.BackoffMax = max(o.BackoffMax, o.BackoffDuration)
 	set(&o.BackoffProbation, time.Hour)
+	set(&o.HeartbeatTimeout, 5*time.Minute)
 	set(&o.PruneMinAge, 24*time.Hour)
 	set(&o.PruneCooldown, 5*time.Minute)
 	if o.PruneThreshold == 0 {

@@ -36,6 +36,8 @@ type Remediator struct {
 	firing   map[string]Firing  // by fingerprint; for people
 	disputes map[string]dispute // by container id
 	dockerUp bool
+	began    time.Time      // since when a heartbeat is waited for
+	silent   bool           // it has not come for too long
 	writers  sync.WaitGroup // writes on their way, so that the journal is closed after them
 }
 
@@ -61,6 +63,7 @@ func New(opts Options) (*Remediator, error) {
 		inflight:   map[string]bool{},
 		firing:     map[string]Firing{},
 		dockerUp:   true,
+		began:      time.Now(),
 	}
 	r.disputes = map[string]dispute{}
 	r.actions = []Action{r.restart(), r.backoff(), r.prune()}
@@ -87,6 +90,7 @@ func (r *Remediator) Run(ctx context.Context) error {
 	wg.Go(func() { r.keep(ctx) })
 	wg.Go(func() { r.watchDisputes(ctx) })
 	wg.Go(func() { r.watchImages(ctx) })
+	wg.Go(func() { r.fallBack(ctx) })
 	<-ctx.Done()
 	r.mu.Lock()
 	r.stopping = true
@@ -146,8 +150,18 @@ func (r *Remediator) open(ctx context.Context) bool {
 	}
 }
 
-// Ready returns why no alert can be accepted right now, nil if one can.
+// Ready returns why no alert can be accepted right now, or none comes, nil if all is well.
 func (r *Remediator) Ready() error {
+	if err := r.writable(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.silentAt(time.Now())
+}
+
+// writable returns why no alert can be accepted right now, nil if one can.
+func (r *Remediator) writable() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopping {
