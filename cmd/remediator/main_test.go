@@ -107,6 +107,7 @@ func serveInProcess(t *testing.T, flags ...string) *served {
 	})
 	t.Cleanup(func() { s.stop() })
 	s.url = "http://" + s.log.Address(t)
+	clitest.Until(t, "the journal", func() bool { return strings.Contains(s.log.String(), "Journal opened") })
 	return s
 }
 
