@@ -3,7 +3,7 @@ BIN := $(CURDIR)/.cache/bin
 TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint dashboard-linter)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help demo demo-down bench load test e2e flip lint dashboards build
+.PHONY: help demo demo-down bench chaos soak load test e2e flip lint dashboards build
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -12,6 +12,10 @@ demo-down:  ## remove every container, volume and network of the demo
 	@go run ./e2e/demo down
 bench:      ## how soon the shipped configuration orders a restart, over 50 of them, and what that costs (8 min)
 	@go run ./e2e/bench
+chaos: $(TOOLS) ## every fault that there is, alone and in pairs, on a machine of its own: root, dockerd, chronyd; ONLY='retry loop' for one (45 min)
+	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)') --markdown=.cache/chaos.md --json=.cache/chaos.json
+soak: $(TOOLS) ## jobs and faults at random for SOAK (30m), from SEED: nothing may grow, no job be harmed
+	@go run ./e2e/chaos --soak=$(or $(SOAK),30m) --seed=$(or $(SEED),0)
 load:       ## what the remediator's door bears: floods of alerts, single ones while Docker hangs, and what it costs to do nothing (3 min)
 	@go run ./e2e/load
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests

@@ -2,6 +2,7 @@
 // this machine's Docker, with the intervals that people get and not those of the demo.
 //
 //	go run ./e2e/bench     (make bench)
+//	go run ./e2e/bench -against './autoheal.sh'     another healer too, in the same run
 //
 // In each cycle a throw-away container becomes unhealthy and the remediator restarts it. The reaction is the time between
 // two time stamps of Docker: of its event "health_status: unhealthy" and of the "kill" that begins the restart. The cost is
@@ -53,6 +54,7 @@ type options struct {
 	idle           time.Duration
 	verbose        bool
 	json           string
+	against, label string
 }
 
 func parse(args []string) (options, error) {
@@ -63,6 +65,8 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.idle, "idle", time.Minute, "how long the cost without any fault is measured")
 	flags.BoolVar(&o.verbose, "v", false, "one line for each cycle")
 	flags.StringVar(&o.json, "json", "", "`file` for the figures as JSON")
+	flags.StringVar(&o.against, "against", "", "shell `command` of another healer, which is measured over as many restarts after ours")
+	flags.StringVar(&o.label, "against-label", "autoheal=true", "`label` by which the other healer knows what is its to restart")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -160,6 +164,14 @@ func measure(ctx context.Context, s *stack.Stack, o options, out io.Writer) (*re
 			return nil, err
 		}
 		r.Busy.add(cost)
+	}
+	if o.against != "" {
+		fmt.Fprintf(out, "  · %d restarts by %s\n", o.cycles, o.against)
+		rival, err := b.against(ctx, o.against, o.label, o.cycles)
+		if err != nil {
+			return nil, err
+		}
+		r.Rival = &rival
 	}
 	r.Load[1] = loadAverage()[0]
 	return r, nil

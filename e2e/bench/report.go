@@ -14,8 +14,9 @@ import (
 type report struct {
 	Cycles []cycle `json:"cycles"`
 	// Idle is a stretch without any fault, Busy that of the cycles.
-	Idle cost `json:"idle"`
-	Busy cost `json:"busy"`
+	Idle  cost   `json:"idle"`
+	Busy  cost   `json:"busy"`
+	Rival *rival `json:"rival,omitempty"`
 	// Load is the machine's load average at the beginning and at the end.
 	Load [2]float64 `json:"load"`
 }
@@ -70,6 +71,9 @@ func (r *report) print(out io.Writer) {
 	for phase := 1; len(r.pick(phase, reaction)) > 0; phase++ {
 		line(fmt.Sprintf("reaction in phase %d", phase), r.pick(phase, reaction))
 	}
+	if r.Rival != nil {
+		line("the other healer", r.Rival.Reactions)
+	}
 	fmt.Fprintf(w, "budget\t\t%s\t\t%s\t\n", millis(budgetMedian), millis(budgetSlowest))
 	_ = w.Flush()
 
@@ -80,6 +84,9 @@ func (r *report) print(out io.Writer) {
 		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.0f MB\t\n", p, r.Idle.cpuPerMinute(p), r.Busy.cpuPerMinute(p), r.Busy.Resident[p]/1e6)
 	}
 	fmt.Fprintf(w, "together\t%.3f\t%.3f\t\t\n", r.Idle.total(), r.Busy.total())
+	if r.Rival != nil {
+		fmt.Fprintf(w, "the other healer\t\t%.3f\t\t\n", r.Rival.CPU/r.Rival.Seconds*60)
+	}
 	fmt.Fprintf(w, "budget\t%.3f\t\t\t\n", budgetCPU)
 	_ = w.Flush()
 

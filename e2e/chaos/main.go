@@ -53,8 +53,8 @@ func main() {
 		os.Exit(1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	err := run(ctx, o, os.Stdout)
+	stop()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		os.Exit(exit.ExitCode()) // the program inside the machine has told why
 	}
@@ -66,13 +66,14 @@ func main() {
 
 func run(ctx context.Context, o options, out io.Writer) error {
 	if o.list {
-		return list(out)
+		list(out)
+		return nil
 	}
 	dir, err := filepath.Abs(filepath.Join(".cache", "chaos"))
 	if err != nil {
 		return err
 	}
-	return machine.Run(ctx, machine.Options{Dir: dir, DiskBytes: 16e9}, func(ctx context.Context, e *machine.Engine) error {
+	return machine.Run(ctx, machine.Options{Dir: dir, DiskBytes: 20e9}, func(ctx context.Context, e *machine.Engine) error {
 		return play(ctx, o, e, out)
 	})
 }

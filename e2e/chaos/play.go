@@ -2,41 +2,126 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
-	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-func list(out io.Writer) error { return nil }
+// list names what there is, without a stack.
+func list(out io.Writer) {
+	w := unplugged()
+	for _, f := range w.faults() {
+		fmt.Fprintf(out, "%-45s %s\n", f.Name, f.Story)
+	}
+	for _, p := range w.pairs() {
+		fmt.Fprintf(out, "%-45s %s\n", p.Name, p.Story)
+	}
+}
 
+// outcome is one line of the result.
+type outcome struct {
+	scenario.Result
+	// Harmed is how many jobs did not succeed that the fault itself does not explain.
+	Harmed int
+}
+
+// play breaks everything that was asked for, one after another, and reports.
 func play(ctx context.Context, o options, e *machine.Engine, out io.Writer) error {
-	s, err := stack.New(stack.Options{Project: "ghostrunner-chaos", FirstPort: 20068, Out: out})
-	if err != nil {
-		return err
-	}
 	began := time.Now()
-	if err := s.Up(ctx); err != nil {
-		return err
-	}
-	ready, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	if err := scenario.Ready(ready, s); err != nil {
-		s.Diagnose(ctx, out)
-		return err
-	}
-	fmt.Fprintln(out, "ready after", time.Since(began))
-	for i, fault := range scenario.Faults(s) {
-		fmt.Fprintf(out, "\n%d. %s\n", i+1, fault.Name)
-		r := scenario.Run(ctx, s, fault, func(kind, detail string, since time.Duration) {
-			fmt.Fprintf(out, "   %9s  %-7s %s\n", "+"+since.Round(time.Millisecond).String(), kind, detail)
-		})
-		if r.Err != nil {
-			fmt.Fprintf(out, "   FAILED     %v\n", r.Err)
+	w, err := newWorld(ctx, o, e, out)
+	if err == nil {
+		var r *referee
+		if r, err = newReferee(ctx, w); err == nil {
+			fmt.Fprintf(out, "\nwhole after %s; a job each %s, and %d containers that are none of our business\n", seconds(time.Since(began)), jobEvery, foreign)
+			if o.soak > 0 {
+				return w.soak(ctx, o, r, out)
+			}
+			return w.rounds(ctx, o, r, out)
 		}
 	}
-	return nil
+	if w != nil {
+		w.Diagnose(ctx, out)
+	}
+	return err
 }
+
+// rounds plays the faults and the pairs.
+func (w *world) rounds(ctx context.Context, o options, r *referee, out io.Writer) error {
+	todo := w.faults()
+	if o.pairs || len(o.only) > 0 {
+		todo = append(todo, w.pairs()...)
+	}
+	if len(o.only) > 0 {
+		for _, name := range o.only {
+			if !slices.ContainsFunc(todo, func(f scenario.Fault) bool { return f.Name == name }) {
+				return fmt.Errorf("--only=%s: there is none of that name, see --list", name)
+			}
+		}
+		todo = slices.DeleteFunc(todo, func(f scenario.Fault) bool { return !slices.Contains(o.only, f.Name) })
+	}
+	began := time.Now()
+	var results []outcome
+	for i, f := range todo {
+		fmt.Fprintf(out, "\n%d of %d. %s\n", i+1, len(todo), f.Name)
+		results = append(results, w.round(ctx, f, r, out))
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), report(ctx, o, results, time.Since(began), out))
+		}
+	}
+	return report(ctx, o, results, time.Since(began), out)
+}
+
+// round plays one fault and lets the referee judge it.
+func (w *world) round(ctx context.Context, f scenario.Fault, r *referee, out io.Writer) (o outcome) {
+	before, err := r.harm(ctx)
+	if err == nil {
+		o.Result = scenario.Run(ctx, w.Stack, f, func(kind, detail string, since time.Duration) {
+			fmt.Fprintf(out, "   %9s  %-7s %s\n", "+"+seconds(since), kind, detail)
+		})
+		o.Harmed, err = r.judge(ctx, f, before)
+	}
+	o.Fault = f
+	if o.Err = errors.Join(o.Err, err); o.Err == nil {
+		return o
+	}
+	fmt.Fprintf(out, "   BROKEN     %v\n", o.Err)
+	w.evidence(ctx, out)
+	// The next fault is to meet a whole world, whatever became of this one.
+	if f.Mend != nil {
+		_ = f.Mend(ctx, w.Stack)
+	}
+	again, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := scenario.Ready(again, w.Stack); err != nil {
+		fmt.Fprintf(out, "   and after it: %v\n", err)
+	}
+	return o
+}
+
+// evidence prints what tells most about a promise that broke.
+func (w *world) evidence(ctx context.Context, out io.Writer) {
+	for _, show := range [][]string{
+		{"ps", "--all", "--filter=label=com.docker.compose.project=" + project, "--format={{.Names}}: {{.Status}}"},
+		{"exec", w.service("remediator"), "/ghostrunner", "history", "--limit=8"},
+		{"logs", "--tail=8", w.service("remediator")},
+		{"logs", "--tail=8", w.service("exporter")},
+		{"logs", "--tail=12", w.Container(one)},
+		{"logs", "--tail=12", w.Container(two)},
+	} {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		text, err := w.DockerOutput(ctx, show...)
+		cancel()
+		fmt.Fprintf(out, "   | docker %s\n", show[0])
+		if err != nil {
+			text += err.Error()
+		}
+		indent(out, text)
+	}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -116,8 +117,8 @@ func removeCgroups() error {
 		}
 		return err
 	})
-	for i := len(groups) - 1; i >= 0; i-- { // children first
-		err = errors.Join(err, os.Remove(groups[i]))
+	for _, group := range slices.Backward(groups) { // children first
+		err = errors.Join(err, os.Remove(group))
 	}
 	return err
 }

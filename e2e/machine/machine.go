@@ -35,6 +35,9 @@ const (
 	stageInside = "inside"
 )
 
+// Address is where programs on the machine are reached by its containers.
+const Address = "192.0.2.1" // of TEST-NET-1 (RFC 5737): nobody's
+
 // dockerRoot is where the engine keeps its data, on a disk of the machine's own.
 const dockerRoot = "/var/lib/docker"
 
@@ -67,8 +70,16 @@ func outside(ctx context.Context, o Options) error {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return err
 	}
+	lock, err := os.OpenFile(filepath.Join(o.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // and lets go of it
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("another machine runs in %s: wait for it or end it", o.Dir)
+	}
 	disk := o.disk()
-	defer os.Remove(disk)
+	defer func() { _ = os.Remove(disk) }()
 	if err := makeDisk(ctx, disk, o.DiskBytes); err != nil {
 		return err
 	}
@@ -80,7 +91,7 @@ func outside(ctx context.Context, o Options) error {
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	err := cmd.Run()
+	err = cmd.Run()
 	return errors.Join(err, removeCgroups())
 }
 
@@ -156,7 +167,10 @@ func mounts(o Options) error {
 	if err := command(ctx, "mount", "-o", "loop", o.disk(), dockerRoot); err != nil {
 		return err
 	}
-	return command(ctx, "ip", "link", "set", "lo", "up")
+	if err := command(ctx, "ip", "link", "set", "lo", "up"); err != nil {
+		return err
+	}
+	return command(ctx, "ip", "address", "add", Address+"/32", "dev", "lo")
 }
 
 // command runs one command and returns its output with its error.

@@ -11,10 +11,11 @@ import (
 // Faults are the six of the demo, in the order in which they are played on this stack. The PAT comes last: for a minute
 // after GitHub has refused us nothing is restarted, and the storm would wait for that.
 func Faults(s *stack.Stack) []Fault {
-	return []Fault{retryLoop(s), unhealthy(s), clockOff(), diskLow(), storm(s), rejectedPAT()}
+	return []Fault{RetryLoop(s), Unhealthy(s), clockOff(), DiskLow(), Storm(s), rejectedPAT()}
 }
 
-func retryLoop(s *stack.Stack) Fault {
+// RetryLoop is a listener that hangs in its retry loop.
+func RetryLoop(s *stack.Stack) Fault {
 	const slot = "ci-runner-1"
 	return Fault{
 		Name:  "retry loop",
@@ -29,12 +30,13 @@ func retryLoop(s *stack.Stack) Fault {
 		Mend: func(ctx context.Context, s *stack.Stack) error {
 			return s.Fault(ctx, "retry-loop", "off", "--runner", slot)
 		},
-		Healed:   online(slot),
+		Healed:   Online(slot),
 		Patience: 2 * time.Minute,
 	}
 }
 
-func unhealthy(s *stack.Stack) Fault {
+// Unhealthy is a runner whose health check fails.
+func Unhealthy(s *stack.Stack) Fault {
 	const slot = "ci-runner-2"
 	return Fault{
 		Name:  "unhealthy container",
@@ -48,7 +50,7 @@ func unhealthy(s *stack.Stack) Fault {
 		Action:    map[string]string{"action": "restart", "target": slot},
 		Order:     "kill",
 		Container: s.Container(slot),
-		Healed:    online(slot),
+		Healed:    Online(slot),
 		Patience:  2 * time.Minute,
 	}
 }
@@ -93,7 +95,8 @@ func rejectedPAT() Fault {
 	}
 }
 
-func diskLow() Fault {
+// DiskLow is a disk that images have filled below the threshold.
+func DiskLow() Fault {
 	return Fault{
 		Name:   "disk low",
 		Story:  "throw-away images push the free disk below the threshold",
@@ -109,7 +112,8 @@ func diskLow() Fault {
 	}
 }
 
-func storm(s *stack.Stack) Fault {
+// Storm is a runner that restarts do not help.
+func Storm(s *stack.Stack) Fault {
 	const slot = "ci-runner-1"
 	return Fault{
 		Name:  "sixth restart in an hour",
@@ -127,13 +131,13 @@ func storm(s *stack.Stack) Fault {
 		Mend: func(ctx context.Context, s *stack.Stack) error {
 			return s.Fault(ctx, "retry-loop", "off", "--runner", slot)
 		},
-		Healed:   online(slot),
+		Healed:   Online(slot),
 		Patience: 6 * time.Minute,
 	}
 }
 
-// online holds when GitHub sees the slot, its log says that it listens, and its container is well.
-func online(slot string) func(context.Context, *stack.Stack) (bool, error) {
+// Online holds when GitHub sees the slot, its log says that it listens, and its container is well.
+func Online(slot string) func(context.Context, *stack.Stack) (bool, error) {
 	expr := fmt.Sprintf(`ghostrunner_runner_online{runner=%[1]q} == 1 unless on(runner) ghostrunner_runner_retrying{runner=%[1]q} == 1`, slot)
 	return func(ctx context.Context, s *stack.Stack) (bool, error) {
 		_, ok, err := s.Query(ctx, expr)
@@ -151,7 +155,7 @@ var slots = []string{"ci-runner-1", "ci-runner-2"}
 // Ready waits until the stack is whole: both runners online and every Prometheus target scraped.
 func Ready(ctx context.Context, s *stack.Stack) error {
 	for _, slot := range slots {
-		healthy := online(slot)
+		healthy := Online(slot)
 		if err := stack.Await(ctx, slot+" to be online", func(ctx context.Context) (bool, error) { return healthy(ctx, s) }); err != nil {
 			return err
 		}

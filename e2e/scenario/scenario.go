@@ -37,6 +37,8 @@ type Fault struct {
 	Mend func(context.Context, *stack.Stack) error
 	// Healed holds when all is well again.
 	Healed func(context.Context, *stack.Stack) (bool, error)
+	// Settled holds when nothing more can come of it, and what was done can be judged. Nil: as soon as it is healed.
+	Settled func(context.Context, *stack.Stack) (bool, error)
 	// Costs is how many jobs may end with the fault itself, such as that of a worker that is killed.
 	Costs int
 	// Patience bounds the whole scenario.
@@ -109,6 +111,8 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 		}
 		see("action", &r.Action, want+", verified")
 		r.Unhealthy, r.Ordered = order(events, f)
+	} else if len(f.Alert) > 0 {
+		step("action", "none: people are told", time.Since(start))
 	}
 	if f.Mend != nil {
 		if err := f.Mend(ctx, s); err != nil {
@@ -118,14 +122,13 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	if err := stack.Await(ctx, "healing of "+f.Name, func(ctx context.Context) (bool, error) { return f.Healed(ctx, s) }); err != nil {
 		return err
 	}
-	if err := nothingElse(ctx, s, f, before); err != nil {
-		return err
-	}
-	if len(f.Action) == 0 {
-		step("action", "none", time.Since(start))
-	}
 	see("healed", &r.Healed, "")
-	return nil
+	if f.Settled != nil {
+		if err := stack.Await(ctx, "calm after "+f.Name, func(ctx context.Context) (bool, error) { return f.Settled(ctx, s) }); err != nil {
+			return err
+		}
+	}
+	return nothingElse(ctx, s, f, before)
 }
 
 // notice follows the fault to the alert that tells of it.

@@ -29,6 +29,12 @@ func (s *Stack) Docker(ctx context.Context, args ...string) (string, error) {
 	return docker(ctx, args...)
 }
 
+// DockerOutput runs the Docker command line and returns all that it prints, errors of the container among it.
+func (s *Stack) DockerOutput(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
+	return string(out), err
+}
+
 // dockerAnswers turns the two usual troubles into one line with the remedy.
 func (s *Stack) dockerAnswers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)

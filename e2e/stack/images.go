@@ -52,6 +52,7 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 			name:    "exporter",
 			files:   map[string]string{"/ghostrunner": s.programPath("exporter")},
 			texts:   map[string]string{"/etc/passwd": passwd},
+			dirs:    map[string]owner{"/var/lib/ghostrunner": {nobody, nobody, 0o700}},
 			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
 		},
 		"REMEDIATOR_IMAGE": {

@@ -56,8 +56,8 @@ func (s *Stack) Do(ctx context.Context, method string, port int, path string, he
 	return resp.StatusCode, text, err
 }
 
-// getJSON fetches and decodes, and turns any status but 200 into an error.
-func (s *Stack) getJSON(ctx context.Context, port int, path string, into any) error {
+// JSON fetches and decodes, and turns any status but 200 into an error.
+func (s *Stack) JSON(ctx context.Context, port int, path string, into any) error {
 	status, text, err := s.Get(ctx, port, path)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (s *Stack) Query(ctx context.Context, expr string) (value float64, ok bool,
 			}
 		}
 	}
-	if err := s.getJSON(ctx, s.Ports.Prometheus, "/api/v1/query?query="+url.QueryEscape(expr), &answer); err != nil {
+	if err := s.JSON(ctx, s.Ports.Prometheus, "/api/v1/query?query="+url.QueryEscape(expr), &answer); err != nil {
 		return 0, false, err
 	}
 	if len(answer.Data.Result) == 0 {
@@ -97,8 +97,21 @@ func (s *Stack) AlertActive(ctx context.Context, labels map[string]string) (bool
 	var alerts []struct {
 		EndsAt time.Time `json:"endsAt"`
 	}
-	err := s.getJSON(ctx, s.Ports.Alertmanager, "/api/v2/alerts?"+query.Encode(), &alerts)
+	err := s.JSON(ctx, s.Ports.Alertmanager, "/api/v2/alerts?"+query.Encode(), &alerts)
 	return len(alerts) > 0, err
+}
+
+// AlertsActive lists the names of the alerts that Alertmanager holds, inhibited or not.
+func (s *Stack) AlertsActive(ctx context.Context) ([]string, error) {
+	var alerts []struct {
+		Labels map[string]string `json:"labels"`
+	}
+	err := s.JSON(ctx, s.Ports.Alertmanager, "/api/v2/alerts", &alerts)
+	var names []string
+	for _, a := range alerts {
+		names = append(names, a.Labels["alertname"])
+	}
+	return names, err
 }
 
 // Metric sums the samples of a counter or gauge whose labels contain all of those given, straight from a program's page.

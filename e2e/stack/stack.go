@@ -29,6 +29,8 @@ type Options struct {
 	Project string
 	// FirstPort is the first of six consecutive ports on 127.0.0.1.
 	FirstPort int
+	// Files are further Compose files over those of the demo, relative to the repository.
+	Files []string
 	// Env overrides variables of the Compose files.
 	Env map[string]string
 	// Shipped keeps every interval as it is shipped, to measure what people get. False: the haste of the demo.
@@ -193,6 +195,9 @@ func (s *Stack) compose(ctx context.Context, args ...string) error {
 		"--file", filepath.Join(s.root, "compose", "demo.yaml"),
 		// The developer's own compose/.env is for the developer's own stack.
 		"--env-file", os.DevNull)
+	for _, file := range s.opts.Files {
+		command = append(command, "--file", filepath.Join(s.root, file))
+	}
 	if s.opts.Shipped {
 		command = append(command, "--file", filepath.Join(s.root, "e2e", "stack", "shipped.yaml"))
 	}

@@ -29,12 +29,14 @@ func (s *Stack) VictimImage(ctx context.Context) (string, error) {
 	})
 }
 
-// StartVictim starts one, as a service of this project that may be restarted, and returns the name of its container.
-func (s *Stack) StartVictim(ctx context.Context, image, name string) (string, error) {
+// StartVictim starts one, as a service of this project that may be restarted, with further arguments of `docker run`. It
+// returns the name of its container.
+func (s *Stack) StartVictim(ctx context.Context, image, name string, more ...string) (string, error) {
 	container := s.Container(name)
-	_, err := docker(ctx, "run", "--detach", "--name="+container, "--network=none",
-		"--label=com.docker.compose.project="+s.opts.Project, "--label="+s.victimLabel(),
-		"--label=ghostrunner.role=service", "--label=ghostrunner.heal=restart", image)
+	args := append([]string{"run", "--detach", "--name=" + container, "--network=none",
+		"--label=com.docker.compose.project=" + s.opts.Project, "--label=" + s.victimLabel(),
+		"--label=ghostrunner.role=service", "--label=ghostrunner.heal=restart"}, more...)
+	_, err := docker(ctx, append(args, image)...)
 	return container, err
 }
 

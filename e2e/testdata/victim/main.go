@@ -1,11 +1,13 @@
 // The victim is the process of a container that is unhealthy in its first life and healthy in every later one: what a
-// restart heals. "victim check" is its health check.
+// restart heals. "victim check" is its health check. With VICTIM_EATS it takes that many MiB of memory first.
 package main
 
 import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime"
+	"strconv"
 	"syscall"
 )
 
@@ -23,6 +25,13 @@ func main() {
 			log.Fatal("the first life")
 		}
 		return
+	}
+	if eats, err := strconv.Atoi(os.Getenv("VICTIM_EATS")); err == nil {
+		belly := make([]byte, eats<<20)
+		for i := range belly {
+			belly[i] = byte(i)
+		}
+		defer runtime.KeepAlive(belly)
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)

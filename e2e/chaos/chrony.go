@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/blueguy23/ghostrunner/e2e/machine"
+	"github.com/blueguy23/ghostrunner/internal/lab"
+)
+
+// chronyd is a real one that never touches the clock (-x), on the machine beside the stack. It follows a time server of the
+// machine's own that is always right: it would take hours to come back from a lie, as it may not step what it does not own.
+type chronyd struct {
+	dir string
+	cmd *exec.Cmd
+}
+
+// serveTime is that time server; it serves until ctx ends.
+func serveTime(ctx context.Context) error {
+	var lc net.ListenConfig
+	conn, err := lc.ListenPacket(ctx, "udp4", net.JoinHostPort(machine.Address, "123"))
+	if err != nil {
+		return fmt.Errorf("time server: %w", err)
+	}
+	go func() { _ = lab.NewNTP(lab.NTPOptions{}).Serve(ctx, conn) }() // ends with ctx
+	return nil
+}
+
+// synchronised runs it with its time server.
+func (c *chronyd) synchronised(context.Context) error {
+	return c.start("server " + machine.Address + " iburst minpoll 0 maxpoll 1\n")
+}
+
+// alone runs it without a time source: it never synchronises.
+func (c *chronyd) alone(context.Context) error { return c.start("") }
+
+func (c *chronyd) start(sources string) error {
+	path, err := exec.LookPath("chronyd")
+	if err != nil {
+		if path = "/usr/sbin/chronyd"; !exists(path) {
+			return errors.New("chronyd is missing: apt-get install chrony")
+		}
+	}
+	config := fmt.Sprintf("bindcmdaddress %s\ncmdallow all\nbindcmdaddress /\npidfile %s\n", machine.Address, filepath.Join(c.dir, "chronyd.pid")) + sources
+	file := filepath.Join(c.dir, "chrony.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return err
+	}
+	c.cmd = exec.CommandContext(context.Background(), path, "-x", "-d", "-u", "root", "-f", file)
+	return c.cmd.Start()
+}
+
+// stop kills it.
+func (c *chronyd) stop(context.Context) error {
+	if err := c.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = c.cmd.Wait() // killed: that is its error
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

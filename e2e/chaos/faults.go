@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/scenario"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
+)
+
+// faults is everything that is tried, by where it strikes. The last ones leave marks that others would trip over: the storm
+// fills the hour's count of restarts, and after a 401 the poller keeps still for a while.
+func (w *world) faults() []scenario.Fault {
+	var all []scenario.Fault
+	for _, layer := range [][]scenario.Fault{
+		w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.diskFaults(),
+		w.engineFaults(), w.pipelineFaults(), w.hostileFaults(), w.credentialFaults(), w.stormFaults(),
+	} {
+		all = append(all, layer...)
+	}
+	for i := range all {
+		all[i].Patience = max(all[i].Patience, 2*time.Minute)
+		all[i].Settled = w.calm()
+	}
+	return all
+}
+
+// lingering alerts look back over a quarter of an hour, and ask for nothing to be done.
+var lingering = []string{"GhostrunnerWatchdog", "GhostrunnerSessionConflict", "GhostrunnerRunnerVersionDeprecated"}
+
+// calm holds when no alert is active but lingering ones, and the remediator has nothing left to do.
+func (w *world) calm() condition {
+	return state(func(ctx context.Context) (bool, error) {
+		names, err := w.AlertsActive(ctx)
+		if err != nil || slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(lingering, name) }) {
+			return false, err
+		}
+		page, err := w.Page(ctx, w.Ports.Remediator)
+		if err != nil {
+			return false, err
+		}
+		queue, _, err := page.Sum("ghostrunner_remediator_queue_length", nil)
+		unfinished, _, unfinishedErr := page.Sum("ghostrunner_remediator_unfinished_actions", nil)
+		return queue == 0 && unfinished == 0, errors.Join(err, unfinishedErr)
+	})
+}
+
+// act is a step of a fault that needs no stack: the world has it.
+func act(f func(context.Context) error) func(context.Context, *stack.Stack) error {
+	return func(ctx context.Context, _ *stack.Stack) error { return f(ctx) }
+}
+
+// state is a condition likewise.
+func state(f func(context.Context) (bool, error)) condition {
+	return func(ctx context.Context, _ *stack.Stack) (bool, error) { return f(ctx) }
+}
+
+// switched is a fault of the simulated world that Break switches on and Mend off.
+func (w *world) switched(name string, more ...string) (on, off func(context.Context, *stack.Stack) error) {
+	on = act(func(ctx context.Context) error { return w.Fault(ctx, name, "on", more...) })
+	off = act(func(ctx context.Context) error { return w.Fault(ctx, name, "off") })
+	return on, off
+}
+
+// both are healed when each is.
+func both(a, b condition) condition {
+	return func(ctx context.Context, s *stack.Stack) (bool, error) {
+		if ok, err := a(ctx, s); !ok || err != nil {
+			return ok, err
+		}
+		return b(ctx, s)
+	}
+}
+
+// alert is the label set of an alert by name.
+func alert(name string) map[string]string { return map[string]string{"alertname": name} }
+
+func restart(target string) map[string]string {
+	return map[string]string{"action": "restart", "target": target}
+}
+
+// runnersOnline holds when both slots are well.
+func runnersOnline() condition {
+	return both(scenario.Online(one), scenario.Online(two))
+}
+
+// step is one part of a Break or Mend.
+type step = func(context.Context, *stack.Stack) error
+
+// condition is what is waited for.
+type condition = func(context.Context, *stack.Stack) (bool, error)
+
+// inTurn does one step after the other.
+func inTurn(steps ...step) step {
+	return func(ctx context.Context, s *stack.Stack) error {
+		for _, do := range steps {
+			if err := do(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// whenIdle waits until a slot has no job, so that a fault strikes the runner alone. The next job can be quicker than the
+// fault: such a fault has a job to spare.
+func (w *world) whenIdle(slot string) step {
+	return act(func(ctx context.Context) error {
+		return stack.Await(ctx, slot+" to be idle", func(ctx context.Context) (bool, error) {
+			state, err := w.lab(ctx)
+			for _, r := range state.Registrations {
+				if r.Slot == slot && r.Status == "online" && !r.Busy && r.Session != nil && r.Session.Polling {
+					return true, nil
+				}
+			}
+			return false, err
+		})
+	})
+}
+
+// kills sends a signal to processes of a slot's container, past Docker.
+func (w *world) kills(slot, process string, sig syscall.Signal) step {
+	return act(func(ctx context.Context) error { return w.machine.Signal(ctx, w.Container(slot), process, sig) })
+}
+
+// docker runs one command of Docker's.
+func (w *world) docker(args ...string) step {
+	return act(func(ctx context.Context) error { _, err := w.Docker(ctx, args...); return err })
+}
+
+// whenBusy gives a slot a job and waits until it runs.
+func (w *world) whenBusy(slot string, takes time.Duration) step {
+	return act(func(ctx context.Context) error {
+		if err := w.Job(ctx, "a release", slot, takes); err != nil {
+			return err
+		}
+		return stack.Await(ctx, slot+" to work", func(ctx context.Context) (bool, error) {
+			state, err := w.lab(ctx)
+			for _, j := range state.Running {
+				if j.Slot == slot && j.Name == "a release" && !j.Acquired.IsZero() {
+					return true, nil
+				}
+			}
+			return false, err
+		})
+	})
+}
+
+// offline is a PromQL expression for a slot that GitHub does not see.
+func offline(slot string) string {
+	return fmt.Sprintf("ghostrunner_runner_online{runner=%q} == 0", slot)
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+
+	"github.com/blueguy23/ghostrunner/e2e/scenario"
+)
+
+// diskFaults fill Docker's disk, which is the machine's own.
+func (w *world) diskFaults() []scenario.Fault {
+	var empty func() error
+	low := `min(ghostrunner_disk_free_bytes) > min(ghostrunner_threshold{name="disk_prune_bytes"})`
+	fill := func(leave int64) func(context.Context) error {
+		return func(context.Context) (err error) { empty, err = w.machine.FillDisk(leave); return err }
+	}
+	clear := act(func(context.Context) error { return empty() })
+	return []scenario.Fault{
+		scenario.DiskLow(),
+		{
+			Name: "disk below the floor", Story: "only 1.5 GB are left, by files that are none of Docker's",
+			Break:  act(fill(1_500_000_000)),
+			Metric: "min(ghostrunner_disk_free_bytes) < 2e9", Alert: alert("GhostrunnerDiskCritical"),
+			Also: []string{"prune engine"}, Mend: clear, Healed: state(w.holds(low)),
+		}, {
+			Name: "disk full", Story: "not a byte is left: the journal cannot be written",
+			Break:  act(fill(0)),
+			Metric: "min(ghostrunner_disk_free_bytes) < 1e6", Alert: alert("GhostrunnerDiskCritical"),
+			Also: []string{"prune engine"}, Mend: clear, Healed: both(state(w.holds(low+" and on() ghostrunner_remediator_journal_up == 1")), runnersOnline()), Costs: 2,
+		},
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/scenario"
+)
+
+// networkFaults strike names and packets.
+func (w *world) networkFaults() []scenario.Fault {
+	var plug func(context.Context) error
+	var cut time.Time
+	resolves := state(w.holds(fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 1", apiName)))
+	return []scenario.Fault{
+		{
+			Name: "DNS dead", Story: "the DNS server answers SERVFAIL to everything, as after a change of VPN",
+			Break:  act(func(context.Context) error { w.dns.dead.Store(true); return nil }),
+			Metric: fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 0", apiName), Alert: alert("GhostrunnerDNSFailing"),
+			Mend:   act(func(context.Context) error { w.dns.dead.Store(false); return nil }),
+			Healed: both(resolves, runnersOnline()), Costs: 2,
+		}, {
+			Name: "DNS slow", Story: "the DNS server takes a second for each answer",
+			Break:  act(func(context.Context) error { w.dns.delay.Store(int64(time.Second)); return nil }),
+			Metric: fmt.Sprintf("ghostrunner_dns_lookup_duration_seconds{name=%q} > 0.9", apiName),
+			Mend:   act(func(context.Context) error { w.dns.delay.Store(0); return nil }),
+			Healed: both(resolves, runnersOnline()),
+		}, {
+			Name: "cable of one runner", Story: two + "'s packets vanish without a word",
+			Break: inTurn(w.whenIdle(two), act(func(ctx context.Context) (err error) {
+				plug, err = w.machine.Unplug(ctx, w.Container(two))
+				return err
+			})),
+			Metric: offline(two), Also: []string{"restart " + two}, Costs: 1,
+			Mend:   act(func(ctx context.Context) error { return plug(ctx) }),
+			Healed: scenario.Online(two),
+		}, {
+			Name: "no way to GitHub", Story: "everything that is sent to GitHub vanishes, for both runners and for us",
+			Break: act(func(context.Context) error {
+				cut = time.Now()
+				w.github.cut()
+				return nil
+			}),
+			Metric: "ghostrunner_github_up == 0", Alert: alert("GhostrunnerGitHubUnreachable"),
+			Mend:   act(func(context.Context) error { w.github.mend(); return nil }),
+			Healed: both(runnersOnline(), w.polling(&cut)), Costs: 2, Patience: 5 * time.Minute,
+		},
+	}
+}

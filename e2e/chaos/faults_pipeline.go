@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/scenario"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
+)
+
+// parts are the programs between a fault and its cure.
+var parts = []string{"exporter", "prometheus", "alertmanager", "remediator"}
+
+// pipelineFaults kill each part alone, and each in the middle of healing a runner.
+func (w *world) pipelineFaults() []scenario.Fault {
+	unhealthy := scenario.Unhealthy(w.Stack)
+	var list []scenario.Fault
+	for _, part := range parts {
+		list = append(list, scenario.Fault{
+			Name: part + " killed", Story: "the kernel kills the " + part,
+			Break:  act(func(ctx context.Context) error { return w.kill(ctx, part) }),
+			Healed: both(w.wholeAgain(), runnersOnline()),
+		})
+	}
+	for _, part := range parts {
+		list = append(list, scenario.Fault{
+			Name: part + " killed while a runner is healed", Story: "the kernel kills the " + part + " as soon as a frozen " + two + " is ordered to restart",
+			Break: act(func(ctx context.Context) error {
+				events, err := w.Events(ctx)
+				if err != nil {
+					return err
+				}
+				if err := unhealthy.Break(ctx, w.Stack); err != nil {
+					return err
+				}
+				if err := awaitEvent(ctx, events, w.Container(two), "health_status: unhealthy", "kill"); err != nil {
+					return err
+				}
+				return w.kill(ctx, part)
+			}),
+			Action: restart(two),
+			Healed: both(w.wholeAgain(), runnersOnline()), Patience: 4 * time.Minute,
+		})
+	}
+	return append(list, scenario.Fault{
+		Name: "two Alertmanagers", Story: "Prometheus tells two Alertmanagers, which do not know each other, of a frozen " + two,
+		Break: act(func(ctx context.Context) error {
+			return errors.Join(w.secondAlertmanager(ctx), unhealthy.Break(ctx, w.Stack))
+		}),
+		Metric: unhealthy.Metric, Alert: unhealthy.Alert, Action: restart(two),
+		Mend:   act(w.firstAlertmanager),
+		Healed: both(runnersOnline(), w.restartedOnce(two)),
+	})
+}
+
+// kill ends a part past Docker; its restart policy brings it back.
+func (w *world) kill(ctx context.Context, service string) error {
+	name, err := w.ServiceContainer(ctx, service)
+	if err != nil {
+		return err
+	}
+	return w.machine.Signal(ctx, name, "", syscall.SIGKILL)
+}
+
+// wholeAgain holds when every part has been scraped and every target is up.
+func (w *world) wholeAgain() condition {
+	return state(func(ctx context.Context) (bool, error) {
+		down, ok, err := w.Query(ctx, `count(up == 0) or vector(0)`)
+		if !ok || down != 0 || err != nil {
+			return false, err
+		}
+		return w.AlertActive(ctx, alert("GhostrunnerWatchdog"))
+	})
+}
+
+// awaitEvent waits for the first of these events in turn, each after the one before.
+func awaitEvent(ctx context.Context, events <-chan stack.Event, container string, actions ...string) error {
+	for _, want := range actions {
+		for {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for %s of %s: %w", want, container, ctx.Err())
+			case e, open := <-events:
+				if !open {
+					return errors.New("the event stream of Docker ended")
+				}
+				if e.Container != container || e.Action != want {
+					continue
+				}
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// secondAlertmanager starts one with the same configuration, and tells Prometheus of both.
+func (w *world) secondAlertmanager(ctx context.Context) error {
+	first, err := w.ServiceContainer(ctx, "alertmanager")
+	if err != nil {
+		return err
+	}
+	image, err := w.Docker(ctx, "inspect", "--format={{.Config.Image}}", first)
+	if err != nil {
+		return err
+	}
+	network, err := w.Docker(ctx, "inspect", "--format={{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}", first)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Docker(ctx, "run", "--detach", "--name="+w.Container("second-alertmanager"), "--network="+strings.Fields(network)[0],
+		"--network-alias=alertmanager-2", "--volumes-from="+first+":ro", "--tmpfs=/tmp/am:mode=1777", image,
+		"--config.file=/etc/alertmanager/alertmanager.yml", "--storage.path=/tmp/am", "--cluster.listen-address="); err != nil {
+		return err
+	}
+	return w.targets("alertmanager:9093, alertmanager-2:9093")
+}
+
+func (w *world) firstAlertmanager(ctx context.Context) error {
+	_, err := w.Docker(ctx, "rm", "--force", w.Container("second-alertmanager"))
+	return errors.Join(err, w.targets("alertmanager:9093"))
+}
+
+// targets rewrites the file from which Prometheus learns of Alertmanagers.
+func (w *world) targets(addresses string) error {
+	file := filepath.Join(".cache", project, "targets", "alertmanager.yml")
+	return os.WriteFile(file, fmt.Appendf(nil, "- targets: [%s]\n  labels: { host: local }\n", addresses), 0o600)
+}
+
+// restartedOnce holds when the journal has one completed restart of the slot within the last minutes of the fault.
+func (w *world) restartedOnce(slot string) condition {
+	var before float64
+	return state(func(ctx context.Context) (bool, error) {
+		page, err := w.Page(ctx, w.Ports.Remediator)
+		if err != nil {
+			return false, err
+		}
+		n, _, err := page.Sum("ghostrunner_remediator_actions_total", restart(slot))
+		if before == 0 {
+			before = n
+		}
+		if n > before {
+			return false, fmt.Errorf("%s was restarted again", slot)
+		}
+		return true, err
+	})
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/scenario"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
+	"github.com/blueguy23/ghostrunner/internal/lab"
+)
+
+// runnerFaults strike one runner and its connection to GitHub.
+func (w *world) runnerFaults() []scenario.Fault {
+	// The hour's count of restarts fills by runner: the loops take turns.
+	retrying := func(slot string) string { return fmt.Sprintf("ghostrunner_runner_retrying{runner=%q} == 1", slot) }
+	v1, v1Off := w.switched("poll-outage-v1", "--runner", two)
+	v2, v2Off := w.switched("poll-outage-v2", "--runner", one)
+	create, createOff := w.switched("create-outage", "--runner", two)
+	conflict, conflictOff := w.switched("session-conflict", "--runner", one)
+	deleted, deletedOff := w.switched("registration-deleted", "--runner", one)
+
+	var dropped time.Time
+	seen, anew := w.replaced(one)
+	return []scenario.Fault{
+		scenario.RetryLoop(w.Stack),
+		{
+			Name:   "V1 poll outage",
+			Story:  two + "'s message queue (the older protocol) fails; it retries, and GitHub shows it offline",
+			Break:  v1,
+			Metric: retrying(two), Alert: alert("GhostrunnerRunnerRetryLoop"),
+			Action: restart(two), Mend: v1Off, Healed: scenario.Online(two),
+		}, {
+			Name:   "V2 poll outage",
+			Story:  one + "'s broker fails; after ten errors in its life the listener gives up with exit code 2",
+			Break:  v2,
+			Metric: retrying(one), Alert: alert("GhostrunnerRunnerRetryLoop"),
+			Action: restart(one), Mend: v2Off, Healed: scenario.Online(one),
+		}, {
+			Name:   "session outage",
+			Story:  "no session can be created for " + two + ": a killed listener comes back into a retry loop",
+			Break:  inTurn(w.whenIdle(two), create, w.kills(two, "Runner.Listener", syscall.SIGKILL)),
+			Metric: retrying(two), Alert: alert("GhostrunnerRunnerRetryLoop"),
+			Action: restart(two), Mend: createOff, Healed: scenario.Online(two),
+		}, {
+			Name:   "session conflict",
+			Story:  "GitHub believes that another session of " + one + " is alive",
+			Break:  inTurn(w.whenIdle(one), conflict, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Metric: fmt.Sprintf("ghostrunner_runner_session_conflicts_total{runner=%q} > 1", one), Alert: alert("GhostrunnerSessionConflict"),
+			Also: []string{"restart " + one}, Mend: conflictOff, Healed: scenario.Online(one),
+		}, {
+			Name:  "long polls dropped",
+			Story: "a NAT forgets every connection: the idle long polls of both runners wait for answers that cannot come",
+			Break: act(func(context.Context) error {
+				dropped = time.Now()
+				w.github.cut()
+				w.github.mend()
+				return nil
+			}),
+			// A listener waits 100 s for an answer, so it is GitHub that is the first to know.
+			Metric: offline(one), Also: []string{"restart " + one, "restart " + two}, Costs: 2,
+			Healed: both(runnersOnline(), w.polling(&dropped)), Patience: 4 * time.Minute,
+		}, {
+			Name:   "worker killed",
+			Story:  "the kernel kills the worker of a job on " + one,
+			Break:  inTurn(w.whenBusy(one, 20*time.Second), w.kills(one, "Runner.Worker", syscall.SIGKILL)),
+			Metric: fmt.Sprintf(`ghostrunner_runner_jobs_completed_total{runner=%q,result="Failed"} > 0`, one),
+			Healed: scenario.Online(one), Costs: 1,
+		}, {
+			Name:   "listener killed",
+			Story:  "the kernel kills the idle listener of " + one,
+			Break:  inTurn(w.whenIdle(one), seen, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Healed: both(anew, scenario.Online(one)), Costs: 1,
+		}, {
+			Name:   "supervisor killed",
+			Story:  "the kernel kills the supervisor of " + one + ", and everything in its container with it",
+			Break:  inTurn(w.whenIdle(one), seen, w.kills(one, "", syscall.SIGKILL)),
+			Metric: fmt.Sprintf("ghostrunner_container_last_exit_code{container=%q} == 137", w.Container(one)),
+			Healed: both(anew, scenario.Online(one)), Costs: 1,
+		}, {
+			Name:   "registration deleted",
+			Story:  "somebody deletes the registration of the idle " + one + " at GitHub",
+			Break:  inTurn(w.whenIdle(one), seen, act(func(ctx context.Context) error { return w.deleteRegistration(ctx, one) })),
+			Healed: both(anew, scenario.Online(one)), Costs: 1,
+		}, {
+			Name:   "registration refused",
+			Story:  "GitHub says of " + one + "'s new registration that it has been deleted, as it does to a wrong clock",
+			Break:  inTurn(w.whenIdle(one), deleted, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Metric: fmt.Sprintf(`ghostrunner_runner_failures_total{runner=%q,reason="registration_deleted"} > 0`, one),
+			Also:   []string{"restart " + one}, Mend: deletedOff, Healed: scenario.Online(one), Costs: 1,
+		},
+	}
+}
+
+// polling holds when GitHub has heard from both runners since then.
+func (w *world) polling(since *time.Time) condition {
+	return state(func(ctx context.Context) (bool, error) {
+		state, err := w.lab(ctx)
+		slots := map[string]bool{}
+		for _, r := range state.Registrations {
+			if r.Session != nil && (r.Busy || r.Session.LastPoll.After(since.Add(5*time.Second))) {
+				slots[r.Slot] = true
+			}
+		}
+		return slots[one] && slots[two], err
+	})
+}
+
+// replaced returns a step that remembers a slot's registration, and the condition that another one, and only one, has taken
+// its place and listens.
+func (w *world) replaced(slot string) (remember step, anew condition) {
+	var before int64
+	remember = act(func(ctx context.Context) error {
+		r, _, err := w.registration(ctx, slot)
+		before = r.ID
+		return err
+	})
+	anew = state(func(ctx context.Context) (bool, error) {
+		r, n, err := w.registration(ctx, slot)
+		return n == 1 && r.ID != before && r.Session != nil, err
+	})
+	return remember, anew
+}
+
+// registration is a slot's youngest at GitHub, and how many it has.
+func (w *world) registration(ctx context.Context, slot string) (youngest lab.RegistrationState, n int, err error) {
+	state, err := w.lab(ctx)
+	for _, r := range state.Registrations {
+		if r.Slot != slot {
+			continue
+		}
+		n++
+		if r.ID > youngest.ID {
+			youngest = r
+		}
+	}
+	return youngest, n, err
+}
+
+// deleteRegistration does what an administrator can do on GitHub's page.
+func (w *world) deleteRegistration(ctx context.Context, slot string) error {
+	r, _, err := w.registration(ctx, slot)
+	if err != nil {
+		return err
+	}
+	status, text, err := w.Do(ctx, http.MethodDelete, w.Ports.Lab, fmt.Sprintf("/repos/acme/widgets/actions/runners/%d", r.ID),
+		http.Header{"Authorization": {"Bearer " + stack.Token}}, nil)
+	if err == nil && status != http.StatusNoContent {
+		err = fmt.Errorf("delete registration %d: status %d: %.200s", r.ID, status, text)
+	}
+	return err
+}
+
+// stormFaults leave the hour's count of restarts full.
+func (w *world) stormFaults() []scenario.Fault { return []scenario.Fault{scenario.Storm(w.Stack)} }
