@@ -8,6 +8,9 @@
 //	preflight    check everything that the slot needs, and print every problem at once, each with its remedy; exit 1 if any
 //	healthcheck  for Docker's HEALTHCHECK: one line and exit 0 or 1, from the state file and the process table, within milliseconds
 //
+// run begins with the same checks. What no waiting mends (a setting, the runner's program, a directory that cannot be written) ends it
+// with 1; the rest is logged, and the slot goes on.
+//
 // # What it needs
 //
 //	REPO_OWNER, REPO_NAME        where to register; REPO_NAME empty: the organisation, or enterprises/NAME
@@ -17,6 +20,10 @@
 //	DOCKERHUB_USERNAME, DOCKERHUB_TOKEN_FILE or DOCKERHUB_TOKEN
 //	                             optional: docker commands of jobs are logged in with it, and jobs can read it
 //	/actions-runner              the Actions runner, writable for user 1001
+//	/var/run/docker.sock         optional: jobs get the socket's group, and with it the machine
+//	RUNNER_SUDO                  true: jobs may become root by sudo, and can then read the token
+//	CHRONY_ADDRESS, NTP_SERVERS  who is asked for the time; GitHub's Date header is what remains
+//	DNS_FALLBACK                 name servers for when the container's own do not give GitHub's names
 //
 // A token in GITHUB_PAT works too; it is removed from the environment at the start. Jobs never get either: they run as another
 // user, with an environment made from a list of allowed names (--runner.pass-env adds to it). This needs root as PID 1's user;
@@ -27,6 +34,20 @@
 // HOME of a job is _home in the runner's directory. It is emptied after the job, as are _work, _diag and what the job's user owns in
 // the temporary directories. If the runner's directory belongs to root with mode 1777, everything else that the job's user owns in it
 // goes too, and no job can replace the runner's program; otherwise a warning says so. What jobs shall share belongs into a volume elsewhere.
+//
+// Volumes that are mounted below these directories stay, with what is in them.
+//
+// # Before each registration
+//
+// It waits until the clock is right to 2 s, by chronyd, else NTP servers, else GitHub, and until GitHub's names can be resolved, with
+// one log line a minute that says what for. While the container's name servers fail, those of DNS_FALLBACK are appended to its
+// resolv.conf, and taken away again when the first ones answer.
+//
+// # Health
+//
+// Unhealthy is what a restart may mend, or a person: no supervisor, no listener where there should be one, a listener that GitHub twice
+// calls offline (it is asked at most once a minute), names that cannot be resolved for five minutes, five failures in a row; and at
+// once, by its own word, a token that is rejected and an Actions runner that is too old. A container with a running job is healthy.
 //
 // # What it prints
 //
@@ -41,8 +62,8 @@
 //
 // # When GitHub cannot be reached
 //
-// Attempts follow each other after 0, 5, 10, 20, 40 and then every 80 seconds, for ever. After five failures in a row, or at once
-// for a rejected token or an Actions runner that is too old, the health check says so.
+// Attempts follow each other after 0, 5, 10, 20, 40 and then every 80 seconds, for ever. What could not be deleted at GitHub is
+// remembered in the state file, and deleted by the next life of the slot if this one ends before.
 //
 // Every flag is also an environment variable, named in --help. A flag, file or value that cannot be used ends the program with 1 and a
 // line that names it, before anything is started.

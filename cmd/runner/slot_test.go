@@ -145,6 +145,22 @@ func (s *slot) start(before string, flags ...string) {
 	s.Cleanup(func() { _ = process.Kill() }) // of PID 1, so the kernel ends all
 }
 
+// command runs another command of the program in the slot's environment, outside of its container.
+func (s *slot) command(args ...string) (text string, code int) {
+	s.Helper()
+	self, err := program1()
+	if err != nil {
+		s.Fatal(err)
+	}
+	cmd := exec.CommandContext(s.Context(), self, args...)
+	cmd.Env = s.env
+	out, err := cmd.CombinedOutput()
+	if _, isExit := errors.AsType[*exec.ExitError](err); err != nil && !isExit {
+		s.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
 // stop sends SIGTERM and returns when PID 1 has ended, as it should.
 func (s *slot) stop() {
 	s.Helper()

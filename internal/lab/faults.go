@@ -85,7 +85,7 @@ func Faults() []Fault {
 		{faultPATRejected, "The token was revoked, has expired or was mistyped: every call answers 401 Bad credentials.", "", false, nil},
 		{faultPATLocked, "Too many invalid tokens were tried: GitHub answers 403 to every token of this user for a while, the right one included.", "", false, nil},
 		{faultPATNoPermission, "The token lacks the permission or its owner is no administrator: the runner endpoints answer 403.",
-			"empty: a classic token; fine-grained: the wording and headers for a fine-grained one; hidden: 404, as for a repository that the token may not see", false, oneOf("", "fine-grained", "hidden")},
+			"empty: a classic token; fine-grained: the wording and headers for a fine-grained one; read-only: a fine-grained one that may list and not change; hidden: 404, as for a repository that the token may not see", false, oneOf("", "fine-grained", "read-only", "hidden")},
 		{faultPATExpiring, "The token expires soon, and GitHub says so in every answer; once it has expired every call answers 401.",
 			"time from now until the expiry, such as 72h", false, duration(-87600*time.Hour, 87600*time.Hour)},
 		// The API.

@@ -202,7 +202,10 @@ func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now t
 	}
 
 	st, denied := faults.find(faultPATNoPermission, "")
-	if !denied || st.Value != "fine-grained" {
+	if st.Value == "read-only" {
+		denied, st.Value = r.Method != http.MethodGet, "fine-grained"
+	}
+	if st.Value != "fine-grained" {
 		scopes := classicScopes
 		if denied {
 			scopes = "public_repo"

@@ -158,3 +158,36 @@ func TestChecks(t *testing.T) {
 	expect("enough room", CheckSpace(dir, 1))
 	expect("no room", CheckSpace(dir, 1<<62), "are free on the disk")
 }
+
+func TestSudo(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "sudoers.d", "ghostrunner-runner")
+	if err := SetSudo(file, testUID, false); err != nil {
+		t.Errorf("nothing to take away: %v", err)
+	}
+	t.Setenv("PATH", dir)
+	problems := CheckSudo(file, true)
+	if len(problems) < 2 || !strings.Contains(problems[0].What, "there is no sudo") || !strings.Contains(problems[1].What, "sudoers.d") || CheckSudo(file, false) != nil {
+		t.Errorf("problems: %v", problems)
+	}
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(filepath.Join(dir, "sudo"), nil, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if problems := CheckSudo(file, true); len(problems) > 1 || len(problems) == 1 && !strings.Contains(problems[0].Remedy, "sudo.yaml") {
+		t.Errorf("problems: %v", problems)
+	}
+	if err := SetSudo(file, testUID, true); err != nil {
+		t.Fatal(err)
+	}
+	rule, err := os.ReadFile(file)
+	info, statErr := os.Stat(file)
+	if err != nil || statErr != nil || info.Mode().Perm() != 0o440 || !strings.HasSuffix(string(rule), "\n#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n") {
+		t.Errorf("%v %v %v %q", err, statErr, info.Mode(), rule)
+	}
+	if err := SetSudo(file, testUID, false); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("sudo stays after it was taken away")
+	}
+}

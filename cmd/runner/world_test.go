@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/blueguy23/ghostrunner/internal/supervisor"
+)
+
+// TestWorld is what happens around a listener: GitHub, the token, the machine.
+func TestWorld(t *testing.T) {
+	for _, sc := range []scenario{
+		{name: "token rejected while listening",
+			play: func(s *slot) { polling(s); s.fault("pat-rejected", "") },
+			// By that word, and only after GitHub has said so twice.
+			phase: supervisor.Listening, health: "un: listening, pat_invalid: GitHub rejects the token",
+			after: func(s *slot) {
+				s.mend("pat-rejected")
+				s.await("health", func() bool { words, healthy := s.health(); return healthy && words == "listening, GitHub: online" })
+			},
+			calls: "register 201, delete 204"},
+		{name: "token rejected from the start", setup: fault("pat-rejected", ""),
+			play:  func(s *slot) { s.says("cause=pat_invalid failures=1", 1) },
+			phase: supervisor.Waiting, health: "un: pat_invalid",
+			after:  func(s *slot) { s.mend("pat-rejected"); s.says(registered, 1) },
+			prints: []string{`msg=Preflight problem=".*Bad credentials" remedy="GitHub rejects the token`, `cause=pat_invalid failures=1 .*remedy="GitHub rejects the token.*picked up by itself"`, "^" + registered},
+			calls:  "(register 401, )+register 201, delete 204"},
+		{name: "token without the right to register", setup: fault("pat-no-permission", "read-only"),
+			play:  func(s *slot) { s.says("cause=pat_permission failures=1", 1) },
+			phase: supervisor.Waiting, health: "un: pat_permission",
+			after:  func(s *slot) { s.mend("pat-no-permission"); s.says(registered, 1) },
+			prints: []string{`cause=pat_permission failures=1 .*remedy="give the token the permission that GitHub asks for: administration=write"`, "^" + registered},
+			calls:  "(register 403, )+register 201, delete 204"},
+		{name: "no such repository, says GitHub", setup: fault("pat-no-permission", "hidden"),
+			play:  func(s *slot) { s.says(`cause="github: not_found" failures=1`, 1) },
+			phase: supervisor.Waiting, health: "waiting, . failures in a row: github: not_found",
+			after:  func(s *slot) { s.mend("pat-no-permission"); s.says(registered, 1) },
+			prints: []string{`failures=1 .*remedy="octo/hello does not exist, or the token may not see it`},
+			calls:  "(register 404, )+register 201, delete 204"},
+		{name: "GitHub answers 500: five failures in a row", setup: fault("github-500", ""),
+			play:  func(s *slot) { s.says("failures=5", 1) },
+			phase: supervisor.Waiting, health: `un: github: server \([5-9] failures in a row\)`,
+			after:  func(s *slot) { s.mend("github-500"); s.says(registered, 1) },
+			prints: []string{`cause="github: server" failures=1 .*remedy="GitHub has a problem`, "failures=5", "^" + registered},
+			calls:  "(register 500, ){5,}register 201, delete 204"},
+		{name: "GitHub answers 500 while listening",
+			play: func(s *slot) {
+				polling(s)
+				s.fault("github-500", "")
+				s.await("GitHub's silence", func() bool { return s.now().GitHub.Says == "unreachable" && s.now().GitHub.Row >= 3 })
+			},
+			phase: supervisor.Listening, health: "listening, GitHub: unreachable", // the session is as good as ever
+			after:  func(s *slot) { s.mend("github-500"); s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
+			prints: []string{told("job completed: Succeeded")}, calls: "register 201, register 201, delete 204"},
+		{name: "GitHub is not reachable when the slot is to stop",
+			play:  func(s *slot) { polling(s); s.fault("github-500", "") },
+			phase: supervisor.Listening, health: "listening",
+			prints: []string{"GitHub does not say whether the runner is idle", stopped, "to=stopped"},
+			calls:  "register 201(, delete 500)+", left: 1, owes: 1},
+		{name: "each name is taken", setup: fault("jit-409", ""),
+			play:  func(s *slot) { s.says("failures=1", 1); s.mend("jit-409"); s.says(registered, 1) },
+			phase: supervisor.Listening, health: "listening",
+			calls: "(register 409, ){3,}register 201, delete 204"},
+		{name: "GitHub sees the slot offline: its connection is dead",
+			play:  func(s *slot) { polling(s); s.fault("retry-loop", "") },
+			phase: supervisor.Listening, health: "un: listening, but GitHub says: offline",
+			calls: "register 201, delete 204"},
+		{name: "the listener is killed",
+			play:  func(s *slot) { polling(s); s.kill("Runner.Listener", syscall.SIGKILL); s.says(registered, 2) },
+			phase: supervisor.Listening, health: "listening",
+			prints: []string{"^Runner listener exited with code 137.$", told("killed by signal 9")},
+			calls:  "register 201, delete 204, register 201, delete 204"},
+		{name: "the worker is killed",
+			play: func(s *slot) {
+				s.says(registered, 1)
+				s.job("build", "1h", "Succeeded")
+				s.await("the worker", func() bool { return slices.Contains(s.processes(), "Runner.Worker") })
+				s.kill("Runner.Worker", syscall.SIGKILL)
+				s.says(registered, 2)
+			},
+			phase: supervisor.Listening, health: "listening", jobs: 1,
+			prints: []string{ts + "Job build completed with result: Failed$", told("job completed: Failed")},
+			calls:  "register 201, register 201, delete 204"},
+		{name: "the supervisor is killed, and started again",
+			play: func(s *slot) {
+				polling(s)
+				s.signal(syscall.SIGKILL)
+				_ = s.cmd.Wait()
+				s.start("")
+				s.says(registered, 2)
+			},
+			phase: supervisor.Listening, health: "listening",
+			calls: "register 201, delete 204, register 201, delete 204"}, // the first life's, before anything else
+	} {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			sc.run(t)
+		})
+	}
+}
+
+// TestPreflight: what the command says of a world that is well, and of one that is not.
+func TestPreflight(t *testing.T) {
+	t.Parallel()
+	s := newSlot(t)
+	docker := filepath.Join(s.root, "docker.sock")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", docker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := http.StatusOK
+	engine := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/_ping" {
+			t.Errorf("the engine was asked for %s", r.URL.Path)
+		}
+		w.WriteHeader(status)
+	})}
+	go func() { _ = engine.Serve(listener) }()
+	t.Cleanup(func() { _ = engine.Shutdown(context.WithoutCancel(t.Context())) })
+	if err := errors.Join(os.Chown(docker, 0, 4711), os.Chmod(docker, 0o660)); err != nil { // the job's user gets its group
+		t.Fatal(err)
+	}
+	procfs := t.TempDir()
+	args := []string{"preflight", "--runner.root=" + s.root, "--docker.socket=" + docker, "--path.procfs=" + procfs}
+	expect := func(what string, wants ...string) {
+		t.Helper()
+		text, code := s.command(args...)
+		if (code == 0) != (wants == nil) || strings.Count(text, "✗") != len(wants) {
+			t.Errorf("%s: exit %d\n%s", what, code, text)
+		}
+		for _, want := range wants {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q in\n%s", what, want, text)
+			}
+		}
+	}
+	expect("all is well")
+	if calls := s.calls(); calls != "POST /repos/octo/hello/actions/runners/registration-token" || len(s.gh.State().Registrations) != 0 {
+		t.Errorf("GitHub was asked: %s", calls)
+	}
+	s.fault("pat-no-permission", "read-only")
+	expect("may not register", "give the token the permission that GitHub asks for: administration=write")
+	s.mend("pat-no-permission")
+	s.fault("pat-rejected", "")
+	status = http.StatusServiceUnavailable
+	expect("rejected, and no engine", "GitHub rejects the token", "answers 503 Service Unavailable to a ping")
+	s.mend("pat-rejected")
+	if err := os.Chown(docker, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	expect("root's own socket", "whose group is root's own\n  → on the host give the socket to a group")
+}
