@@ -77,7 +77,7 @@ var equivalent = map[string]string{
 }
 
 // One word of PromQL: a string, a duration, a number, a name, an operator, or a brace.
-var token = regexp.MustCompile(`"[^"]*"|\d+(?:ms|[smhdwy])|\d+(?:\.\d+)?(?:e\d+)?|[a-zA-Z_:][\w:]*|[=!]~|[=!<>]=|[<>=]|[{}]`)
+var token = regexp.MustCompile(`"[^"]*"|(?:\d+(?:ms|[smhdwy]))+|\d+(?:\.\d+)?(?:e\d+)?|[a-zA-Z_:][\w:]*|[=!]~|[=!<>]=|[<>=]|[{}]`)
 
 // replacements returns what a token is replaced by, one at a time.
 func replacements(t *testing.T, word string, inSelector bool) []string {
