@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	commonconfig "github.com/prometheus/common/config"
+
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 )
 
@@ -31,7 +33,11 @@ func call(ctx context.Context, cfg config, method, path string, body io.Reader, 
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	client, err := newClient(cfg.httpConfig)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("--remediator.url: %w", err)
 	}
@@ -44,4 +50,20 @@ func call(ctx context.Context, cfg config, method, path string, body io.Reader, 
 		return fmt.Errorf("answer of %s: %w", path, err)
 	}
 	return nil
+}
+
+// newClient returns what asks a remediator behind --web.config.file: with an authority and a certificate, if a file names them.
+func newClient(file string) (*http.Client, error) {
+	if file == "" {
+		return http.DefaultClient, nil
+	}
+	settings, _, err := commonconfig.LoadHTTPConfigFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--http.config.file=%s: %s", file, cli.OneLine(err.Error())) // YAML complains in several lines
+	}
+	client, err := commonconfig.NewClientFromConfig(*settings, program)
+	if err != nil {
+		return nil, fmt.Errorf("--http.config.file=%s: %w", file, err)
+	}
+	return client, nil
 }

@@ -53,6 +53,7 @@ type config struct {
 
 	// Of the other subcommands.
 	url         string
+	httpConfig  string
 	format      string
 	limit       int
 	since       string
@@ -99,6 +100,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	duration("github.poll-interval", "Time between two looks at GitHub.", "30s", &cfg.pollInterval)
 
 	app.Flag("remediator.url", "Where a running remediator is; for the subcommands that talk to one.").Default("http://127.0.0.1:10069").StringVar(&cfg.url)
+	app.Flag("http.config.file", "How to reach it if it has a --web.config.file: tls_config with ca_file, cert_file and key_file, as for promtool.").StringVar(&cfg.httpConfig)
 
 	app.Command("serve", "Receive alerts and act. This is the default.").Default()
 	format := func(c *kingpin.CmdClause) *kingpin.CmdClause {

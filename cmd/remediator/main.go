@@ -50,7 +50,8 @@
 // all but the last two take --format=json.
 //
 // The page at / shows the same. Reading it needs no token, as reading /metrics needs none; its buttons are for those who have
-// signed in with the token. TLS and client certificates in --web.config.file close all of it to everybody else.
+// signed in with the token. TLS and client certificates in --web.config.file close all of it to everybody else; the subcommands
+// then need --http.config.file.
 //
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
 // flag, file or value that cannot be used ends it with 1 and one line before anything is started.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -139,6 +140,16 @@ func TestMutualTLS(t *testing.T) {
 		resp, err := request(t, client, "POST", secure+"/webhook", "application/json", watchdogPayload, "Authorization", header)
 		if err != nil || resp.StatusCode != want {
 			t.Errorf("certificate and %.8q: %v %v, want %d", header, resp, err, want)
+		}
+	}
+	// The subcommands come through the same door.
+	clientConfig := a.write("http.yml", "tls_config:\n  ca_file: ca.crt\n  cert_file: alertmanager.crt\n  key_file: alertmanager.key\n")
+	bad := a.write("bad.yml", "tls_config:\n  ca_file: ca.crt\n")
+	for file, want := range map[string]int{clientConfig: 0, bad: 1, "/does/not/exist": 1, a.write("wrong.yml", "a: 1\nb: 2\n"): 1} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), []string{"--remediator.url=" + secure, "--web.bearer-token-file=" + p.token, "--http.config.file=" + file, "history"}, &out, &errs)
+		if code != want || strings.Count(errs.String(), "\n") != code {
+			t.Errorf("history with %s: exit %d, %s%s", file, code, out.String(), errs.String())
 		}
 	}
 	// Who signs in over TLS gets a cookie that no plain connection ever shows.
