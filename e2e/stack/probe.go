@@ -101,17 +101,16 @@ func (s *Stack) AlertActive(ctx context.Context, labels map[string]string) (bool
 	return len(alerts) > 0, err
 }
 
-// AlertsActive lists the names of the alerts that Alertmanager holds, inhibited or not.
-func (s *Stack) AlertsActive(ctx context.Context) ([]string, error) {
+// AlertsActive lists the labels of the alerts that Alertmanager holds, inhibited or not.
+func (s *Stack) AlertsActive(ctx context.Context) (active []map[string]string, err error) {
 	var alerts []struct {
 		Labels map[string]string `json:"labels"`
 	}
-	err := s.JSON(ctx, s.Ports.Alertmanager, "/api/v2/alerts", &alerts)
-	var names []string
+	err = s.JSON(ctx, s.Ports.Alertmanager, "/api/v2/alerts", &alerts)
 	for _, a := range alerts {
-		names = append(names, a.Labels["alertname"])
+		active = append(active, a.Labels)
 	}
-	return names, err
+	return active, err
 }
 
 // Metric sums the samples of a counter or gauge whose labels contain all of those given, straight from a program's page.
