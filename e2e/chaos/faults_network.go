@@ -10,7 +10,6 @@ import (
 
 // networkFaults strike names and packets.
 func (w *world) networkFaults() []scenario.Fault {
-	var plug func(context.Context) error
 	var cut time.Time
 	resolves := state(w.holds(fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 1", apiName)))
 	return []scenario.Fault{
@@ -28,12 +27,11 @@ func (w *world) networkFaults() []scenario.Fault {
 			Healed: both(resolves, runnersOnline()),
 		}, {
 			Name: "cable of one runner", Story: two + "'s packets vanish without a word",
-			Break: inTurn(w.whenIdle(two), act(func(ctx context.Context) (err error) {
-				plug, err = w.machine.Unplug(ctx, w.Container(two))
-				return err
+			Break: inTurn(w.whenIdle(two), act(func(ctx context.Context) error {
+				return w.machine.Unplug(ctx, w.Container(two))
 			})),
-			Metric: offline(two), Also: []string{"restart " + two}, Costs: 1,
-			Mend:   act(func(ctx context.Context) error { return plug(ctx) }),
+			// A restart gives the container a new cable.
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Action: restart(two), Costs: 1,
 			Healed: scenario.Online(two),
 		}, {
 			Name: "no way to GitHub", Story: "everything that is sent to GitHub vanishes, for both runners and for us",

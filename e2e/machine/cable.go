@@ -12,43 +12,31 @@ import (
 // peer finds, in `ip -o link`, the index of a container's interface at the machine's end: "5: eth0@if6: <…".
 var peer = regexp.MustCompile(`(?m)^\d+: eth\d+@if(\d+):`)
 
-// Unplug pulls the cables of a container: from now on its packets vanish without a word, as when a VPN changes. It returns
-// what plugs them in again. A container that is restarted gets new ones.
-func (e *Engine) Unplug(ctx context.Context, container string) (plug func(context.Context) error, err error) {
+// Unplug pulls the cables of a container: from now on its packets vanish without a word, as when a VPN changes. A container
+// that is restarted gets new ones.
+func (e *Engine) Unplug(ctx context.Context, container string) error {
 	pid, err := e.pid(ctx, container)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	inside, err := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(pid), "--net", "ip", "-o", "link").Output()
 	if err != nil {
-		return nil, fmt.Errorf("interfaces of %s: %w", container, err)
+		return fmt.Errorf("interfaces of %s: %w", container, err)
 	}
-	var ends []string
-	for _, m := range peer.FindAllStringSubmatch(string(inside), -1) {
+	ends := peer.FindAllStringSubmatch(string(inside), -1)
+	if len(ends) == 0 {
+		return fmt.Errorf("%s has no network interface", container)
+	}
+	for _, m := range ends {
 		name, err := interfaceName(ctx, m[1])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := command(ctx, "ip", "link", "set", name, "down"); err != nil {
-			return nil, err
+			return err
 		}
-		ends = append(ends, name)
 	}
-	if len(ends) == 0 {
-		return nil, fmt.Errorf("%s has no network interface", container)
-	}
-	return func(ctx context.Context) error {
-		for _, name := range ends {
-			// Gone with its container: it has another one by now.
-			if err := command(ctx, "ip", "link", "show", name); err != nil {
-				continue
-			}
-			if err := command(ctx, "ip", "link", "set", name, "up"); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil
+	return nil
 }
 
 // interfaceName is the machine's interface with the index.
