@@ -33,11 +33,15 @@ type browser struct {
 
 func openBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	if _, err := exec.LookPath("chromium"); err != nil {
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		chromium, err = exec.LookPath("google-chrome")
+	}
+	if err != nil {
 		t.Fatal("this test looks at the page with a real browser: apt-get install chromium")
 	}
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("chromium"), chromedp.NoSandbox)...) // root, and who is in a container, has no sandbox
+		chromedp.ExecPath(chromium), chromedp.NoSandbox)...) // root, and who is in a container, has no sandbox
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
