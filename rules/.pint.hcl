@@ -69,7 +69,7 @@ rule {
 rule {
   locked = true
   match { kind = "recording" }
-  name "(host|host_container|host_name|host_runner|host_source):ghostrunner_[a-z_]+:[a-z0-9]+" {
+  name "(host|host_container|host_container_runner|host_name|host_runner|host_source):ghostrunner_[a-z_]+:[a-z0-9]+" {
     severity = "bug"
   }
 }
