@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
 // That every metric and label asked for exists is tested with the rules (rules/metrics_test.go), and that every query finds
@@ -55,6 +57,24 @@ func TestLinter(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), path, "lint", "--strict", strings.TrimPrefix(d.UID, tag+"-")+".json").CombinedOutput()
 		if err != nil {
 			t.Errorf("dashboard-linter: %v\n%s", err, out)
+		}
+	}
+}
+
+// TestSchema reads what is committed as strictly as Grafana's own schema allows: no field that it does not know, none missing.
+func TestSchema(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	for _, d := range dashboards(t) {
+		text, err := os.ReadFile(strings.TrimPrefix(d.UID, tag+"-") + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read dashboard.Dashboard                                                //nolint:staticcheck // the classic schema, see board.build
+		if err := read.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // without a fault it is an empty list, and no nil
+			t.Errorf("%s: %v", d.UID, err)
+		}
+		if err := read.Validate(); err != nil {
+			t.Errorf("%s: %v", d.UID, err)
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (p panel) builder() cog.Builder[dashboard.Panel] {
 		for _, column := range p.hidden {
 			hide[column] = true
 		}
-		return style(p, table.NewPanelBuilder(), 8).WithTransformation(dashboard.DataTransformerConfig{
+		return style(p, table.NewPanelBuilder(), 8).Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{})).WithTransformation(dashboard.DataTransformerConfig{
 			Id: "organize", Options: map[string]any{"excludeByName": hide},
 		})
 	}

@@ -297,7 +297,7 @@ func (n *person) do(t *testing.T, line string) {
 }
 
 // asks are the commands that tell by their exit code whether all is well.
-var asks = regexp.MustCompile(`/ghostrunner check|runner (preflight|healthcheck)|^curl |/ghostrunner (history|breakers|pause|resume)`)
+var asks = regexp.MustCompile(`/ghostrunner check|runner (preflight|healthcheck)|^curl |/ghostrunner (history|breakers|pause|resume|incident|token)`)
 
 func (n *person) shell(ctx context.Context, command string) (string, error) {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
