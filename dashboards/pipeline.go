@@ -8,7 +8,7 @@ func pipeline(limits) board {
 		rows: []row{
 			{"Does the loop close?", []panel{
 				{
-					kind: timeline, title: "Scraped", unit: none, width: 12,
+					kind: timeline, title: "Scraped", unit: none, width: 8,
 					about:   "Whether Prometheus can read each program.",
 					queries: []query{{`min by (host, job) (up{host=~"$host"})`, "{{job}} {{host}}"}},
 					states:  []state{{0, "down", red}, {1, "up", green}},
@@ -19,7 +19,14 @@ func pipeline(limits) board {
 					about:   "How long ago the remediator last heard the alert that always fires. It comes by Prometheus and Alertmanager, once a minute: longer than a few minutes means that one of them is deaf or dumb.",
 					queries: []query{{`time() - max by (host) (ghostrunner_remediator_heartbeat_timestamp_seconds{host=~"$host"})`, "{{host}}"}},
 					steps:   []step{{0, green}, {300, red}},
-					alerts:  []string{"GhostrunnerWatchdog"},
+					alerts:  []string{"GhostrunnerWatchdog", "GhostrunnerPipelineSilent"},
+				},
+				{
+					kind: answer, title: "Fallback", unit: none, width: 4,
+					about:   "Whether the remediator restarts unhealthy containers by itself, because no heartbeat comes.",
+					queries: []query{{`max by (host) (ghostrunner_remediator_fallback_active{host=~"$host"})`, "{{host}}"}},
+					states:  []state{{0, "not needed", green}, {1, "in use", orange}}, steps: []step{{0, green}, {1, orange}},
+					alerts: []string{"GhostrunnerPipelineSilent"},
 				},
 				{
 					kind: answer, title: "Journal", unit: none, width: 4,
