@@ -222,6 +222,7 @@ func TestPage(t *testing.T) {
 	b.press("#signin summary", "#signin", "With the token")
 	b.write("input[name=token]", "wrong")
 	b.press("#signin button", "#signin", "That is not the token.")
+	b.picture("signin")
 	token, err := os.ReadFile(w.token)
 	if err != nil {
 		t.Fatal(err)
@@ -233,6 +234,7 @@ func TestPage(t *testing.T) {
 	if s := status(); !s.Paused || s.PausedUntil.IsZero() {
 		t.Errorf("after Pause: %+v", s)
 	}
+	b.picture("paused")
 	b.press("#resume", "#state", "Healing")
 	if status().Paused {
 		t.Error("still paused after Resume")
