@@ -54,9 +54,15 @@ type BreakerStatus struct {
 type Status struct {
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"` // why not
-	Paused bool   `json:"paused"`
+	// Journal says that it can be written; without it nothing is accepted and nothing done.
+	Journal bool `json:"journal"`
+	// Silent says that the heartbeat has not come for too long.
+	Silent bool `json:"silent"`
+	Paused bool `json:"paused"`
 	// PausedUntil is when the pause ends by itself.
-	PausedUntil time.Time       `json:"pausedUntil,omitzero"`
+	PausedUntil time.Time `json:"pausedUntil,omitzero"`
+	// WindowOpens is when the maintenance window opens; absent while it is open.
+	WindowOpens time.Time       `json:"windowOpens,omitzero"`
 	DryRun      bool            `json:"dryRun"`
 	DockerUp    bool            `json:"dockerUp"`
 	Queue       int             `json:"queue"`
@@ -171,8 +177,13 @@ func (r *Remediator) Status() Status {
 	if err := r.Ready(); err != nil {
 		s.Ready, s.Reason = false, err.Error()
 	}
+	s.Journal = r.writable() == nil
+	if now := time.Now(); !r.opts.Window.Open(now) {
+		s.WindowOpens = r.opts.Window.Next(now)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s.Silent = r.silentAt(time.Now()) != nil
 	s.DockerUp, s.Queue, s.Heartbeat = r.dockerUp, r.state.queue, r.state.heartbeat
 	if s.Paused = r.state.pausedAt(time.Now()); s.Paused {
 		s.PausedUntil = r.state.pausedUntil

@@ -37,8 +37,6 @@ const (
 	// pageAttempts and pageFiring are how many of each the page shows.
 	pageAttempts = 30
 	pageFiring   = 50
-	// pageSilence is how long without a heartbeat is worth a word.
-	pageSilence = 5 * time.Minute
 )
 
 // view is what the page shows.
@@ -88,7 +86,7 @@ type headline struct{ Tone, Title, Text string }
 func (v view) Headline() headline {
 	s := v.Status
 	switch {
-	case !s.Ready:
+	case !s.Journal:
 		return headline{"bad", "Nothing can be accepted", s.Reason}
 	case !s.DockerUp:
 		return headline{"bad", "Docker does not answer", "Alerts are refused until it does."}
@@ -96,8 +94,10 @@ func (v view) Headline() headline {
 		return headline{"wait", "Paused for another " + span(s.PausedUntil.Sub(v.Now)), "Every alert is refused. What was stopped is started all the same."}
 	case s.Paused:
 		return headline{"wait", "Paused until resumed", "Every alert is refused. What was stopped is started all the same."}
-	case !s.Heartbeat.IsZero() && v.Now.Sub(s.Heartbeat) > pageSilence:
-		return headline{"bad", "Nobody calls", "The last heartbeat came " + span(v.Now.Sub(s.Heartbeat)) + " ago. Is Prometheus up, is Alertmanager?"}
+	case s.Silent:
+		return headline{"bad", "Nobody calls", s.Reason + ". Meanwhile what Docker calls unhealthy is restarted."}
+	case !s.WindowOpens.IsZero():
+		return headline{"wait", "Outside of the maintenance window", "Every alert is refused until it opens, in " + span(s.WindowOpens.Sub(v.Now)) + "."}
 	case s.DryRun:
 		return headline{"wait", "Dry run", "Everything is decided and written down, and nothing is done."}
 	case len(s.Unfinished) > 0:

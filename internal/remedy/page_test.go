@@ -11,7 +11,7 @@ import (
 
 func TestHeadline(t *testing.T) {
 	now := time.Now()
-	well := func() Status { return Status{Ready: true, DockerUp: true, Heartbeat: now.Add(-time.Second)} }
+	well := func() Status { return Status{Ready: true, Journal: true, DockerUp: true, Heartbeat: now.Add(-time.Second)} }
 	for name, c := range map[string]struct {
 		change      func(*Status)
 		tone, title string
@@ -21,11 +21,12 @@ func TestHeadline(t *testing.T) {
 		"fires":            {func(s *Status) { s.Firing = make([]Firing, 1) }, "wait", "1 alert fires"},
 		"heals":            {func(s *Status) { s.Firing, s.Unfinished = make([]Firing, 2), make([]Unfinished, 1) }, "busy", "Healing"},
 		"dry run":          {func(s *Status) { s.DryRun, s.Unfinished = true, make([]Unfinished, 1) }, "wait", "Dry run"},
-		"silence":          {func(s *Status) { s.Heartbeat, s.DryRun = now.Add(-6*time.Minute), true }, "bad", "Nobody calls"},
-		"paused":           {func(s *Status) { s.Paused, s.Heartbeat = true, now.Add(-time.Hour) }, "wait", "Paused until resumed"},
+		"silence":          {func(s *Status) { s.Silent, s.DryRun = true, true }, "bad", "Nobody calls"},
+		"window":           {func(s *Status) { s.WindowOpens, s.DryRun = now.Add(time.Hour), true }, "wait", "Outside of the maintenance window"},
+		"paused":           {func(s *Status) { s.Paused, s.Silent = true, true }, "wait", "Paused until resumed"},
 		"paused for long":  {func(s *Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 27 h"},
 		"no Docker":        {func(s *Status) { s.DockerUp, s.Paused = false, true }, "bad", "Docker does not answer"},
-		"no journal":       {func(s *Status) { s.Ready, s.DockerUp = false, false }, "bad", "Nothing can be accepted"},
+		"no journal":       {func(s *Status) { s.Ready, s.Journal, s.DockerUp = false, false, false }, "bad", "Nothing can be accepted"},
 		"fires, many more": {func(s *Status) { s.Firing = make([]Firing, 3) }, "wait", "3 alerts fire"},
 	} {
 		s := well()
