@@ -42,6 +42,8 @@ func (w *world) networkFaults() []scenario.Fault {
 			}),
 			Metric: "ghostrunner_github_up == 0", Alert: alert("GhostrunnerGitHubUnreachable"),
 			Mend:   act(func(context.Context) error { w.github.mend(); return nil }),
+			// Names resolve and GitHub answers us again before a listener wakes from its retry: then a restart is in order.
+			Also:   []string{"restart " + one, "restart " + two},
 			Healed: both(runnersOnline(), w.polling(&cut)), Costs: 2, Patience: 5 * time.Minute,
 		},
 	}

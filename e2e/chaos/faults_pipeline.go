@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,16 @@ func (w *world) pipelineFaults() []scenario.Fault {
 		})
 	}
 	return append(list, scenario.Fault{
+		Name: "pipeline silent", Story: "Prometheus is gone for good, and then " + two + " freezes: nobody asks for anything any more",
+		Break: inTurn(w.docker("stop", "--time=5", w.service("prometheus")), act(func(ctx context.Context) error {
+			return stack.Await(ctx, "the remediator to miss the heartbeat", func(ctx context.Context) (bool, error) {
+				status, _, err := w.Get(ctx, w.Ports.Remediator, "/-/ready")
+				return status == http.StatusServiceUnavailable, err
+			})
+		}), unhealthy.Break),
+		Action: restart(two), Mend: w.docker("start", w.service("prometheus")),
+		Healed: both(w.wholeAgain(), runnersOnline()),
+	}, scenario.Fault{
 		Name: "two Alertmanagers", Story: "Prometheus tells two Alertmanagers, which do not know each other, of a frozen " + two,
 		Break: act(func(ctx context.Context) error {
 			return errors.Join(w.secondAlertmanager(ctx), unhealthy.Break(ctx, w.Stack))
