@@ -41,7 +41,7 @@ func (w *world) networkFaults() []scenario.Fault {
 				return nil
 			}),
 			Metric: "ghostrunner_github_up == 0", Alert: alert("GhostrunnerGitHubUnreachable"),
-			Mend:   act(func(context.Context) error { w.github.mend(); return nil }),
+			Mend: act(func(context.Context) error { w.github.mend(); return nil }),
 			// Names resolve and GitHub answers us again before a listener wakes from its retry: then a restart is in order.
 			Also:   []string{"restart " + one, "restart " + two},
 			Healed: both(runnersOnline(), w.polling(&cut)), Costs: 2, Patience: 5 * time.Minute,
