@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -21,9 +22,18 @@ func (e *Engine) FillDisk(leave int64) (empty func() error, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := syscall.Fallocate(int(f.Fd()), 0, 0, take); err != nil {
-		_ = os.Remove(f.Name())
-		return nil, fmt.Errorf("reserve %d bytes: %w", take, err)
+	// The file system keeps books in the same blocks, so the last of them come in ever smaller pieces.
+	for have, piece := int64(0), take; have < take && piece >= st.Bsize; {
+		switch err := syscall.Fallocate(int(f.Fd()), 0, have, piece); {
+		case err == nil:
+			have += piece
+			piece = min(piece, take-have)
+		case errors.Is(err, syscall.ENOSPC):
+			piece /= 2
+		default:
+			_ = os.Remove(f.Name())
+			return nil, fmt.Errorf("reserve %d bytes: %w", piece, err)
+		}
 	}
 	return func() error { return os.Remove(f.Name()) }, nil
 }
