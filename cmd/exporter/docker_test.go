@@ -196,6 +196,37 @@ func (c *scraper) count(metric, slot string) int {
 	return int(c.last[fmt.Sprintf(`ghostrunner_runner_%s{runner="%s"}`, metric, slot)])
 }
 
+// A job that prints 200 MB a minute, into a log that is rotated all the while, is read to the last line, each line once, and
+// what another runner says meanwhile is told.
+func TestFlood(t *testing.T) {
+	s := newStage(t)
+	c := s.scraper()
+	rotated := []string{"--log-driver=json-file", "--log-opt=max-size=10m", "--log-opt=max-file=4"}
+	s.talk("ci-other", nil, "beat", "50ms")
+	id := s.talk("ci-flood", rotated, "flood", "200000000", "6s")
+	var others []int
+	var printed int
+	clitest.Until(t, "the end of the flood", func() bool {
+		c.scrape()
+		if n := c.count("jobs_started_total", "ci-other"); len(others) == 0 || n > others[len(others)-1] {
+			others = append(others, n)
+		}
+		n, _ := fmt.Sscanf(s.docker(nil, "logs", "--tail=1", id), "printed %d lines", &printed)
+		return n == 1
+	})
+	if len(others) < 3 {
+		t.Errorf("while the flood lasted the jobs of the other runner were seen as %v", others)
+	}
+	clitest.Until(t, "the last line", func() bool { c.scrape(); return c.count("log_lines_total", "ci-flood") >= printed })
+	c.scrape()
+	if got := c.count("log_lines_total", "ci-flood"); got != printed {
+		t.Errorf("%d lines counted, %d were printed", got, printed)
+	}
+	if got := c.count("jobs_started_total", "ci-flood"); got != 1 {
+		t.Errorf("%d jobs of the flood", got)
+	}
+}
+
 // Whatever moment the exporter is killed in, and whatever happens while it is away: its counters go on, and say in the end
 // what stands in the logs, no more and no less; and the first page that shows a slot shows what it does now.
 func TestKilledCountsOnce(t *testing.T) {

@@ -39,6 +39,9 @@ type follower struct {
 	replaying bool // what comes was logged before
 	waiting   bool // that it has to wait for another container was reported
 
+	live bool     // the stream goes on as the container writes
+	told [2]int64 // time of the last line of stdout, and of stderr
+
 	skipped   uint64 // lines of noise that the sink has not been told of yet
 	skippedAt int64  // time of the last of them
 }
@@ -232,6 +235,16 @@ func (f *follower) line(at int64, line []byte) {
 	if f.table.version.Load() != f.version {
 		f.fetch()
 	}
+	if from := f.stream.from; at > f.told[from] {
+		f.told[from] = at
+	} else if f.live && !f.pos.behind {
+		if f.repeats(at, line) {
+			f.tellSkipped()
+			f.pos.again()
+		} else {
+			f.told[from] = at
+		}
+	}
 	noise := len(f.pending) == 0 && !f.replaying && f.sink.Noise(line)
 	if !noise {
 		f.tellSkipped() // before the mark moves behind this line
@@ -254,6 +267,16 @@ func (f *follower) line(at int64, line []byte) {
 	}
 	f.pos.Open = f.stream.earliest()
 	f.sink.Line(&f.pos.Mark, t, line)
+}
+
+// repeats judges a line that is not later than the one before it of the same stream. The engine writes none that is earlier:
+// either it has begun to read a part of the log a second time, which it does when the file is rotated while it follows (20.10,
+// some thousand lines of a flood), or its clock was set back, and then what it wrote last is in the future.
+func (f *follower) repeats(at int64, line []byte) bool {
+	if at == f.told[f.stream.from] {
+		return f.pos.isLast(at, line)
+	}
+	return f.pos.High <= time.Now().UnixNano()
 }
 
 // tellSkipped brings the sink up to date. It must, before anything else is told and before the stream waits.
@@ -310,7 +333,7 @@ func (f *follower) attach(ctx context.Context, follow bool) error {
 		return wrap("logs", f.id, err)
 	}
 	defer body.Close()
-	f.stream = newLogStream(body, f.line, f.tellSkipped)
+	f.stream, f.live = newLogStream(body, f.line, f.tellSkipped), follow
 	err = f.stream.read()
 	if !f.pos.behind {
 		f.pos.Open = f.stream.earliest()

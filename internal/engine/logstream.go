@@ -72,6 +72,7 @@ type logStream struct {
 	idle  [idleBuffer]byte
 	stamp stampReader
 	parts [2]partial // stdout (or the terminal) and stderr
+	from  int        // that of the line which is handed out now
 }
 
 // buffers are those of all streams.
@@ -180,10 +181,10 @@ func (s *logStream) readFrame() error {
 	if kind == 3 {
 		return s.engineError(size)
 	}
-	p := &s.parts[0]
-	if kind == 2 {
-		p = &s.parts[1]
+	if s.from = 0; kind == 2 {
+		s.from = 1
 	}
+	p := &s.parts[s.from]
 	for first := true; size > 0; first = false {
 		b, err := s.peek(min(size, readBuffer))
 		if err != nil {

@@ -300,6 +300,73 @@ func TestSkippedIsToldInOrder(t *testing.T) {
 	}
 }
 
+// What the engine tells twice comes once; what comes after its clock was set back comes.
+func TestEngineThatRepeats(t *testing.T) {
+	now := time.Now().Truncate(time.Hour)
+	line := func(kind byte, at time.Time, n int) []byte {
+		return frame(kind, at.UTC().Format("2006-01-02T15:04:05.000000000Z")+" "+strconv.Itoa(n)+"\n")
+	}
+	type span struct{ from, to int }
+	for name, tc := range map[string]struct {
+		shift time.Duration // of the lines behind the first span
+		told  []span
+		want  []span
+	}{
+		"once":                     {0, []span{{0, 100}, {100, 200}}, []span{{0, 200}}},
+		"the last part again":      {0, []span{{0, 100}, {60, 200}}, []span{{0, 200}}},
+		"the last line again":      {0, []span{{0, 100}, {99, 200}}, []span{{0, 200}}},
+		"twice":                    {0, []span{{0, 100}, {60, 120}, {10, 200}}, []span{{0, 200}}},
+		"all of it, and more lost": {0, []span{{50, 100}, {0, 40}, {150, 200}}, []span{{50, 100}, {150, 200}}},
+		"the clock was set back":   {-time.Minute, []span{{0, 100}, {100, 200}}, []span{{0, 200}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := now
+			if tc.shift != 0 {
+				begin = time.Now().Add(-tc.shift) // what was written before is in the future now
+			}
+			var in []byte
+			for i, s := range tc.told {
+				for n := s.from; n < s.to; n++ {
+					at := begin.Add(time.Duration(n) * time.Millisecond)
+					if i > 0 {
+						at = at.Add(tc.shift)
+					}
+					kind := byte(1 + n%2)
+					if kind == 2 {
+						at = at.Add(-1500 * time.Microsecond) // stderr is told a little late
+					}
+					in = append(in, line(kind, at, n)...)
+				}
+			}
+			f, _ := reading(bytes.NewReader(in))
+			f.live = true
+			var got []string
+			f.sink = &collecting{got: &got}
+			if err := f.stream.read(); err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, s := range tc.want {
+				for n := s.from; n < s.to; n++ {
+					want = append(want, strconv.Itoa(n))
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("lines (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// collecting is a LineSink that keeps the lines.
+type collecting struct {
+	tally
+
+	got *[]string
+}
+
+func (c *collecting) Line(_ *Mark, _ time.Time, line []byte) { *c.got = append(*c.got, string(line)) }
+
 // orderly checks that each mark is that of the line or the noise that it comes with: lines are one nanosecond apart.
 type orderly struct {
 	*tally

@@ -56,6 +56,14 @@ func (p *position) reopen() (since time.Time) {
 	return time.Unix(0, from).Add(-disorder)
 }
 
+// again says that the stream goes over lines that were delivered, from somewhere before the position.
+func (p *position) again() { p.behind, p.met = p.At != 0, 0 }
+
+// isLast reports whether the line is like the one that was delivered last, the time included.
+func (p *position) isLast(at int64, line []byte) bool {
+	return at == p.At && crc32.Checksum(line, castagnoli) == p.Sum
+}
+
 // admit reports whether the line is to be delivered, and if so moves behind it.
 func (p *position) admit(at int64, line []byte) bool {
 	sum := crc32.Checksum(line, castagnoli)
