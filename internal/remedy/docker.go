@@ -26,6 +26,8 @@ type Container struct {
 	Image string
 	// State is Docker's word: created running paused restarting removing exited dead.
 	State string
+	// Up is the longest time for which the present run can have lasted; 0 if that is not known.
+	Up time.Duration
 	// Health is "" without a health check, else starting, healthy or unhealthy.
 	Health string
 }

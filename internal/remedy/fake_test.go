@@ -277,6 +277,7 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 		HeartbeatTimeout: 1000 * time.Hour, // few tests have a pipeline
 		Free:             func(string) (uint64, error) { return 5e9, nil },
 	}
+	o.Uptime = uptime
 	if change != nil {
 		change(&o)
 	}
@@ -299,6 +300,9 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 	t.Cleanup(stop)
 	return r, reg, stop
 }
+
+// uptime is a clock of the machine that goes as the bubble's does.
+func uptime() Mark { return Mark{"boot", time.Since(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))} }
 
 // patience is how long a test waits for what should come much sooner, on a machine with a busy disk too.
 const patience = 2 * time.Minute

@@ -40,6 +40,7 @@ func (r *Remediator) keep(ctx context.Context) {
 		if r.writable() != nil { // nothing else may be writing: try again from here
 			_ = r.write(ctx, write{bucket: bucketMeta, key: []byte("probe"), value: []byte("1")})
 		}
+		r.anchor()
 		r.endProbations(ctx)
 		due := r.claim()
 		for _, d := range due {
@@ -139,6 +140,9 @@ func (r *Remediator) pay(ctx context.Context, d *Debt) {
 		return
 	}
 	due := r.isDue(d)
+	if c.Running() && d.Phase != PhaseDown && c.Up > 0 && c.Up < r.now().since(d.Since, d.Mark) {
+		r.setPhase(ctx, d, PhaseDown) // this run began later than we did: an earlier process came so far
+	}
 	switch {
 	case c.Down():
 		if d.Phase != PhaseDown {
@@ -228,7 +232,7 @@ func (r *Remediator) settle(ctx context.Context, d *Debt, c Container, failure e
 			return // once more at the next start
 		}
 	}
-	now := time.Now()
+	now := r.now()
 	writes := []write{del(bucketDebts, []byte(d.Target))}
 	r.mu.Lock()
 	b, had := r.state.breakers[d.Target]
@@ -330,7 +334,7 @@ var ErrUnknownRunner = errors.New("no such runner")
 // Reset ends the back-off of a runner: it is started now if it is down, and is on
 // probation from now on.
 func (r *Remediator) Reset(ctx context.Context, runner string) error {
-	now := time.Now()
+	now := r.now()
 	r.mu.Lock()
 	_, known := r.state.fires[runner]
 	d := r.state.debts[runner]
@@ -343,7 +347,7 @@ func (r *Remediator) Reset(ctx context.Context, runner string) error {
 	var next Debt
 	if d != nil && d.Action == ActionBackoff {
 		next = *d
-		next.StartAt, next.Length = now, 0
+		next.StartAt, next.Length = now.Time, 0
 		writes = append(writes, put(bucketDebts, []byte(runner), next))
 	}
 	r.mu.Unlock()

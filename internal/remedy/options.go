@@ -72,6 +72,10 @@ type Options struct {
 	// DryRun decides and journals but does nothing.
 	DryRun bool
 
+	// Uptime reads the clock that nobody sets. Default the kernel's.
+	Uptime func() Mark
+	// open opens what outlives the process. Default the file at JournalPath.
+	open func(path string, timeout time.Duration) (store, error)
 	// Failpoint is called with the name of each point at which the process may
 	// die. Nil outside of tests.
 	Failpoint func(name string)
@@ -114,6 +118,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Free == nil {
 		o.Free = statfsFree
+	}
+	if o.Uptime == nil {
+		o.Uptime = uptimeNow
+	}
+	if o.open == nil {
+		o.open = openFile
 	}
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}

@@ -48,6 +48,22 @@ type Record struct {
 	Count uint64 `json:"count"`
 }
 
+// weight is about as many bytes as the record has on disk.
+func (r *Record) weight() int {
+	const frame = 300 // the names of the fields, times and numbers
+	n := frame + len(r.Detail) + len(r.Alert.Summary)
+	for k, v := range r.Alert.Labels {
+		n += len(k) + len(v) + 6
+	}
+	for _, v := range r.Verdicts {
+		n += len(v.Guard) + len(v.Detail) + 30
+	}
+	for _, e := range r.Evidence {
+		n += len(e) + 3
+	}
+	return n
+}
+
 // Verdict is what one guard said.
 type Verdict struct {
 	Guard  string `json:"guard"`
@@ -83,6 +99,8 @@ type Debt struct {
 	Since   time.Time     `json:"since"`
 	Length  time.Duration `json:"length"`
 	StartAt time.Time     `json:"startAt"`
+	// Mark is Since on a clock that nobody sets.
+	Mark Mark `json:"mark,omitzero"`
 
 	// due is StartAt on the monotonic clock of this process.
 	due time.Time

@@ -29,7 +29,7 @@ type Remediator struct {
 
 	mu       sync.Mutex
 	state    state
-	journal  *journal           // nil until it is open, and after Run
+	journal  store              // nil until it is open, and after Run
 	broken   error              // why nothing can be written, nil if it can
 	stopping bool               // no more alerts are accepted
 	inflight map[string]bool    // targets that somebody works on right now
@@ -111,10 +111,10 @@ func (r *Remediator) Run(ctx context.Context) error {
 func (r *Remediator) open(ctx context.Context) bool {
 	said := ""
 	for {
-		j, err := openJournal(r.opts.JournalPath, r.opts.JournalTimeout)
+		j, err := r.opts.open(r.opts.JournalPath, r.opts.JournalTimeout)
 		var s state
 		if err == nil {
-			if s, err = restore(j, time.Now()); err != nil {
+			if s, err = restore(j, r.now()); err != nil {
 				_ = j.close()
 			}
 		}
@@ -240,6 +240,7 @@ func (r *Remediator) learn(ctx context.Context, list []Container) {
 			writes = append(writes, w)
 		}
 	}
+	writes = append(writes, r.state.evict(time.Now())...)
 	r.mu.Unlock()
 	if err := r.write(ctx, writes...); err != nil && ctx.Err() == nil {
 		r.log.Warn("Known runners could not be written down", "err", err)

@@ -18,6 +18,10 @@ const (
 	maxRefusals  = 500
 	maxRunners   = 1000
 	recordMaxAge = 90 * 24 * time.Hour
+	// maxHistory bounds records and refusals together, in bytes.
+	maxHistory = 8 << 20
+	// sweepInterval is the time between two looks at their age and size.
+	sweepInterval = time.Minute
 )
 
 // state is what the journal holds, in memory. Remediator.mu guards it.
@@ -37,8 +41,9 @@ type state struct {
 	used        map[string]time.Time // last use of images, by id
 
 	heartbeat time.Time
-	nextSeq   uint64 // of the inbox
-	nextID    uint64 // of records and refusals
+	swept     time.Time // when history was last brought within its age and size
+	nextSeq   uint64    // of the inbox
+	nextID    uint64    // of records and refusals
 }
 
 func newState() state {
@@ -60,7 +65,7 @@ func refusalKey(r Record) string {
 // restore reads the state from the journal. Times become monotonic here: one in the
 // future of now (the wall clock jumped back) counts as now, and no wait is longer
 // than it was meant to be.
-func restore(j *journal, now time.Time) (state, error) {
+func restore(j store, now moment) (state, error) {
 	s := newState()
 	past := func(t time.Time) time.Time { return now.Add(-max(now.Sub(t), 0)) }
 	read := func(bucket []byte, fn func(k, v []byte) error) error {
@@ -97,7 +102,7 @@ func restore(j *journal, now time.Time) (state, error) {
 	}{
 		{bucketMeta, func(k, v []byte) error {
 			if bytes.Equal(k, keyPaused) {
-				return s.restorePause(v, now)
+				return s.restorePause(v, now.Time)
 			}
 			return nil
 		}},
@@ -137,7 +142,8 @@ func restore(j *journal, now time.Time) (state, error) {
 			if err := json.Unmarshal(v, &d); err != nil {
 				return err
 			}
-			d.due = now.Add(remaining(now, d.StartAt, d.Length))
+			d.due = now.Add(now.remaining(d.Since, d.Mark, d.Length))
+			d.StartAt = d.due
 			s.debts[string(k)] = &d
 			return nil
 		}},
@@ -147,10 +153,10 @@ func restore(j *journal, now time.Time) (state, error) {
 				return err
 			}
 			if b.State == HalfOpen {
-				b.Closes = now.Add(remaining(now, b.Closes, b.Closes.Sub(b.Since)))
-				b.Until = past(b.Until)
+				b.Closes = now.Add(now.remaining(b.Since, b.Mark, b.Closes.Sub(b.Since)))
+				b.Until = now.Add(-max(now.since(b.Since, b.Mark), now.Sub(b.Until))) // in the past
 			} else {
-				b.Until = now.Add(remaining(now, b.Until, b.Length))
+				b.Until = now.Add(now.remaining(b.Since, b.Mark, b.Length))
 			}
 			s.breakers[string(k)] = b
 			return nil
@@ -204,44 +210,57 @@ func (s *state) inVain(action, target string) int {
 	return len(slices.DeleteFunc(vain, func(id uint64) bool { return id < helped }))
 }
 
-// evict returns the deletions that bring history back within its bounds. Records
-// of unfinished actions stay.
+// evict returns the deletions that bring history back within its bounds: a number, and now and then an age and a size.
+// Records of unfinished actions stay.
 func (s *state) evict(now time.Time) []write {
 	var out []write
-	drop := func(r Record, bucket []byte) { out = append(out, del(bucket, seqKey(r.ID))) }
-	unfinished := s.owed()
-	over := len(s.records) - maxRecords
-	if over > 0 || s.oldest(now) {
+	if over := len(s.records) - maxRecords; over > 0 {
+		unfinished := s.owed()
 		for _, id := range slices.Sorted(maps.Keys(s.records)) {
-			r := s.records[id]
-			if unfinished[id] || (over <= 0 && now.Sub(r.Began) < recordMaxAge) {
-				continue
+			if over > 0 && !unfinished[id] {
+				out = append(out, s.forget(s.records[id]))
+				over--
 			}
-			drop(r, bucketRecords)
-			delete(s.records, id)
-			over--
 		}
 	}
 	if len(s.refusals) > maxRefusals {
-		all := slices.SortedFunc(maps.Values(s.refusals), func(a, b Record) int {
-			return cmp.Or(a.Ended.Compare(b.Ended), cmp.Compare(a.ID, b.ID))
-		})
+		all := slices.SortedFunc(maps.Values(s.refusals), older)
 		for _, r := range all[:len(all)-maxRefusals*9/10] { // some at once, not one each time
-			drop(r, bucketRefusals)
-			delete(s.refusals, refusalKey(r))
+			out = append(out, s.forget(r))
+		}
+	}
+	if now.Sub(s.swept).Abs() >= sweepInterval {
+		s.swept = now
+		out = append(out, s.sweep(now)...)
+	}
+	return out
+}
+
+// sweep forgets what is too old, and the oldest of what is too much.
+func (s *state) sweep(now time.Time) []write {
+	var out []write
+	unfinished := s.owed()
+	kept := 0
+	for _, r := range s.history(len(s.records) + len(s.refusals)) { // the newest first
+		kept += r.weight()
+		if unfinished[r.ID] && r.Outcome != OutcomeRefused {
+			continue
+		}
+		if kept > maxHistory || now.Sub(r.at()) >= recordMaxAge {
+			out = append(out, s.forget(r))
 		}
 	}
 	return out
 }
 
-// oldest reports whether some record is past its age.
-func (s *state) oldest(now time.Time) bool {
-	for _, r := range s.records {
-		if now.Sub(r.Began) >= recordMaxAge {
-			return true
-		}
+// forget takes a record out of history and returns the deletion.
+func (s *state) forget(r Record) write {
+	if r.Outcome == OutcomeRefused {
+		delete(s.refusals, refusalKey(r))
+		return del(bucketRefusals, seqKey(r.ID))
 	}
-	return false
+	delete(s.records, r.ID)
+	return del(bucketRecords, seqKey(r.ID))
 }
 
 // history returns a copy of what happened, the newest first.

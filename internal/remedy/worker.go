@@ -201,7 +201,8 @@ func (r *Remediator) outlive(ctx context.Context) (context.Context, context.Canc
 // begin writes the intent: the record, the debt, the breaker and the fire, in the
 // transaction that takes the alert out of the inbox.
 func (r *Remediator) begin(ctx context.Context, it queued, d Decision) (*Attempt, bool) {
-	now := time.Now()
+	at := r.now()
+	now := at.Time
 	p := d.Plan
 	rec := &Record{
 		V: recordVersion, Outcome: OutcomeRunning, Action: p.Action.Name, Target: p.Target,
@@ -231,7 +232,7 @@ func (r *Remediator) begin(ctx context.Context, it queued, d Decision) (*Attempt
 	if p.Action.Takes {
 		a.debt = &Debt{
 			V: recordVersion, Target: p.Target, Container: p.Container.Name, ID: p.Container.ID,
-			Action: p.Action.Name, Record: rec.ID, Phase: PhaseIntent, Since: now, Length: p.Length,
+			Action: p.Action.Name, Record: rec.ID, Phase: PhaseIntent, Since: now, Mark: at.mark, Length: p.Length,
 			StartAt: now.Add(p.Length), due: now.Add(p.Length),
 		}
 		if p.Container.Role == RoleRunner {
@@ -241,7 +242,7 @@ func (r *Remediator) begin(ctx context.Context, it queued, d Decision) (*Attempt
 	}
 	var breaker Breaker
 	if p.Action.Name == ActionBackoff {
-		breaker = r.state.breakers[p.Target].opened(now, p.Length)
+		breaker = r.state.breakers[p.Target].opened(at, p.Length)
 		breaker.Ladder = breaker.Ladder || p.InVain
 		writes = append(writes, put(bucketBreakers, []byte(p.Target), breaker))
 	}
@@ -311,7 +312,7 @@ func (r *Remediator) conclude(ctx context.Context, a *Attempt, err error) {
 		writes = append(writes, del(bucketDebts, []byte(rec.Target)))
 	}
 	if gone && rec.Action == ActionBackoff {
-		b := r.state.breakers[rec.Target].probation(now, r.opts.BackoffProbation)
+		b := r.state.breakers[rec.Target].probation(r.now(), r.opts.BackoffProbation)
 		r.state.breakers[rec.Target] = b
 		writes = append(writes, put(bucketBreakers, []byte(rec.Target), b))
 	}
