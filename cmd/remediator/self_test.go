@@ -12,7 +12,7 @@ func TestOwnContainer(t *testing.T) {
 	for name, c := range map[string]struct{ mountinfo, want string }{
 		"Docker": {"680 664 0:29 / /sys ro,nosuid - sysfs sysfs ro\n" +
 			"682 662 8:1 /var/lib/docker/containers/" + id + "/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/sda1 rw\n", id},
-		"Docker with another root": {"682 662 8:1 /data/containers/" + id + "/hostname /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n", id},
+		"Docker with another root":   {"682 662 8:1 /data/containers/" + id + "/hostname /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n", id},
 		"the containers of the host": {"682 662 8:1 /var/lib/docker/containers/" + id + "/mounts/shm /dev/shm rw - tmpfs shm rw\n", ""},
 		"no container":               {"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n", ""},
 		"empty":                      {"", ""},
