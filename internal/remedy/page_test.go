@@ -11,7 +11,9 @@ import (
 
 func TestHeadline(t *testing.T) {
 	now := time.Now()
-	well := func() Status { return Status{Ready: true, Journal: true, DockerUp: true, Heartbeat: now.Add(-time.Second)} }
+	well := func() Status {
+		return Status{Ready: true, Journal: true, DockerUp: true, Heartbeat: now.Add(-time.Second)}
+	}
 	for name, c := range map[string]struct {
 		change      func(*Status)
 		tone, title string
