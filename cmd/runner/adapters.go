@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -70,6 +71,10 @@ func githubErrors() supervisor.Errors {
 	}
 	return supervisor.Errors{
 		Busy: is(github.ErrBusy), NotFound: is(github.ErrNotFound), Conflict: is(github.ErrConflict),
+		Refused: func(err error) bool {
+			e, ok := errors.AsType[*github.Error](err)
+			return ok && e.Status >= http.StatusBadRequest && e.Status < http.StatusInternalServerError
+		},
 		Cause: func(err error) string {
 			e, ok := errors.AsType[*github.Error](err)
 			switch {

@@ -36,7 +36,7 @@ type GitHub struct {
 	opts  GitHubOptions
 	world *world
 	mux   *http.ServeMux
-	keys  func() (rsaParams, error)
+	key   rsaParams
 
 	mu       sync.Mutex
 	requests map[int]uint64 // REST answers by status code
@@ -62,9 +62,13 @@ func NewGitHub(opts GitHubOptions) (*GitHub, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	key, err := sharedKey()
+	if err != nil {
+		return nil, err
+	}
 	g := &GitHub{
 		opts: opts, world: newWorld(opts.TimeScale, opts.OfflineAfter), mux: http.NewServeMux(),
-		keys: sync.OnceValues(newRSAParams), requests: map[int]uint64{},
+		key: key, requests: map[int]uint64{},
 	}
 	rest := g.restRoutes()
 	g.mux.Handle("/", rest)

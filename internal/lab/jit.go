@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"sync"
 )
 
 // bom is what the .NET runner writes at the start of its JSON files (IOUtil.cs:40-43); readers must strip it.
@@ -47,7 +48,11 @@ type (
 	}
 )
 
-// newRSAParams makes a private key. One serves all registrations of a lab: nobody verifies its signatures.
+// sharedKey is the private key of all registrations of this process: nobody verifies its signatures, and making one takes long on a
+// busy machine.
+var sharedKey = sync.OnceValues(newRSAParams)
+
+// newRSAParams makes a private key.
 func newRSAParams() (rsaParams, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

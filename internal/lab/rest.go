@@ -524,11 +524,6 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 	case err != nil:
 		return invalid("The number of runners is exceeded.")
 	}
-	key, err := g.keys()
-	if err != nil {
-		g.opts.Logger.Error("make JIT configuration", "err", err)
-		return reply{500, map[string]string{"message": "Server Error"}}
-	}
 	if in.WorkFolder == "" {
 		in.WorkFolder = "_work"
 	}
@@ -539,7 +534,7 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 	blob, err := encodeJIT(runnerSettings{
 		AgentID: reg.id, AgentName: reg.name, PoolID: in.GroupID, PoolName: "Default", DisableUpdate: true, Ephemeral: true,
 		ServerURL: scheme + r.Host + "/", WorkFolder: in.WorkFolder, UseV2Flow: true, ServerURLV2: scheme + r.Host + "/broker/",
-	}, credentials{"OAuth", credentialsData{reg.clientID, scheme + r.Host + "/broker/token", "False"}}, key)
+	}, credentials{"OAuth", credentialsData{reg.clientID, scheme + r.Host + "/broker/token", "False"}}, g.key)
 	if err != nil {
 		g.opts.Logger.Error("make JIT configuration", "err", err)
 		return reply{500, map[string]string{"message": "Server Error"}}

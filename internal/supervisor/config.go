@@ -39,6 +39,8 @@ type Registrar interface {
 // Errors tells what an error of the Registrar means.
 type Errors struct {
 	Busy, NotFound, Conflict func(error) bool
+	// Refused: GitHub has said no, so nothing was changed. Of other failures that is not known.
+	Refused func(error) bool
 
 	// Cause names the error in one word for the state file and the log, such as CausePATInvalid; "" = unknown.
 	Cause func(error) string
@@ -177,7 +179,7 @@ func (c *Config) check() error {
 		return errors.New("the runner's directory is not set")
 	case c.Registrar == nil:
 		return errors.New("no registrar")
-	case c.Errors.Busy == nil || c.Errors.NotFound == nil || c.Errors.Conflict == nil || c.Errors.Cause == nil || c.Errors.Hint == nil || c.Errors.RetryAfter == nil:
+	case c.Errors.Busy == nil || c.Errors.NotFound == nil || c.Errors.Conflict == nil || c.Errors.Refused == nil || c.Errors.Cause == nil || c.Errors.Hint == nil || c.Errors.RetryAfter == nil:
 		return errors.New("errors cannot be classified")
 	case c.Stdout == nil || c.Stderr == nil || c.Logger == nil:
 		return errors.New("no output or logger")

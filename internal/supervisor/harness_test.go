@@ -25,7 +25,7 @@ var (
 func testErrors() Errors {
 	is := func(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
 	return Errors{
-		Busy: is(errBusy), NotFound: is(errNotFound), Conflict: is(errConflict),
+		Busy: is(errBusy), NotFound: is(errNotFound), Conflict: is(errConflict), Refused: is(errToken),
 		Cause: func(err error) string {
 			if errors.Is(err, errToken) {
 				return CausePATInvalid

@@ -84,9 +84,13 @@ func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err err
 			s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // so that the next life knows of it, whatever comes now
 			return "", nil
 		}
-		if !s.cfg.Errors.Conflict(err) {
-			break
+		if s.cfg.Errors.Conflict(err) {
+			continue
 		}
+		if !s.cfg.Errors.Refused(err) && len(s.unsure) < maxOwed {
+			s.unsure = append(s.unsure, name)
+		}
+		break
 	}
 	if cause = s.cfg.Errors.Cause(err); cause == "" {
 		cause = "registration failed"
@@ -120,6 +124,9 @@ func (s *Supervisor) payOwed(ctx context.Context) {
 			s.update(func(st *State) { st.Owed = slices.Clone(s.owed) })
 		}
 	}()
+	if len(s.unsure) > 0 {
+		s.settle(ctx)
+	}
 	for len(s.owed) > 0 {
 		id := s.owed[0]
 		err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, id) })
@@ -129,6 +136,21 @@ func (s *Supervisor) payOwed(ctx context.Context) {
 		}
 		s.owed = s.owed[1:]
 	}
+}
+
+// settle finds out which registrations were made although the answer was lost, and makes them owed.
+func (s *Supervisor) settle(ctx context.Context) {
+	var all []Registration
+	err := s.call(ctx, func(ctx context.Context) (err error) { all, err = s.cfg.Registrar.Runners(ctx); return err })
+	if err != nil {
+		return // asked again before the next registration, and at the end
+	}
+	for _, r := range all {
+		if slices.Contains(s.unsure, r.Name) && len(s.owed) < maxOwed {
+			s.owed = append(s.owed, r.ID)
+		}
+	}
+	s.unsure = nil
 }
 
 // inherit takes over what an earlier life of this slot, which was killed, had at GitHub and still owed to it.

@@ -18,8 +18,9 @@ type Supervisor struct {
 	// What follows belongs to Run's goroutine.
 	reg        *registration // the present one; nil = none
 	proc       *listenerProcess
-	owed       []int64 // registrations that could not be deleted yet; bounded by maxOwed
-	relaunches int     // of the present registration without a session
+	owed       []int64  // registrations that could not be deleted yet; bounded by maxOwed
+	unsure     []string // names of registrations that may have been made, though the answer was lost; bounded by maxOwed
+	relaunches int      // of the present registration without a session
 	wait       time.Duration
 	dirty      bool // the last cleaning failed, or none was done yet
 	listening  time.Time

@@ -294,6 +294,28 @@ func TestTakenNamesAreNotUsed(t *testing.T) {
 	}
 }
 
+// GitHub may have made a registration although its answer was lost. It is looked for, and deleted before the next one is used.
+func TestLostAnswers(t *testing.T) {
+	lost := ""
+	github := &fakeGitHub{}
+	github.onJIT = func(name string) error {
+		if lost == "" {
+			lost = name
+			return errors.New("timeout")
+		}
+		return nil
+	}
+	github.onRunners = func() ([]Registration, error) {
+		return []Registration{{ID: 41, Name: "ci-runner-1-another1234", Online: true}, {ID: 42, Name: lost}}, nil
+	}
+	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleGap = time.Hour })
+	s.stderr.wait(t, "to=listening", 1)
+	if _, deleted := github.seen(); !slices.Equal(deleted, []int64{42}) {
+		t.Errorf("deleted %v, want the registration whose making was not answered", deleted)
+	}
+	s.stop()
+}
+
 func TestStaleRegistrationsAreDeleted(t *testing.T) {
 	looks := 0
 	connected := make(chan struct{})
