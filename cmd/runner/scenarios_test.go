@@ -50,9 +50,10 @@ func told(cause string) string { return `to=\w+ cause="?` + cause }
 // fault returns a setup.
 func fault(name, value string) func(*slot) { return func(s *slot) { s.fault(name, value) } }
 
-// polling waits until GitHub holds a poll of the slot.
+// polling waits until the slot has said that it listens and GitHub holds a poll of it.
 func polling(s *slot) {
 	s.Helper()
+	s.says(registered, 1)
 	s.await("a poll", func() bool {
 		return slices.ContainsFunc(s.gh.State().Registrations, func(r lab.RegistrationState) bool { return r.Session != nil && r.Session.Polling })
 	})
