@@ -25,6 +25,9 @@ type config struct {
 	check  bool   // subcommand
 	format string // of its output
 
+	healthcheck bool // subcommand
+	healthURL   string
+
 	app *cli.App
 	web *web.FlagConfig
 
@@ -98,8 +101,12 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	check := app.Command("check", "Read every source once and print what is wrong with it, and the remedy; exit 1 if something is.")
 	oneOf(check.Flag("format", "How to print it: table for people, json for programs.").Default(formatTable), &cfg.format, formatTable, formatJSON)
 
+	health := app.Command("healthcheck", "Tell whether the exporter at --url is alive, by exit code.")
+	health.Flag("url", "Where it is.").Default("http://127.0.0.1:10068/-/healthy").StringVar(&cfg.healthURL)
+
 	command, done, err := app.Parse(args)
 	cfg.check = command == check.FullCommand()
+	cfg.healthcheck = command == health.FullCommand()
 	return cfg, done, err
 }
 

@@ -78,6 +78,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return cli.Fail(stderr, program, err)
 	}
+	if cfg.healthcheck {
+		if err := cli.HealthCheck(ctx, cfg.healthURL); err != nil {
+			return cli.Fail(stderr, program, err)
+		}
+		return 0
+	}
 	logger := cfg.app.Logger(stderr)
 	if cfg.check {
 		logger = slog.New(slog.DiscardHandler) // the table says it better

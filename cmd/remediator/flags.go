@@ -62,6 +62,7 @@ type config struct {
 	payloadFile string
 	tokenOut    string
 	tokenMode   fs.FileMode
+	patOut      string
 }
 
 // parse reads args and the environment. done says that everything is done already: help or version was asked for.
@@ -120,6 +121,9 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	explain.Arg("payload", "File with a webhook payload; - for standard input.").Default("-").StringVar(&cfg.payloadFile)
 	incident := app.Command("incident", "Write down what happened as Markdown, for the incident log.")
 	incident.Flag("since", sinceHelp).Default("24h").StringVar(&cfg.since)
+	pat := app.Command("pat", "Check the token of --github.token-file as far as that is possible without GitHub, and write it to a file.")
+	pat.Flag("out", "File to write; who reads it next gets the new token.").Required().StringVar(&cfg.patOut)
+	app.Command("healthcheck", "Tell whether the remediator at --remediator.url is alive, by exit code.")
 	token := app.Command("token", "Print the token of --web.bearer-token-file, or make a new one.")
 	token.Flag("out", "File to write a random token to; one that exists is left as it is. Empty: print the present one.").StringVar(&cfg.tokenOut)
 	mode := token.Flag("mode", "Permissions of the file, octal.").Default("0444").String()
@@ -181,6 +185,9 @@ func (c *config) check(thresholdGB float64, mode string) error {
 			return fmt.Errorf("--mode=%s: want octal permissions such as 0444", mode)
 		}
 		c.tokenMode = fs.FileMode(m)
+		return nil
+	}
+	if c.command == "pat" || c.command == "healthcheck" {
 		return nil
 	}
 	if c.tokenFile == "" {

@@ -53,6 +53,11 @@
 // signed in with the token. TLS and client certificates in --web.config.file close all of it to everybody else; the subcommands
 // then need --http.config.file.
 //
+// # For Compose
+//
+//	ghostrunner-remediator pat --out=FILE                      check the PAT for what is no token, and write it where others read it
+//	ghostrunner-remediator healthcheck                         whether the remediator at --remediator.url is alive; exit 1 if not
+//
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
 // flag, file or value that cannot be used ends it with 1 and one line before anything is started.
 package main
@@ -83,6 +88,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = serve(ctx, cfg, cfg.app.Logger(stderr))
 	case "token":
 		err = token(cfg, stdout)
+		//
+		// # For Compose
+		//
+		//	ghostrunner-remediator pat --out=FILE                      check the PAT for what is no token, and write it where others read it
+		//	ghostrunner-remediator healthcheck                         whether the remediator at --remediator.url is alive; exit 1 if not
 	default:
 		err = command(ctx, cfg, stdout)
 	}

@@ -79,6 +79,43 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestPAT wants each token in the file that the others read, and stops at what is none with a line that names the variable.
+func TestPAT(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "pat")
+	const first, second = "ghp_0123456789abcdefghijklmnopqrstuvwxyz", "github_pat_0123456789abcdefghijklmnopqrstuvwxyz"
+	for _, c := range []struct{ token, owner, want string }{
+		{first, "acme", ""},
+		{second + "\r\n", "acme", ""}, // the file of the first is not writable, and is replaced
+		{"", "acme", "GITHUB_PAT"},
+		{"your-token-here", "acme", "GITHUB_PAT"},
+		{"ghp_xxxxxxxxxxxx", "acme", "GITHUB_PAT"},
+		{second, "<owner>", "REPO_OWNER"},
+		{second, "", "REPO_OWNER"},
+	} {
+		in := filepath.Join(dir, "in")
+		if err := os.WriteFile(in, []byte(c.token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("REPO_OWNER", c.owner)
+		var said, errs bytes.Buffer
+		code := run(t.Context(), []string{"pat", "--github.token-file=" + in, "--out=" + out}, &said, &errs)
+		if (code == 0) != (c.want == "") || !strings.Contains(errs.String(), c.want) || strings.Count(errs.String(), "\n") > 1 {
+			t.Errorf("%q of %q: exit %d, %s; want %q", c.token, c.owner, code, &errs, c.want)
+		}
+		if token := strings.TrimSpace(c.token); token != "" && strings.Contains(said.String()+errs.String(), token) {
+			t.Errorf("the token is printed: %s%s", &said, &errs)
+		}
+	}
+	got, err := os.ReadFile(out)
+	if info, _ := os.Stat(out); err != nil || string(got) != second+"\n" || info.Mode().Perm() != 0o400 {
+		t.Errorf("%q, %v", got, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".pat*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 // served is a program that runs in this process.
 type served struct {
 	url, token string // token is the file
@@ -126,6 +163,11 @@ func TestWithoutDocker(t *testing.T) {
 		_ = resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
+	for url, want := range map[string]int{p.url: 0, "http://127.0.0.1:1": 1} {
+		if code := run(t.Context(), []string{"healthcheck", "--remediator.url=" + url}, io.Discard, io.Discard); code != want {
+			t.Errorf("health check of %s: exit %d", url, code)
+		}
+	}
 	clitest.Until(t, "the log to say that Docker is down", func() bool { return strings.Contains(p.log.String(), "Docker does not answer") })
 	if code := p.stop(); code != 0 {
 		t.Errorf("exit %d after it was told to stop: %s", code, p.log.String())
