@@ -52,7 +52,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app.Flag("docker.socket", "Socket of the Docker engine.").Default("/var/run/docker.sock").StringVar(&cfg.dockerSocket)
 	app.Flag("docker.label", "KEY=VALUE that a container must carry to be within reach. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
 	app.Flag("prune.label", "KEY=VALUE that an object must carry to be removed; build cache is then left alone. Empty: any unused image.").StringVar(&cfg.pruneLabel)
-	app.Flag("listen.socket", "Socket to listen on.").Default("/run/ghostrunner/docker.sock").StringVar(&cfg.listenSocket)
+	app.Flag("listen.socket", "Socket to listen on.").Default("/run/docker/docker.sock").StringVar(&cfg.listenSocket)
 	app.Command("serve", "Stand between (the default).").Default()
 	app.Command("healthcheck", "Tell whether the engine answers through the proxy that listens, by exit code.")
 	cfg.command, done, err = app.Parse(args)

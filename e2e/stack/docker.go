@@ -67,6 +67,16 @@ func (s *Stack) ServiceContainer(ctx context.Context, service string) (string, e
 	return name, err
 }
 
+// Log is what the container of a Compose service has said.
+func (s *Stack) Log(ctx context.Context, service string) (string, error) {
+	container, err := s.ServiceContainer(ctx, service)
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, "docker", "logs", container).CombinedOutput()
+	return string(out), err
+}
+
 // Event is one message of Docker's event stream.
 type Event struct {
 	Action    string

@@ -39,9 +39,14 @@ const (
 	passwd = "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"
 )
 
+// volumes are the folders of compose/Dockerfile that volumes are mounted on.
+var volumes = map[string]owner{
+	"/var/lib/ghostrunner": {nobody, nobody, 0o755}, "/run/docker": {nobody, nobody, 0o755}, "/run/github": {nobody, nobody, 0o755},
+}
+
 // images makes or finds every image of the stack and returns the Compose variables that name them.
 func (s *Stack) images(ctx context.Context) (map[string]string, error) {
-	for _, program := range []string{"exporter", "remediator", "runner", "lab"} {
+	for _, program := range []string{"exporter", "remediator", "proxy", "runner", "lab"} {
 		if err := s.program(ctx, program); err != nil {
 			return nil, err
 		}
@@ -52,14 +57,21 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 			name:    "exporter",
 			files:   map[string]string{"/ghostrunner": s.programPath("exporter")},
 			texts:   map[string]string{"/etc/passwd": passwd},
-			dirs:    map[string]owner{"/var/lib/ghostrunner": {nobody, nobody, 0o700}},
+			dirs:    volumes,
+			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
+		},
+		"PROXY_IMAGE": {
+			name:    "proxy",
+			files:   map[string]string{"/ghostrunner": s.programPath("proxy")},
+			texts:   map[string]string{"/etc/passwd": passwd},
+			dirs:    volumes,
 			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
 		},
 		"REMEDIATOR_IMAGE": {
 			name:    "remediator",
 			files:   map[string]string{"/ghostrunner": s.programPath("remediator")},
 			texts:   map[string]string{"/etc/passwd": passwd},
-			dirs:    map[string]owner{"/var/lib/ghostrunner": {nobody, nobody, 0o700}},
+			dirs:    volumes,
 			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
 		},
 		"LAB_IMAGE": {
@@ -88,11 +100,12 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 	}
 	env["MONGO_IMAGE"] = env["LAB_IMAGE"]
 
-	for variable, server := range map[string]struct{ name, upstream, data string }{
-		"PROMETHEUS_IMAGE":   {"prometheus", "prom/prometheus:v3.16.0", "/prometheus"},
-		"ALERTMANAGER_IMAGE": {"alertmanager", "prom/alertmanager:v0.34.2", "/alertmanager"},
+	for variable, server := range map[string]server{
+		"PROMETHEUS_IMAGE":   {"prometheus", "prom/prometheus:v3.16.0", nobody, "/prometheus"},
+		"ALERTMANAGER_IMAGE": {"alertmanager", "prom/alertmanager:v0.34.2", nobody, "/alertmanager"},
+		"GRAFANA_IMAGE":      {"grafana", "grafana/grafana:13.2.3", 472, "/var/lib/grafana"},
 	} {
-		ref, err := s.serverImage(ctx, server.name, server.upstream, server.data)
+		ref, err := s.serverImage(ctx, server)
 		if err != nil {
 			return nil, err
 		}
@@ -101,28 +114,44 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 	return env, nil
 }
 
-// serverImage is the published image where a registry answers, else one around the server built from its Go module.
-func (s *Stack) serverImage(ctx context.Context, name, upstream, data string) (string, error) {
-	if _, err := docker(ctx, "image", "inspect", upstream); err == nil {
-		return upstream, nil
+// server is a program that others publish as an image.
+type server struct {
+	name, upstream string
+	user           int
+	data           string // the folder of its volume
+}
+
+// serverImage is the published image where a registry answers, else one around the server built from its Go module; there is
+// no such module for Grafana, so something stands in for it that says so (e2e/testdata/grafana).
+func (s *Stack) serverImage(ctx context.Context, srv server) (string, error) {
+	if _, err := docker(ctx, "image", "inspect", srv.upstream); err == nil {
+		return srv.upstream, nil
 	}
-	if _, err := os.Stat(filepath.Join(s.root, ".cache", "bin", name)); err != nil && s.registryAnswers(ctx, upstream) {
-		s.progress("pulling %s", upstream)
+	if _, err := os.Stat(filepath.Join(s.root, ".cache", "bin", srv.name)); err != nil && s.registryAnswers(ctx, srv.upstream) {
+		s.progress("pulling %s", srv.upstream)
 		pull, cancel := context.WithTimeout(ctx, 5*time.Minute)
 		defer cancel()
-		if _, err := docker(pull, "pull", "--quiet", upstream); err == nil {
-			return upstream, nil
+		if _, err := docker(pull, "pull", "--quiet", srv.upstream); err == nil {
+			return srv.upstream, nil
 		}
 	}
-	path, err := s.tool(ctx, name)
+	build := s.tool
+	if srv.name == "grafana" {
+		build = s.standin
+	}
+	path, err := build(ctx, srv.name)
+	if err != nil {
+		return "", err
+	}
+	wget, err := s.standin(ctx, "wget") // for the health checks
 	if err != nil {
 		return "", err
 	}
 	return s.importImage(ctx, image{
-		name:    name,
-		files:   map[string]string{"/bin/" + name: path},
-		dirs:    map[string]owner{data: {65534, 65534, 0o755}, "/tmp": {0, 0, 0o1777}},
-		changes: []string{"USER 65534:65534", "WORKDIR " + data, `ENTRYPOINT ["/bin/` + name + `"]`},
+		name:    srv.name,
+		files:   map[string]string{"/bin/" + srv.name: path, "/bin/wget": wget},
+		dirs:    map[string]owner{srv.data: {srv.user, srv.user, 0o755}, "/tmp": {0, 0, 0o1777}},
+		changes: []string{fmt.Sprintf("USER %d:%d", srv.user, srv.user), "WORKDIR " + srv.data, `ENTRYPOINT ["/bin/` + srv.name + `"]`},
 	})
 }
 
@@ -137,11 +166,21 @@ func (s *Stack) registryAnswers(ctx context.Context, ref string) bool {
 // program builds one of our programs statically.
 func (s *Stack) program(ctx context.Context, name string) error {
 	s.progress("building ghostrunner-%s", name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", s.programPath(name), "./cmd/"+name)
+	return s.goBuild(ctx, "./cmd/"+name, s.programPath(name))
+}
+
+// standin builds one of the programs that play a part in images made here, and returns its path.
+func (s *Stack) standin(ctx context.Context, name string) (string, error) {
+	path := s.programPath(name)
+	return path, s.goBuild(ctx, "./e2e/testdata/"+name, path)
+}
+
+func (s *Stack) goBuild(ctx context.Context, pkg, path string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, pkg)
 	cmd.Dir = s.root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build ./cmd/%s: %w\n%s", name, err, out)
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ func (s *Stack) url(port int, path string) string {
 // URLs lists what there is to look at.
 func (s *Stack) URLs() [][2]string {
 	return [][2]string{
+		{"grafana", s.url(s.Ports.Grafana, "/")},
 		{"remediator", s.url(s.Ports.Remediator, "/")},
 		{"alertmanager", s.url(s.Ports.Alertmanager, "/")},
 		{"prometheus", s.url(s.Ports.Prometheus, "/alerts")},
@@ -202,11 +203,16 @@ func (s *Stack) Job(ctx context.Context, name, slot string, duration time.Durati
 
 // WebhookToken reads the token that the stack made at its first start.
 func (s *Stack) WebhookToken(ctx context.Context) (string, error) {
-	container, err := s.ServiceContainer(ctx, "remediator")
+	return s.File(ctx, "remediator", "/run/ghostrunner/webhook-token")
+}
+
+// File reads a small file in the container of a Compose service.
+func (s *Stack) File(ctx context.Context, service, path string) (string, error) {
+	container, err := s.ServiceContainer(ctx, service)
 	if err != nil {
 		return "", err
 	}
-	archive, err := docker(ctx, "cp", container+":/run/ghostrunner/webhook-token", "-")
+	archive, err := docker(ctx, "cp", container+":"+path, "-")
 	if err != nil {
 		return "", err
 	}

@@ -54,14 +54,14 @@ type Stack struct {
 
 // Ports are the published ports, all on 127.0.0.1.
 type Ports struct {
-	Exporter, Remediator, Prometheus, Alertmanager, Lab int
+	Exporter, Remediator, Prometheus, Alertmanager, Lab, Grafana int
 }
 
 // each lists the ports with the variable that moves them.
 func (p Ports) each() map[string]int {
 	return map[string]int{
 		"EXPORTER_PORT": p.Exporter, "REMEDIATOR_PORT": p.Remediator, "PROMETHEUS_PORT": p.Prometheus,
-		"ALERTMANAGER_PORT": p.Alertmanager, "LAB_PORT": p.Lab,
+		"ALERTMANAGER_PORT": p.Alertmanager, "LAB_PORT": p.Lab, "GRAFANA_PORT": p.Grafana,
 	}
 }
 
@@ -81,12 +81,12 @@ func New(opts Options) (*Stack, error) {
 		http: &http.Client{Timeout: 10 * time.Second},
 		Ports: Ports{
 			Exporter: opts.FirstPort, Remediator: opts.FirstPort + 1, Prometheus: opts.FirstPort + 2,
-			Alertmanager: opts.FirstPort + 3, Lab: opts.FirstPort + 4,
+			Alertmanager: opts.FirstPort + 3, Lab: opts.FirstPort + 4, Grafana: opts.FirstPort + 5,
 		},
 	}
 	for name, port := range map[string]*int{
 		"EXPORTER_PORT": &s.Ports.Exporter, "REMEDIATOR_PORT": &s.Ports.Remediator, "PROMETHEUS_PORT": &s.Ports.Prometheus,
-		"ALERTMANAGER_PORT": &s.Ports.Alertmanager, "LAB_PORT": &s.Ports.Lab,
+		"ALERTMANAGER_PORT": &s.Ports.Alertmanager, "LAB_PORT": &s.Ports.Lab, "GRAFANA_PORT": &s.Ports.Grafana,
 	} {
 		value := os.Getenv(name)
 		if value == "" {
@@ -132,6 +132,15 @@ func (s *Stack) Up(ctx context.Context) error {
 	if err := s.portsFree(ctx); err != nil {
 		return err
 	}
+	if err := s.Prepare(ctx); err != nil {
+		return err
+	}
+	s.progress("starting containers")
+	return s.compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
+}
+
+// Prepare makes the images and the configuration, and starts nothing.
+func (s *Stack) Prepare(ctx context.Context) error {
 	images, err := s.images(ctx)
 	if err != nil {
 		return err
@@ -144,6 +153,7 @@ func (s *Stack) Up(ctx context.Context) error {
 	}
 	s.env = map[string]string{
 		"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets",
+		"COMPOSE_PROFILES":         "mongo,grafana",
 		"GITHUB_API_URL":           "http://lab:10070",
 		"CONTAINER_PREFIX":         s.opts.Project + "-",
 		"DOCKER_GID":               socketGroup(),
@@ -158,19 +168,25 @@ func (s *Stack) Up(ctx context.Context) error {
 	}
 	if !s.opts.Shipped {
 		s.env["RUNNER_HEALTH_INTERVAL"] = "1s"
+		s.env["HEALTH_INTERVAL"] = "5s"
 	}
 	maps.Copy(s.env, images)
 	for name, port := range s.Ports.each() {
 		s.env[name] = strconv.Itoa(port)
 	}
 	maps.Copy(s.env, s.opts.Env)
-	s.progress("starting containers")
-	return s.compose(ctx, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
+	return nil
+}
+
+// Compose runs a command of Docker Compose on the project, with other values for some variables. What Compose prints is in
+// the error.
+func (s *Stack) Compose(ctx context.Context, env map[string]string, args ...string) error {
+	return s.compose(ctx, env, args...)
 }
 
 // Recreate replaces the container of one Compose service by a new one with the same volumes.
 func (s *Stack) Recreate(ctx context.Context, service string) error {
-	return s.compose(ctx, "up", "--detach", "--no-build", "--pull=never", "--no-deps", "--force-recreate", service)
+	return s.compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--no-deps", "--force-recreate", service)
 }
 
 // Down removes every container, volume and network of the project, and the throw-away images of its disk fault. The
@@ -178,14 +194,14 @@ func (s *Stack) Recreate(ctx context.Context, service string) error {
 func (s *Stack) Down(ctx context.Context) error {
 	if s.env == nil {
 		// Compose wants the variables that the files name, whatever their values.
-		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0"}
+		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0", "COMPOSE_PROFILES": "mongo,grafana"}
 	}
-	err := s.compose(ctx, "down", "--volumes", "--remove-orphans", "--timeout=20")
+	err := s.compose(ctx, nil, "down", "--volumes", "--remove-orphans", "--timeout=20")
 	return errors.Join(err, s.RemoveVictims(ctx), s.RemoveBallast(ctx))
 }
 
 // compose runs Docker Compose on the project.
-func (s *Stack) compose(ctx context.Context, args ...string) error {
+func (s *Stack) compose(ctx context.Context, env map[string]string, args ...string) error {
 	command, err := s.composeCommand(ctx)
 	if err != nil {
 		return err
@@ -203,8 +219,10 @@ func (s *Stack) compose(ctx context.Context, args ...string) error {
 	}
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:], args...)...)
 	cmd.Env = os.Environ()
-	for _, k := range slices.Sorted(maps.Keys(s.env)) {
-		cmd.Env = append(cmd.Env, k+"="+s.env[k])
+	for _, variables := range []map[string]string{s.env, env} {
+		for _, k := range slices.Sorted(maps.Keys(variables)) {
+			cmd.Env = append(cmd.Env, k+"="+variables[k])
+		}
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("docker compose %s: %w\n%s", args[0], err, strings.TrimSpace(string(out)))

@@ -123,7 +123,7 @@ func TestPulledWhereARegistryAnswers(t *testing.T) {
 			}
 			t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 			s := &Stack{opts: Options{Out: io.Discard}, root: t.TempDir()}
-			ref, err := s.serverImage(t.Context(), "prometheus", "prom/prometheus:v3.16.0", "/prometheus")
+			ref, err := s.serverImage(t.Context(), server{"prometheus", "prom/prometheus:v3.16.0", nobody, "/prometheus"})
 			if c.pulled && (err != nil || ref != "prom/prometheus:v3.16.0") {
 				t.Errorf("got %q, %v; want the published image", ref, err)
 			}

@@ -2,21 +2,14 @@ package stack
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 )
 
 // VictimImage makes the image of the containers that are unhealthy until they are restarted (e2e/testdata/victim).
 func (s *Stack) VictimImage(ctx context.Context) (string, error) {
-	program := s.programPath("victim")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./e2e/testdata/victim")
-	cmd.Dir = s.root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s: %w\n%s", filepath.Base(program), err, out)
+	program, err := s.standin(ctx, "victim")
+	if err != nil {
+		return "", err
 	}
 	return s.importImage(ctx, image{
 		name:  "victim",
