@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,67 +42,89 @@ var pinned = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// overrides are the files beside compose.yaml that people may add, with what each needs in .env.
+var overrides = map[string][]string{
+	"docker.yaml":    nil,
+	"dockerhub.yaml": {"DOCKERHUB_USERNAME=me", "DOCKERHUB_TOKEN=dckr_example_secret"},
+	"ghes.yaml":      {"GITHUB_HOST=github.example.com"},
+	"observe.yaml":   nil,
+	"sudo.yaml":      {"RUNNER_SUDO=true"},
+}
+
+// TestConfigIsClean reads every file that is here, with every profile and without.
 func TestConfigIsClean(t *testing.T) {
-	demo := append([]string{"LAB_IMAGE=lab", "LAB_PORT=1"}, required...)
-	for name, c := range map[string]struct{ env, files []string }{
-		"shipped": {required, []string{"-f", "compose.yaml"}},
-		"demo":    {demo, []string{"-f", "compose.yaml", "-f", "demo.yaml"}},
-		"sudo":    {append([]string{"RUNNER_SUDO=true"}, required...), []string{"-f", "compose.yaml", "-f", "sudo.yaml"}},
-		"docker":  {required, []string{"-f", "compose.yaml", "-f", "docker.yaml"}},
-		"docker hub": {
-			append([]string{"DOCKERHUB_USERNAME=me", "DOCKERHUB_TOKEN=ghp_example_secret"}, required...),
-			[]string{"-f", "compose.yaml", "-f", "dockerhub.yaml"},
-		},
+	files, err := filepath.Glob("*.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		env, isOverride := overrides[file]
+		switch {
+		case file == "compose.yaml":
+		case file == "demo.yaml":
+			env = []string{"LAB_IMAGE=lab", "LAB_PORT=1"}
+		case !isOverride:
+			t.Errorf("%s: is it an override? Then it belongs into the table of this test", file)
+		}
+		for _, profiles := range []string{"", "mongo", "grafana", "mongo,grafana"} {
+			t.Run(file+" "+profiles, func(t *testing.T) {
+				args := []string{"-f", "compose.yaml"}
+				if file != "compose.yaml" {
+					args = append(args, "-f", file)
+				}
+				out, err := config(t, slices.Concat(required, env, []string{"COMPOSE_PROFILES=" + profiles}), args...)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				if strings.Contains(out, "level=warning") {
+					t.Errorf("Compose warns:\n%s", out)
+				}
+				if strings.Contains(out, "_example_secret") && file != "demo.yaml" { // the simulated GitHub is told what it accepts
+					t.Error("a secret stands in a container's configuration, where docker inspect shows it")
+				}
+				for _, profile := range []string{"mongo", "grafana"} {
+					if runs := strings.Contains(out, "\n  "+profile+":\n"); runs != strings.Contains(profiles, profile) {
+						t.Errorf("with COMPOSE_PROFILES=%s %s runs: %v", profiles, profile, runs)
+					}
+				}
+				if n := strings.Count(out, "host_ip: 127.0.0.1"); n < 4 || n != strings.Count(out, "published:") {
+					t.Error("a port is published on more than 127.0.0.1")
+				}
+			})
+		}
+	}
+}
+
+// TestObserve is what the file is for: the right to set the clock is gone.
+func TestObserve(t *testing.T) {
+	for file, want := range map[string]bool{"demo.yaml": false, "observe.yaml": false, "sudo.yaml": true} {
+		out, err := config(t, append([]string{"LAB_IMAGE=lab", "LAB_PORT=1"}, required...), "-f", "compose.yaml", "-f", file)
+		if err != nil || strings.Contains(out, "SYS_TIME") != want {
+			t.Errorf("%s: a container may set the clock: %v, want %v (%v)", file, !want, want, err)
+		}
+	}
+}
+
+// TestMissingValueIsNamed leaves out, or empties, one value at a time.
+func TestMissingValueIsNamed(t *testing.T) {
+	for _, c := range []struct{ file, name string }{
+		{"", "GITHUB_PAT"}, {"", "REPO_OWNER"}, {"dockerhub.yaml", "DOCKERHUB_USERNAME"}, {"dockerhub.yaml", "DOCKERHUB_TOKEN"}, {"ghes.yaml", "GITHUB_HOST"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			out, err := config(t, c.env, c.files...)
-			if err != nil {
-				t.Fatalf("%v\n%s", err, out)
+		for _, with := range []string{"", c.name + "="} {
+			env := []string{with}
+			for _, v := range slices.Concat(required, overrides["dockerhub.yaml"], overrides["ghes.yaml"]) {
+				if !strings.HasPrefix(v, c.name+"=") {
+					env = append(env, v)
+				}
 			}
-			if strings.Contains(out, "level=warning") {
-				t.Errorf("Compose warns:\n%s", out)
+			args := []string{"-f", "compose.yaml"}
+			if c.file != "" {
+				args = append(args, "-f", c.file)
 			}
-			if strings.Contains(out, "ghp_example_secret") && name != "demo" {
-				t.Error("the PAT stands in a container's configuration, where docker inspect shows it")
+			out, err := config(t, env, args...)
+			if lines := strings.Split(strings.TrimSpace(out), "\n"); err == nil || len(lines) != 1 || !strings.Contains(out, "set "+c.name+" in compose/.env") {
+				t.Errorf("without %s (%q): want one line that names it, got:\n%s", c.name, with, out)
 			}
-		})
-	}
-}
-
-func TestMissingOwnerIsNamed(t *testing.T) {
-	out, err := config(t, []string{"GITHUB_PAT=x", "REPO_NAME=widgets"}, "-f", "compose.yaml")
-	if err == nil {
-		t.Fatal("a missing REPO_OWNER was accepted")
-	}
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 1 || !strings.Contains(out, "REPO_OWNER") {
-		t.Errorf("want one line that names REPO_OWNER, got:\n%s", out)
-	}
-}
-
-// TestExampleEnvironment keeps .env.example in step with the file that reads it.
-func TestExampleEnvironment(t *testing.T) {
-	example, err := os.ReadFile(".env.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var files []byte
-	for _, name := range []string{"compose.yaml", "dockerhub.yaml"} {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, text...)
-	}
-	for line := range strings.Lines(string(example)) {
-		name, _, isVariable := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "#"), "=")
-		if !isVariable || strings.ContainsAny(name, " ") {
-			continue
-		}
-		if strings.HasPrefix(name, "COMPOSE_") { // Compose itself reads these
-			continue
-		}
-		if !strings.Contains(string(files), "${"+name) && !strings.Contains(string(files), "environment: "+name) {
-			t.Errorf(".env.example offers %s, which no Compose file reads", name)
 		}
 	}
 }

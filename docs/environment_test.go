@@ -10,7 +10,7 @@ import (
 
 // plumbing are variables of the Compose files that nobody needs to set who runs ghostrunner: they let the demo, the tests and
 // unusual hosts put something else in its place.
-var plumbing = regexp.MustCompile(`_IMAGE$|_PORT$|_DIR$|^(PROMETHEUS_CONFIG|CONTAINER_PREFIX|COMPOSE_PROJECT_NAME|PROMETHEUS_RETENTION|GRAFANA_MEMORY|RUNNER_HEALTH_INTERVAL|RUNNER_HEALTH_START_PERIOD)$`)
+var plumbing = regexp.MustCompile(`_IMAGE$|_PORT$|_DIR$|^(PROMETHEUS_CONFIG|CONTAINER_PREFIX|COMPOSE_PROJECT_NAME|PROMETHEUS_RETENTION|GRAFANA_MEMORY|PROMETHEUS_MEMORY|HEALTH_INTERVAL|RUNNER_HEALTH_INTERVAL|RUNNER_HEALTH_START_PERIOD)$`)
 
 // TestEnvironment compares the table in README.md with compose/.env.example and the Compose files.
 func TestEnvironment(t *testing.T) {

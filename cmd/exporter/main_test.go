@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -98,7 +99,7 @@ func TestWithoutDocker(t *testing.T) {
 	body := b.exports("ghostrunner_docker_up 0", seenAtGitHub, seenOfToken, seenOfDisk, seenOfDNS)
 	b.without(body, "ghostrunner_container_", "ghostrunner_runner_online", "ghostrunner_runner_retrying")
 	b.logsOnce("sources container and listener are off until Docker answers")
-	if code := run(t.Context(), []string{"healthcheck", "--url=" + b.url + "/-/healthy"}, io.Discard, io.Discard); code != 0 {
+	if code := run(t.Context(), []string{"healthcheck", "--url=" + b.base + "/-/healthy"}, io.Discard, io.Discard); code != 0 {
 		t.Errorf("health check: exit %d", code)
 	}
 	if ready := b.get("/-/ready"); !strings.Contains(ready, "is ready") {
