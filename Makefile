@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
 PROGRAMS := exporter remediator proxy runner lab
 
-.PHONY: help demo demo-down bench chaos soak load test e2e flip lint dashboards fuzz vuln build dist
+.PHONY: help demo demo-down bench idle chaos soak load test e2e flip lint dashboards fuzz vuln build dist
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -21,6 +21,8 @@ soak: $(TOOLS) ## jobs and faults at random for SOAK (30m), from SEED: nothing m
 	@go run ./e2e/chaos --soak=$(or $(SOAK),30m) --seed=$(or $(SEED),0)
 load:       ## what the remediator's door bears: floods of alerts, single ones while Docker hangs, and what it costs to do nothing (3 min)
 	@go run ./e2e/load
+idle:       ## what the whole stack costs while nothing happens, by container (7 min)
+	@go run ./e2e/idle
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
 	go test -race -shuffle=on -timeout=20m ./cmd/... ./internal/... ./rules/... ./compose/... ./docs/...
 	cd dashboards && go test -shuffle=on ./...

@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/blueguy23/ghostrunner/e2e/stack"
@@ -18,6 +20,7 @@ import (
 
 // container is what `docker inspect` says of one.
 type container struct {
+	ID    string `json:"Id"`
 	Name  string
 	State struct {
 		Status   string
@@ -148,6 +151,7 @@ func TestJobsAreOutside(t *testing.T) {
 	ports := map[string]string{
 		"exporter": "10068/-/healthy", "remediator": "10069/-/healthy", "prometheus": "9090/-/healthy", "alertmanager": "9093/-/healthy", "grafana": "3000/api/health",
 	}
+	var tries sync.WaitGroup
 	for _, c := range containers(t) {
 		port, isOurs := ports[c.service()]
 		if !isOurs {
@@ -155,13 +159,18 @@ func TestJobsAreOutside(t *testing.T) {
 		}
 		delete(ports, c.service())
 		url := "http://" + c.NetworkSettings.Networks[project+"_monitoring"].IPAddress + ":" + port
-		if err := from("monitoring", url); err != nil {
-			t.Errorf("%s cannot be reached from where it should: %v", c.service(), err)
-		}
-		if err := from("jobs", url); err == nil {
-			t.Errorf("jobs reach %s", c.service())
-		}
+		tries.Go(func() {
+			if err := from("monitoring", url); err != nil {
+				t.Errorf("%s cannot be reached from where it should: %v", c.service(), err)
+			}
+		})
+		tries.Go(func() {
+			if err := from("jobs", url); err == nil {
+				t.Errorf("jobs reach %s", c.service())
+			}
+		})
 	}
+	tries.Wait()
 	if len(ports) > 0 {
 		t.Errorf("not found: %v", ports)
 	}
@@ -260,5 +269,56 @@ func TestPlaceholders(t *testing.T) {
 			t.Errorf("the exporter was restarted for a new PAT (%v)", err)
 		}
 		started = at
+	}
+}
+
+// TestUpgrade gives one program another image, as `docker compose pull` or a build does, and sees that program alone anew, with
+// all that it knew.
+func TestUpgrade(t *testing.T) {
+	ctx := t.Context()
+	runs := func() map[string]string {
+		all := map[string]string{}
+		for _, c := range containers(t) {
+			all[c.service()] = c.ID
+		}
+		return all
+	}
+	before, secret := runs(), token(t)
+	known, _, err := system.Metric(ctx, system.Ports.Remediator, "ghostrunner_watchdog_fires_total", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := output(ctx, "docker", "inspect", "--format={{.Config.Image}}", system.Container("remediator-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := strings.Split(image, ":")[0] + ":next"
+	// Another image with the same program: a label is enough.
+	build := exec.CommandContext(ctx, "docker", "build", "--quiet", "--tag", next, "-")
+	build.Stdin = strings.NewReader("FROM " + image + "\nLABEL next=true\n")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Cleanup(func() { _, _ = output(context.Background(), "docker", "rmi", next) })
+	up := []string{"up", "--detach", "--no-build", "--pull=never"}
+	if err := system.Compose(ctx, map[string]string{"REMEDIATOR_IMAGE": next}, up...); err != nil {
+		t.Fatal(err)
+	}
+	for service, id := range runs() {
+		// The three that run once are of the same image.
+		isNew := slices.Contains([]string{"remediator", "github-pat", "webhook-token", "grafana-password"}, service)
+		if (id != before[service]) != isNew {
+			t.Errorf("%s: container %.12s, before %.12s; anew: want %v", service, id, before[service], isNew)
+		}
+	}
+	await(t, "the remediator to know what it knew", func(ctx context.Context) (bool, error) {
+		now, _, err := system.Metric(ctx, system.Ports.Remediator, "ghostrunner_watchdog_fires_total", nil)
+		return now >= known, err
+	})
+	if now, err := system.WebhookToken(ctx); err != nil || now != secret {
+		t.Errorf("the webhook token is another one (%v)", err)
+	}
+	if err := system.Compose(ctx, nil, up...); err != nil { // for the tests that follow
+		t.Fatal(err)
 	}
 }

@@ -3,8 +3,10 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,8 +68,15 @@ func end(s *stack.Stack, code int) int {
 		fmt.Fprintln(os.Stderr, "e2e: FAIL: after all tests:", err)
 		code = 1
 	}
+	if err := nothingRefused(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: FAIL: after all tests:", err)
+		code = 1
+	}
 	if code != 0 {
 		s.Diagnose(ctx, os.Stderr)
+	} else if err := leaves(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: FAIL:", err)
+		code = 1
 	}
 	if err := s.Down(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -78,4 +87,40 @@ func end(s *stack.Stack, code int) int {
 		return 1
 	}
 	return code
+}
+
+// nothingRefused looks into the logs of the proxies: whatever the tests made our programs do, each call must have passed.
+func nothingRefused(ctx context.Context, s *stack.Stack) error {
+	for _, service := range []string{"exporter-proxy", "remediator-proxy"} {
+		log, err := s.Log(ctx, service)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(log) {
+			// One that is gone by the time it is asked for is no refusal.
+			if strings.Contains(line, "msg=Refused") && !strings.Contains(line, "no such object") {
+				return fmt.Errorf("%s refused a call of ours: %s", service, line)
+			}
+		}
+	}
+	return nil
+}
+
+// leaves stops the runners as `docker compose down` does, and wants no registration to be left at GitHub.
+func leaves(ctx context.Context, s *stack.Stack) error {
+	if err := s.Compose(ctx, nil, "stop", "runner-1", "runner-2"); err != nil {
+		return err
+	}
+	_, body, err := s.Get(ctx, s.Ports.Lab, "/lab/v1/state")
+	if err != nil {
+		return err
+	}
+	var state struct{ Registrations []struct{ Name string } }
+	if err := json.Unmarshal(body, &state); err != nil {
+		return err
+	}
+	if len(state.Registrations) > 0 {
+		return fmt.Errorf("the runners are stopped, and GitHub still knows %v", state.Registrations)
+	}
+	return nil
 }

@@ -13,6 +13,10 @@ func TestSecretsAreNowhere(t *testing.T) {
 	if err != nil || len(containers) == 0 {
 		t.Fatalf("containers: %v, %v", containers, err)
 	}
+	password, err := system.File(t.Context(), "grafana", "/run/ghostrunner/grafana-password")
+	if err != nil || password == "" {
+		t.Fatalf("Grafana's password: %v", err)
+	}
 	for _, container := range containers {
 		// The simulated GitHub is told the token that it accepts on its command line.
 		if strings.HasPrefix(strings.TrimPrefix(container, project+"-"), "lab-1") {
@@ -23,7 +27,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for name, secret := range map[string]string{"PAT": stack.Token, "webhook token": token(t)} {
+			for name, secret := range map[string]string{"PAT": stack.Token, "webhook token": token(t), "password of Grafana": password} {
 				if strings.Contains(text, secret) {
 					t.Errorf("docker %s %s shows the %s", args[0], container, name)
 				}

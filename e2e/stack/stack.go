@@ -29,6 +29,8 @@ type Options struct {
 	Project string
 	// FirstPort is the first of six consecutive ports on 127.0.0.1.
 	FirstPort int
+	// Bare leaves the simulated world of the demo out.
+	Bare bool
 	// Files are further Compose files over those of the demo, relative to the repository.
 	Files []string
 	// Env overrides variables of the Compose files.
@@ -208,9 +210,11 @@ func (s *Stack) compose(ctx context.Context, env map[string]string, args ...stri
 	}
 	command = append(command, "--project-name", s.opts.Project, "--progress=quiet",
 		"--file", filepath.Join(s.root, "compose", "compose.yaml"),
-		"--file", filepath.Join(s.root, "compose", "demo.yaml"),
 		// The developer's own compose/.env is for the developer's own stack.
 		"--env-file", os.DevNull)
+	if !s.opts.Bare {
+		command = append(command, "--file", filepath.Join(s.root, "compose", "demo.yaml"))
+	}
 	for _, file := range s.opts.Files {
 		command = append(command, "--file", filepath.Join(s.root, file))
 	}

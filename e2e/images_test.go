@@ -1,0 +1,103 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/blueguy23/ghostrunner/e2e/stack"
+)
+
+// maxImage is what an image of ours may weigh, in bytes.
+const maxImage = 25_000_000
+
+// TestImages builds the shipped Dockerfiles, looks at what comes out, and starts it as people do: with compose.yaml alone but
+// for observe.yaml, which takes chronyd the right to set this machine's clock.
+func TestImages(t *testing.T) {
+	ctx := t.Context()
+	images := map[string]string{}
+	for _, arch := range []string{"arm64", "amd64"} {
+		built, err := system.OurImages(ctx, arch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for program, ref := range built {
+			text, err := output(ctx, "docker", "image", "inspect", "--format={{json .}}", ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var image struct {
+				Size         int64
+				Architecture string
+				Config       struct {
+					User       string
+					Env        []string
+					Entrypoint []string
+				}
+			}
+			if err := json.Unmarshal([]byte(text), &image); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s for %s: %.1f MB", program, arch, float64(image.Size)/1e6)
+			if image.Size > maxImage || image.Architecture != arch || image.Config.User != "nobody" || !slices.Equal(image.Config.Entrypoint, []string{"/ghostrunner"}) {
+				t.Errorf("%s: %+v", ref, image)
+			}
+		}
+		images = built // those of the last are run
+	}
+	chrony, err := system.ChronyImage(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shell, err := output(ctx, "docker", "run", "--rm", "--network=none", "--entrypoint=/bin/sh", images["exporter"], "-c", "true"); err == nil {
+		t.Errorf("the image has a shell: %s", shell)
+	}
+
+	other, err := stack.New(stack.Options{
+		Project: project + "-images", FirstPort: 21268, Out: io.Discard, Bare: true, Files: []string{"compose/observe.yaml"},
+		Env: map[string]string{
+			"EXPORTER_IMAGE": images["exporter"], "REMEDIATOR_IMAGE": images["remediator"], "PROXY_IMAGE": images["proxy"], "CHRONY_IMAGE": chrony,
+			"GITHUB_API_URL": "http://127.0.0.1:1", "NTP_SERVERS": "127.0.0.1", "HEALTH_INTERVAL": "2s",
+		},
+	})
+	if err == nil {
+		err = other.Prepare(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			other.Diagnose(context.Background(), t.Output())
+		}
+		if err := other.Down(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := other.Compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "exporter", "remediator", "chrony"); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range []string{"exporter", "remediator", "chrony", "exporter-proxy", "remediator-proxy"} {
+		await(t, service+" to be healthy", func(ctx context.Context) (bool, error) {
+			health, err := output(ctx, "docker", "inspect", "--format={{.State.Health.Status}}", other.Container(service+"-1"))
+			return health == "healthy", err
+		})
+	}
+	// Each program reaches what it is for: chronyd over the network, the engine through its proxy, its own files.
+	for metric, port := range map[string]int{
+		`ghostrunner_clock_synchronized{source="chrony"} 0`: other.Ports.Exporter, "ghostrunner_docker_up 1": other.Ports.Exporter,
+		`ghostrunner_disk_free_bytes{path="/var/lib/docker"}`: other.Ports.Exporter, "ghostrunner_remediator_journal_up 1": other.Ports.Remediator,
+	} {
+		await(t, metric, func(ctx context.Context) (bool, error) {
+			page, err := other.Page(ctx, port)
+			return strings.Contains(string(page), metric), err
+		})
+	}
+	caps, err := output(ctx, "docker", "inspect", "--format={{.HostConfig.CapAdd}}", other.Container("chrony-1"))
+	if err != nil || strings.Contains(caps, "SYS_TIME") {
+		t.Errorf("chronyd may set the clock: %s %v", caps, err)
+	}
+}

@@ -1,0 +1,34 @@
+package stack
+
+import "context"
+
+// Programs are those of compose/Dockerfile.
+var Programs = []string{"exporter", "remediator", "proxy"}
+
+// OurImages builds compose/Dockerfile as it is shipped, for amd64 or arm64, and returns the name of each program's image.
+func (s *Stack) OurImages(ctx context.Context, arch string) (map[string]string, error) {
+	golang, err := s.BaseImage(ctx, "golang:1.26-bookworm")
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]string{}
+	for _, program := range Programs {
+		s.progress("building the image of %s for %s from its Dockerfile", program, arch)
+		images[program] = "ghostrunner-demo/" + program + ":dockerfile-" + arch
+		if err := s.build(ctx, s.root, "--file", "compose/Dockerfile", "--platform", "linux/"+arch, "--tag", images[program],
+			"--build-arg", "GO_IMAGE="+golang, "--build-arg", "PROGRAM="+program); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
+}
+
+// ChronyImage builds compose/chrony/Dockerfile as it is shipped.
+func (s *Stack) ChronyImage(ctx context.Context) (string, error) {
+	debian, err := s.BaseImage(ctx, "debian:bookworm-slim")
+	if err != nil {
+		return "", err
+	}
+	const ref = "ghostrunner-demo/chrony:dockerfile"
+	return ref, s.build(ctx, s.root+"/compose/chrony", "--tag", ref, "--build-arg", "BASE="+debian)
+}

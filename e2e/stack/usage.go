@@ -1,0 +1,77 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// Usage is what a container has used up to now, its health checks included.
+type Usage struct {
+	CPU    time.Duration // since its start
+	Memory uint64        // bytes, without what the kernel can take back at once
+}
+
+// Usage asks the engine about every container of the project that runs, by Compose service.
+func (s *Stack) Usage(ctx context.Context) (map[string]Usage, error) {
+	out, err := docker(ctx, "ps", "--filter", "label=com.docker.compose.project="+s.opts.Project, "--no-trunc",
+		"--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
+	if err != nil {
+		return nil, err
+	}
+	usage := map[string]Usage{}
+	for line := range strings.Lines(out) {
+		id, service, _ := strings.Cut(strings.TrimSpace(line), " ")
+		var stats struct {
+			CPU struct {
+				Usage struct {
+					Total uint64 `json:"total_usage"`
+				} `json:"cpu_usage"`
+			} `json:"cpu_stats"`
+			Memory struct {
+				Usage uint64
+				Stats map[string]uint64
+			} `json:"memory_stats"`
+		}
+		if err := engineGet(ctx, "/containers/"+id+"/stats?stream=false&one-shot=true", &stats); err != nil {
+			return nil, fmt.Errorf("usage of %s: %w", service, err)
+		}
+		// The page cache that nobody used lately, by its name under either version of cgroups.
+		cache := cmp.Or(stats.Memory.Stats["total_inactive_file"], stats.Memory.Stats["inactive_file"])
+		usage[service] = Usage{
+			CPU:    time.Duration(stats.CPU.Usage.Total), //nolint:gosec // nanoseconds of some hours
+			Memory: stats.Memory.Usage - min(cache, stats.Memory.Usage),
+		}
+	}
+	return usage, nil
+}
+
+// engineGet asks Docker's API for what its command line does not tell.
+func engineGet(ctx context.Context, path string, into any) error {
+	socket := strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
