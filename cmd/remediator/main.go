@@ -88,11 +88,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = serve(ctx, cfg, cfg.app.Logger(stderr))
 	case "token":
 		err = token(cfg, stdout)
-		//
-		// # For Compose
-		//
-		//	ghostrunner-remediator pat --out=FILE                      check the PAT for what is no token, and write it where others read it
-		//	ghostrunner-remediator healthcheck                         whether the remediator at --remediator.url is alive; exit 1 if not
+	case "pat":
+		err = keepPAT(cfg, stdout)
+	case "healthcheck":
+		err = cli.HealthCheck(ctx, cfg.url+"/-/healthy")
 	default:
 		err = command(ctx, cfg, stdout)
 	}
