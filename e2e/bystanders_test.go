@@ -46,7 +46,10 @@ func newBystanders(ctx context.Context) (*others, error) {
 	}
 	// Never the same bytes twice, so that the build leaves cache of its own.
 	salt := time.Now().Format(time.RFC3339Nano)
-	dockerfile := "FROM scratch\nCOPY sleeper /sleeper\nLABEL salt=" + salt + "\nENTRYPOINT [\"/sleeper\"]\n"
+	if err := os.WriteFile(filepath.Join(dir, "salt"), []byte(salt), 0o600); err != nil {
+		return nil, err
+	}
+	dockerfile := "FROM scratch\nCOPY sleeper salt /\nENTRYPOINT [\"/sleeper\"]\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
 		return nil, err
 	}
