@@ -33,7 +33,7 @@ const (
 // While none of the name servers of resolv.conf gives them, as after a VPN has come or gone, fallback servers are appended; when one of
 // the first answers again, twice in a row, they are taken away. They stand last, so Docker's own server, which alone knows the
 // other containers, goes on being asked first. They help where the first ones are silent or fail, and not where one says that
-// there is no such name: resolvers then ask nobody else.
+// there is no such name: resolvers then ask nobody else, so that is not taken for a name that can be resolved.
 //
 // The file is a bind mount that Docker made, so it cannot be replaced, only written in place. It is never empty for a moment: our lines
 // are appended by one write and cut off by one truncation.
@@ -100,19 +100,28 @@ func (n *names) check(ctx context.Context) string {
 	case len(use) == 0:
 		return n.settle(ctx, fmt.Errorf("%w; the fallback has no room in %s, which names %d servers", err, n.path, len(conf.first)))
 	case !conf.ours:
-		n.change(ctx, conf.with(use), "added: "+err.Error())
+		n.change(ctx, conf.with(use), "added: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	return n.settle(ctx, n.resolve(ctx, use))
+	if second := n.resolve(ctx, use); second != nil {
+		return n.settle(ctx, second)
+	}
+	if errors.Is(err, errNoName) {
+		return n.settle(ctx, fmt.Errorf("%w, and no other server is asked after such an answer", err))
+	}
+	return n.settle(ctx, nil)
 }
+
+// errNoName is the answer that there is no such name.
+var errNoName = errors.New("no such name")
 
 func (n *names) settle(ctx context.Context, err error) string {
 	before := n.why
 	n.why, n.at = "", time.Now()
 	if err != nil {
-		n.why = err.Error()
+		n.why = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	if n.why != "" && before == "" {
-		n.logger.WarnContext(ctx, "GitHub's names cannot be resolved", "err", err)
+		n.logger.WarnContext(ctx, "GitHub's names cannot be resolved", "why", n.why)
 	}
 	return n.why
 }
@@ -153,10 +162,15 @@ func lookupAt(ctx context.Context, server netip.Addr, name string) error {
 		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(server.String(), "53"))
 	}}
 	_, err := r.LookupNetIP(ctx, "ip4", strings.TrimSuffix(name, ".")+".") // the dot: no search domains
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
+	e, ok := errors.AsType[*net.DNSError](err)
+	switch {
+	case ok && e.IsNotFound:
+		return errNoName
+	case ok:
 		return errors.New(e.Err) // the rest names the server that was not asked
+	default:
+		return err
 	}
-	return err
 }
 
 // resolvConf is what the file says.

@@ -90,6 +90,8 @@ func TestFallbackNameServers(t *testing.T) {
 	first.code.Store(int32(dnsmessage.RCodeServerFailure)) // what Docker's server says when it reaches nobody
 	step("the first one fails", true, with)
 	step("it still fails", true, with)
+	first.code.Store(int32(dnsmessage.RCodeNameError)) // after which a resolver asks nobody else
+	step("the first one says no", false, with)
 	first.code.Store(silence)
 	second.code.Store(int32(dnsmessage.RCodeRefused))
 	step("nobody answers", false, with)
