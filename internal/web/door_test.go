@@ -128,3 +128,37 @@ func TestDoor(t *testing.T) {
 		expect("signed out", v.submit(t, "/press", "x=1"), 303, "/?signin=again", 0)
 	})
 }
+
+// FuzzDoor tries whatever may come in a cookie, a form and a header. Nobody gets in who has not the token.
+func FuzzDoor(f *testing.F) {
+	const token = "a-long-token"
+	door := NewDoor(func() (string, error) { return token, nil })
+	mux := http.NewServeMux()
+	door.Routes(mux)
+	mux.Handle("/press", door.Guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })))
+	far := "99999999999"
+	for _, s := range []string{"", far, far + ".", far + "." + mac("another", "session until "+far), ".", "-1.x", "token=", "token=a&token=" + token + "x", "Bearer ", "Basic Og==", "%zz"} {
+		f.Add(s, s, s)
+	}
+	f.Fuzz(func(t *testing.T, cookie, form, authorization string) {
+		if strings.Contains(cookie+form+authorization, token) {
+			t.Skip("the fuzzer knows the token")
+		}
+		for _, path := range []string{"/press", "/signin", "/signout"} {
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(form))
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			req.Header.Set("Authorization", authorization)
+			req.Header.Set("Cookie", cookieName(token)+"="+cookie)
+			w := httptest.NewRecorder()
+			mux.ServeHTTP(w, req)
+			for _, c := range w.Result().Cookies() {
+				if c.MaxAge >= 0 {
+					t.Errorf("%s gave a cookie", path)
+				}
+			}
+			if w.Code == http.StatusTeapot || w.Code >= 500 {
+				t.Errorf("%s: %d", path, w.Code)
+			}
+		}
+	})
+}
