@@ -8,10 +8,16 @@ import (
 
 // diskFaults fill Docker's disk, which is the machine's own.
 func (w *world) diskFaults() []scenario.Fault {
-	var empty func() error
+	empty := func() error { return nil }
 	low := `min(ghostrunner_disk_free_bytes) > min(ghostrunner_threshold{name="disk_prune_bytes"})`
 	fill := func(leave int64) func(context.Context) error {
-		return func(context.Context) (err error) { empty, err = w.machine.FillDisk(leave); return err }
+		return func(context.Context) error {
+			undo, err := w.machine.FillDisk(leave)
+			if err == nil {
+				empty = undo
+			}
+			return err
+		}
 	}
 	clear := act(func(context.Context) error { return empty() })
 	return []scenario.Fault{
