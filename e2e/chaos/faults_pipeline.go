@@ -16,7 +16,7 @@ import (
 )
 
 // parts are the programs between a fault and its cure.
-var parts = []string{"exporter", "prometheus", "alertmanager", "remediator"}
+var parts = []string{"exporter-proxy", "exporter", "prometheus", "alertmanager", "remediator", "remediator-proxy"}
 
 // pipelineFaults kill each part alone, and each in the middle of healing a runner.
 func (w *world) pipelineFaults() []scenario.Fault {
