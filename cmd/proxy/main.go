@@ -17,7 +17,8 @@
 //	ghostrunner-proxy healthcheck      whether the engine answers through the proxy that listens there; exit 1 if not
 //
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
-// flag or value that cannot be used ends it with 1 and one line before anything is started.
+// flag or value that cannot be used ends it with 1 and one line before anything is started. A socket on which nobody has
+// listened for a minute ends it with 1 too: whatever starts it again gives it the one that is there then.
 package main
 
 import (

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 )
@@ -62,5 +64,52 @@ func TestSocket(t *testing.T) {
 	var stderr strings.Builder
 	if code := run(t.Context(), []string{"healthcheck", "--listen.socket=" + socket}, io.Discard, &stderr); code != 1 || !strings.Contains(stderr.String(), "502") {
 		t.Errorf("health check without an engine: exit %d, %s", code, &stderr)
+	}
+}
+
+// TestLostSocket wants the end of a proxy whose engine left its socket behind, and none while somebody listens.
+func TestLostSocket(t *testing.T) {
+	dir, err := os.MkdirTemp("", "gr") // t.TempDir can be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	accepted := make(chan struct{}, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+			select {
+			case accepted <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	ended := make(chan error, 1)
+	go func() { ended <- watchSocket(t.Context(), socket, time.Millisecond) }()
+	for range 3 * lostAfter {
+		select {
+		case <-accepted:
+		case err := <-ended:
+			t.Fatalf("it ended while somebody listens: %v", err)
+		}
+	}
+	_ = l.Close()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "--docker.socket="+socket) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := watchSocket(ctx, socket, time.Hour); err != nil {
+		t.Errorf("told to stop: %v", err)
 	}
 }

@@ -53,7 +53,7 @@ func run(args []string, out io.Writer) error {
 
 func up(ctx context.Context, s *stack.Stack, out io.Writer) error {
 	began := time.Now()
-	fmt.Fprintln(out, "ghostrunner demo: two runners, a database stand-in, exporter, Prometheus, Alertmanager, remediator, simulated GitHub")
+	fmt.Fprintln(out, "ghostrunner demo: two runners, a database stand-in, exporter, Prometheus, Alertmanager, remediator, Grafana, simulated GitHub")
 	if err := s.Up(ctx); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func up(ctx context.Context, s *stack.Stack, out io.Writer) error {
 	summary(out, results)
 	fmt.Fprintln(out, "\nstill running, to look at:")
 	for _, u := range s.URLs() {
-		fmt.Fprintf(out, "   %-13s %s\n", u[0], u[1])
+		fmt.Fprintf(out, "   %-21s %s\n", u[0], u[1])
 	}
 	fmt.Fprintln(out, "   make demo-down removes it all")
 	if failed > 0 {

@@ -25,9 +25,9 @@ func TestBudgets(t *testing.T) {
 		t.Errorf("the budgets exactly kept: %v", err)
 	}
 	for want, err := range map[string]error{
-		"CPU seconds a minute, the budget is 0.6": build(budgetOurs+0.001, 0, 0),
-		"the whole stack":                         build(0, budgetWhole+0.001, 0),
-		"MB":                                      build(0, 0, budgetBytes+1e5),
+		"own programs take 1.001 CPU seconds a minute": build(budgetOurs+0.001, 0, 0),
+		"the whole stack": build(0, budgetWhole+0.001, 0),
+		"MB":              build(0, 0, budgetBytes+1e5),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v, want one line with %q", err, want)

@@ -26,8 +26,12 @@ func (s *Stack) url(port int, path string) string {
 
 // URLs lists what there is to look at.
 func (s *Stack) URLs() [][2]string {
+	grafana := "grafana"
+	if strings.HasPrefix(s.env["GRAFANA_IMAGE"], "ghostrunner-demo/") {
+		grafana = "grafana (a stand-in)"
+	}
 	return [][2]string{
-		{"grafana", s.url(s.Ports.Grafana, "/")},
+		{grafana, s.url(s.Ports.Grafana, "/")},
 		{"remediator", s.url(s.Ports.Remediator, "/")},
 		{"alertmanager", s.url(s.Ports.Alertmanager, "/")},
 		{"prometheus", s.url(s.Ports.Prometheus, "/alerts")},
