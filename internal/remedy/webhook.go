@@ -172,28 +172,39 @@ type pendingAlert struct {
 	durable bool // on disk: an equal one that comes now needs no place of its own
 }
 
+// arrival is an alert on its way to the inbox, with its key, which is made but once.
+type arrival struct {
+	Alert
+
+	key string
+}
+
 // enqueue makes alerts durable and wakes the worker.
 func (r *Remediator) enqueue(ctx context.Context, alerts []Alert) error {
 	if len(alerts) > r.opts.QueueLimit {
 		return errTooMany
 	}
-	fresh, seq, err := r.reserve(alerts)
+	arrivals := make([]arrival, len(alerts))
+	for i, a := range alerts {
+		arrivals[i] = arrival{a, a.key()}
+	}
+	fresh, seq, err := r.reserve(arrivals)
 	if err != nil {
 		return err
 	}
 	writes := make([]write, len(fresh)) // encoded outside of the lock
 	for i, a := range fresh {
-		writes[i] = put(bucketInbox, seqKey(seq+uint64(i)), a)
+		writes[i] = put(bucketInbox, seqKey(seq+uint64(i)), a.Alert)
 	}
 	err = r.write(ctx, writes...)
 	r.mu.Lock()
 	for i, a := range fresh {
 		// The worker may have decided it already and taken it out.
-		if p, ok := r.state.pending[a.key()]; ok && p.seq == seq+uint64(i) {
+		if p, ok := r.state.pending[a.key]; ok && p.seq == seq+uint64(i) {
 			if err == nil {
-				r.state.pending[a.key()] = pendingAlert{p.seq, true}
+				r.state.pending[a.key] = pendingAlert{p.seq, true}
 			} else {
-				delete(r.state.pending, a.key())
+				delete(r.state.pending, a.key)
 			}
 		}
 	}
@@ -211,7 +222,7 @@ func (r *Remediator) enqueue(ctx context.Context, alerts []Alert) error {
 
 // reserve drops the alerts that wait already and returns the others with the
 // sequence number of the first, if there is room for all of them.
-func (r *Remediator) reserve(alerts []Alert) (fresh []Alert, seq uint64, err error) {
+func (r *Remediator) reserve(alerts []arrival) (fresh []arrival, seq uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -222,7 +233,7 @@ func (r *Remediator) reserve(alerts []Alert) (fresh []Alert, seq uint64, err err
 	}
 	waiting := 0
 	for _, a := range alerts {
-		if r.state.pending[a.key()].durable {
+		if r.state.pending[a.key].durable {
 			waiting++
 		}
 	}
@@ -230,16 +241,15 @@ func (r *Remediator) reserve(alerts []Alert) (fresh []Alert, seq uint64, err err
 		return nil, 0, errQueueFull
 	}
 	seq = r.state.nextSeq
-	fresh = make([]Alert, 0, len(alerts))
+	fresh = make([]arrival, 0, len(alerts))
 	for _, a := range alerts {
-		key := a.key()
-		p, waits := r.state.pending[key]
+		p, waits := r.state.pending[a.key]
 		if waits && (p.durable || p.seq >= seq) { // on disk, or earlier in this payload
 			r.metrics.refused.WithLabelValues(r.known(a.Remediation()), string(Duplicate)).Inc()
 			continue
 		}
 		if !waits {
-			r.state.pending[key] = pendingAlert{seq: r.state.nextSeq}
+			r.state.pending[a.key] = pendingAlert{seq: r.state.nextSeq}
 		}
 		r.state.nextSeq++
 		fresh = append(fresh, a)
