@@ -105,6 +105,21 @@ func TestObserve(t *testing.T) {
 	}
 }
 
+// TestEnterpriseServer wants every program that asks GitHub to ask that server, and to trust whom this host trusts.
+func TestEnterpriseServer(t *testing.T) {
+	out, err := config(t, slices.Concat(required, overrides["ghes.yaml"]), "-f", "compose.yaml", "-f", "ghes.yaml")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const inService = "\n      " // what is deeper or not as deep stands elsewhere
+	asking := strings.Count(out, inService+"GITHUB_API_URL:")
+	server := strings.Count(out, inService+"GITHUB_API_URL: https://github.example.com/api/v3\n")
+	trust := strings.Count(out, "source: /etc/ssl/certs/ca-certificates.crt\n        target: /etc/ssl/certs/ca-certificates.crt\n        read_only: true")
+	if asking != 4 || server != asking || trust != asking {
+		t.Errorf("%d programs ask GitHub, %d of them this server, %d with this host's authorities; want 4", asking, server, trust)
+	}
+}
+
 // TestMissingValueIsNamed leaves out, or empties, one value at a time.
 func TestMissingValueIsNamed(t *testing.T) {
 	for _, c := range []struct{ file, name string }{
