@@ -51,12 +51,7 @@ func (w *world) pipelineFaults() []scenario.Fault {
 	}
 	return append(list, scenario.Fault{
 		Name: "pipeline silent", Story: "Prometheus is gone for good, and then " + two + " freezes: nobody asks for anything any more",
-		Break: inTurn(w.docker("stop", "--time=5", w.service("prometheus")), act(func(ctx context.Context) error {
-			return stack.Await(ctx, "the remediator to miss the heartbeat", func(ctx context.Context) (bool, error) {
-				status, _, err := w.Get(ctx, w.Ports.Remediator, "/-/ready")
-				return status == http.StatusServiceUnavailable, err
-			})
-		}), unhealthy.Break),
+		Break: inTurn(w.docker("stop", "--time=5", w.service("prometheus")), w.notReady, unhealthy.Break),
 		Action: restart(two), Mend: w.docker("start", w.service("prometheus")),
 		Healed: both(w.wholeAgain(), runnersOnline()),
 	}, scenario.Fault{
@@ -77,6 +72,14 @@ func (w *world) kill(ctx context.Context, service string) error {
 		return err
 	}
 	return w.machine.Signal(ctx, name, "", syscall.SIGKILL)
+}
+
+// notReady waits until the remediator says that it is not: it misses the heartbeat, or cannot write its journal.
+func (w *world) notReady(ctx context.Context, _ *stack.Stack) error {
+	return stack.Await(ctx, "the remediator not to be ready", func(ctx context.Context) (bool, error) {
+		status, _, err := w.Get(ctx, w.Ports.Remediator, "/-/ready")
+		return status == http.StatusServiceUnavailable, err
+	})
 }
 
 // wholeAgain holds when every part has been scraped and every target is up.
