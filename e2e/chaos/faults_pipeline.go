@@ -51,7 +51,7 @@ func (w *world) pipelineFaults() []scenario.Fault {
 	}
 	return append(list, scenario.Fault{
 		Name: "pipeline silent", Story: "Prometheus is gone for good, and then " + two + " freezes: nobody asks for anything any more",
-		Break: inTurn(w.docker("stop", "--time=5", w.service("prometheus")), w.notReady, unhealthy.Break),
+		Break:  inTurn(w.docker("stop", "--time=5", w.service("prometheus")), w.notReady, unhealthy.Break),
 		Action: restart(two), Mend: w.docker("start", w.service("prometheus")),
 		Healed: both(w.wholeAgain(), runnersOnline()),
 	}, scenario.Fault{
