@@ -28,12 +28,27 @@ func TestFaultsAreWhole(t *testing.T) {
 			t.Errorf("%s lacks its story, break, healed, settled or patience", f.Name)
 		}
 	}
+	todo, err := w.chosen(options{pairs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out bytes.Buffer
-	list(&out)
+	list(todo, &out)
 	for name := range seen {
 		if !strings.Contains(out.String(), name) {
 			t.Errorf("--list does not name %q", name)
 		}
+	}
+}
+
+func TestOnly(t *testing.T) {
+	w := unplugged()
+	todo, err := w.chosen(options{only: []string{"disk full", "DNS dead + unhealthy container"}})
+	if err != nil || len(todo) != 2 {
+		t.Errorf("%d faults, %v", len(todo), err)
+	}
+	if _, err := w.chosen(options{only: []string{"nothing"}}); err == nil || !strings.Contains(err.Error(), "--only=nothing") {
+		t.Errorf("an unknown name: %v", err)
 	}
 }
 

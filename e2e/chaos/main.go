@@ -65,8 +65,13 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
+	// Asked of a world that does not run, before a machine is made.
+	todo, err := unplugged().chosen(o)
+	if err != nil {
+		return err
+	}
 	if o.list {
-		list(out)
+		list(todo, out)
 		return nil
 	}
 	dir, err := filepath.Abs(filepath.Join(".cache", "chaos"))

@@ -12,15 +12,28 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// list names what there is, without a stack.
-func list(out io.Writer) {
-	w := unplugged()
-	for _, f := range w.faults() {
-		fmt.Fprintf(out, "%-45s %s\n", f.Name, f.Story)
+// list names what there is.
+func list(todo []scenario.Fault, out io.Writer) {
+	for _, f := range todo {
+		fmt.Fprintf(out, "%-54s  %s\n", f.Name, f.Story)
 	}
-	for _, p := range w.pairs() {
-		fmt.Fprintf(out, "%-45s %s\n", p.Name, p.Story)
+}
+
+// chosen are the faults and pairs that were asked for.
+func (w *world) chosen(o options) ([]scenario.Fault, error) {
+	all := w.faults()
+	if o.pairs || len(o.only) > 0 {
+		all = append(all, w.pairs()...)
 	}
+	if len(o.only) == 0 {
+		return all, nil
+	}
+	for _, name := range o.only {
+		if !slices.ContainsFunc(all, func(f scenario.Fault) bool { return f.Name == name }) {
+			return nil, fmt.Errorf("--only=%s: there is none of that name, see --list", name)
+		}
+	}
+	return slices.DeleteFunc(all, func(f scenario.Fault) bool { return !slices.Contains(o.only, f.Name) }), nil
 }
 
 // outcome is one line of the result.
@@ -52,17 +65,9 @@ func play(ctx context.Context, o options, e *machine.Engine, out io.Writer) erro
 
 // rounds plays the faults and the pairs.
 func (w *world) rounds(ctx context.Context, o options, r *referee, out io.Writer) error {
-	todo := w.faults()
-	if o.pairs || len(o.only) > 0 {
-		todo = append(todo, w.pairs()...)
-	}
-	if len(o.only) > 0 {
-		for _, name := range o.only {
-			if !slices.ContainsFunc(todo, func(f scenario.Fault) bool { return f.Name == name }) {
-				return fmt.Errorf("--only=%s: there is none of that name, see --list", name)
-			}
-		}
-		todo = slices.DeleteFunc(todo, func(f scenario.Fault) bool { return !slices.Contains(o.only, f.Name) })
+	todo, err := w.chosen(o)
+	if err != nil {
+		return err
 	}
 	began := time.Now()
 	var results []outcome
