@@ -70,10 +70,6 @@ var equivalent = map[string]string{
 
 	"GhostrunnerDiskLow: 10e9 * group by (host) (present_over_time(ghostrunner_disk_free_bytes[2m])): 2m becomes 4m": "the " +
 		"default is compared only with what was seen within two minutes",
-	"GhostrunnerWatchdogStorm: 5 * group by (host) (present_over_time(ghostrunner_watchdog_fires_total[1m])): 1m becomes 2m": "the " +
-		"default is compared only with what was seen within a minute",
-	`host_runner:ghostrunner_container_running:settled: group by (host, container) (present_over_time(ghostrunner_container_running{role="runner"}[1m])),: 1m becomes 2m`: "the " +
-		"name is given only to what was seen within a minute",
 }
 
 // One word of PromQL: a string, a duration, a number, a name, an operator, or a brace.
