@@ -55,11 +55,21 @@ func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // se
 	if err != nil {
 		return built, err
 	}
+	// The builders hide links and switches in a menu; where they are seen is their usual place.
+	for i := range built.Links {
+		built.Links[i].Placement = nil
+	}
+	for i := range built.Annotations.List {
+		built.Annotations.List[i].Placement = nil
+	}
 	// Numbered in reading order: a link to a panel needs a number.
 	for i, p := range built.Panels {
 		id := uint32(i + 1)
 		if p.Panel != nil {
 			p.Panel.Id = &id
+			for j := range p.Panel.Links {
+				p.Panel.Links[j].Placement = nil
+			}
 		} else {
 			p.RowPanel.Id = id
 		}

@@ -85,7 +85,7 @@ type dashboardJSON struct {
 	Editable                bool
 	Tags                    []string
 	Links                   []struct {
-		Type, URL             string
+		Type, URL, Placement  string
 		IncludeVars, KeepTime bool
 	}
 	Annotations struct {
@@ -161,7 +161,7 @@ func TestDashboards(t *testing.T) {
 			if !variables["datasource"] || !variables["host"] {
 				t.Errorf("variables %v: want datasource and host", variables)
 			}
-			if len(d.Links) != 2 || d.Links[0].Type != "dashboards" || !d.Links[0].IncludeVars || !d.Links[0].KeepTime || d.Links[1].URL != runbooks {
+			if len(d.Links) != 2 || d.Links[0].Type != "dashboards" || !d.Links[0].IncludeVars || !d.Links[0].KeepTime || d.Links[1].URL != runbooks || d.Links[0].Placement+d.Links[1].Placement != "" {
 				t.Errorf("links %+v: want the other dashboards, with variables and time, and the runbooks", d.Links)
 			}
 			if len(d.Annotations.List) != len(annotations) {
@@ -283,7 +283,7 @@ func TestLimitsAreOfTheRules(t *testing.T) {
 	}
 	for name, value := range map[string]float64{
 		"disk low": got.diskLow, "disk critical": got.diskCritical, "clock drift": got.clockDrift, "clock skew": got.clockSkew,
-		"rate limit": got.rateLimit, "PAT info": got.patInfo, "PAT warning": got.patWarn, "PAT critical": got.patExpire, "fires": got.watchdogFires,
+		"rate limit": got.rateLimit, "PAT info": got.patInfo, "PAT warning": got.patWarn, "PAT critical": got.patExpire,
 	} {
 		if value <= 0 {
 			t.Errorf("%s: %v", name, value)

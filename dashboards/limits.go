@@ -17,7 +17,6 @@ type limits struct {
 	clockDrift, clockSkew       float64 // seconds off
 	rateLimit                   float64 // share of the quota left
 	patInfo, patWarn, patExpire float64 // seconds to live
-	watchdogFires               float64 // restarts an hour that are still borne
 }
 
 func readLimits(folder string) (limits, error) {
@@ -42,7 +41,6 @@ func readLimits(folder string) (limits, error) {
 		{&l.patInfo, day, "GhostrunnerPATExpiring", 0, `< (\d+) \* 86400\s*$`},
 		{&l.patWarn, day, "GhostrunnerPATExpiring", 1, `< (\d+) \* 86400\s*$`},
 		{&l.patExpire, day, "GhostrunnerPATExpiring", 2, `< (\d+) \* 86400\s*$`},
-		{&l.watchdogFires, 1, "GhostrunnerWatchdogStorm", 0, `(\S+) \* group by`},
 	} {
 		of := expressions[want.alert]
 		if len(of) <= want.nth {

@@ -63,7 +63,7 @@ var truth = []state{{0, "no", red}, {1, "yes", green}}
 func (p panel) builder() cog.Builder[dashboard.Panel] {
 	switch p.kind {
 	case answer:
-		return style(p, stat.NewPanelBuilder(), 5).ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).
+		return style(p, stat.NewPanelBuilder(), 5).ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
 			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).NoValue("not known")
 	case graph:
 		b := style(p, timeseries.NewPanelBuilder(), 8).ShowPoints(common.VisibilityModeNever).FillOpacity(8).Legend(legend()).Tooltip(tooltip()).
@@ -112,7 +112,11 @@ type styled[B any] interface {
 
 // style applies what does not depend on the kind.
 func style[B styled[B]](p panel, b B, height uint32) B {
-	b.Title(p.title).Description(p.about).Unit(p.unit).Span(p.width).Height(height).Datasource(source).Thresholds(p.thresholds())
+	about := p.about
+	if p.kind == bars {
+		about += " A bar counts what came within the minute before it, or longer where more time is shown, so that one event can stand in several."
+	}
+	b.Title(p.title).Description(about).Unit(p.unit).Span(p.width).Height(height).Datasource(source).Thresholds(p.thresholds())
 	var links []cog.Builder[dashboard.DashboardLink]
 	for _, alert := range p.alerts {
 		links = append(links, dashboard.NewDashboardLinkBuilder("Runbook: "+alert).Type(dashboard.DashboardLinkTypeLink).

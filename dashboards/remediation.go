@@ -1,7 +1,7 @@
 package main
 
 // remediation shows what fired, what was done about it and what was not, and how quickly.
-func remediation(l limits) board {
+func remediation(limits) board {
 	return board{
 		name: "remediation", title: "ghostrunner / Remediation",
 		about: "Alerts, actions, refusals by reason, breakers, reaction time and reclaimed bytes.",
@@ -94,7 +94,6 @@ func remediation(l limits) board {
 						{`max by (host, runner) (ghostrunner_watchdog_fires_total{host=~"$host", runner=~"$runner"}) - min by (host, runner) (min_over_time(ghostrunner_watchdog_fires_total{host=~"$host", runner=~"$runner"}[1h]))`, "{{runner}} {{host}}"},
 						{`host_name:ghostrunner_threshold:effective{host=~"$host", name="watchdog_max_fires"}`, "threshold {{host}}"},
 					},
-					steps:  []step{{0, green}, {l.watchdogFires, red}},
 					alerts: []string{"GhostrunnerWatchdogStorm", "GhostrunnerRunnerRetryLoop"},
 				},
 			}},
