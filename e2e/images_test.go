@@ -3,7 +3,10 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,17 +17,36 @@ import (
 // maxImage is what an image of ours may weigh, in bytes.
 const maxImage = 25_000_000
 
-// TestImages builds the shipped Dockerfiles, looks at what comes out, and starts it as people do: with compose.yaml alone but
+// built are the images of the shipped Dockerfiles: by architecture and program, and chronyd's.
+var built struct {
+	ours   map[string]map[string]string
+	chrony string
+}
+
+// buildImages builds them, if TestImages is to run. That is done before there is a stack: it takes gigabytes of disk where little
+// is here yet, and the stack would prune for it.
+func buildImages(ctx context.Context, s *stack.Stack) (err error) {
+	if pattern := flag.Lookup("test.run").Value.String(); pattern != "" {
+		if wanted, err := regexp.MatchString(pattern, "TestImages"); err != nil || !wanted {
+			return err
+		}
+	}
+	built.ours = map[string]map[string]string{}
+	for _, arch := range []string{"arm64", "amd64"} {
+		if built.ours[arch], err = s.OurImages(ctx, arch); err != nil {
+			return err
+		}
+	}
+	built.chrony, err = s.ChronyImage(ctx)
+	return err
+}
+
+// TestImages looks at what the shipped Dockerfiles gave, and starts it as people do: with compose.yaml alone but
 // for observe.yaml, which takes chronyd the right to set this machine's clock.
 func TestImages(t *testing.T) {
 	ctx := t.Context()
-	images := map[string]string{}
-	for _, arch := range []string{"arm64", "amd64"} {
-		built, err := system.OurImages(ctx, arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for program, ref := range built {
+	for arch, images := range built.ours {
+		for program, ref := range images {
 			text, err := output(ctx, "docker", "image", "inspect", "--format={{json .}}", ref)
 			if err != nil {
 				t.Fatal(err)
@@ -47,17 +69,13 @@ func TestImages(t *testing.T) {
 			}
 			holdsOneProgram(ctx, t, ref)
 		}
-		images = built // those of the last are run
 	}
-	chrony, err := system.ChronyImage(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	images := built.ours[runtime.GOARCH]
 
 	other, err := stack.New(stack.Options{
 		Project: project + "-images", FirstPort: 21268, Out: io.Discard, Bare: true, Files: []string{"compose/observe.yaml"},
 		Env: map[string]string{
-			"EXPORTER_IMAGE": images["exporter"], "REMEDIATOR_IMAGE": images["remediator"], "PROXY_IMAGE": images["proxy"], "CHRONY_IMAGE": chrony,
+			"EXPORTER_IMAGE": images["exporter"], "REMEDIATOR_IMAGE": images["remediator"], "PROXY_IMAGE": images["proxy"], "CHRONY_IMAGE": built.chrony,
 			"GITHUB_API_URL": "http://127.0.0.1:1", "NTP_SERVERS": "127.0.0.1", "HEALTH_INTERVAL": "2s",
 		},
 	})

@@ -4,6 +4,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -19,10 +20,13 @@ const project = "ghostrunner-e2e"
 // system is the one stack that all tests of this package share; they run one after another.
 var system *stack.Stack
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // programs and images are built
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute) // programs and images are built
 	defer cancel()
 	s, err := stack.New(stack.Options{
 		Project: project, FirstPort: 21068, Out: os.Stdout,
@@ -34,6 +38,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	system = s
+	if err := buildImages(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	others, err := newBystanders(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: bystanders:", err)
