@@ -14,7 +14,7 @@ func (s *Stack) OurImages(ctx context.Context, arch string) (map[string]string, 
 	images := map[string]string{}
 	for _, program := range Programs {
 		s.progress("building the image of %s for %s from its Dockerfile", program, arch)
-		images[program] = "ghostrunner-demo/" + program + ":dockerfile-" + arch
+		images[program] = "ghostrunner-demo/dockerfile-" + program + ":" + arch
 		if err := s.build(ctx, s.root, "--file", "compose/Dockerfile", "--platform", "linux/"+arch, "--tag", images[program],
 			"--build-arg", "GO_IMAGE="+golang, "--build-arg", "PROGRAM="+program); err != nil {
 			return nil, err
@@ -29,6 +29,6 @@ func (s *Stack) ChronyImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	const ref = "ghostrunner-demo/chrony:dockerfile"
+	const ref = "ghostrunner-demo/dockerfile-chrony:latest"
 	return ref, s.build(ctx, s.root+"/compose/chrony", "--tag", ref, "--build-arg", "BASE="+debian)
 }
