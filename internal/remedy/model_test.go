@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,7 +48,7 @@ func TestModel(t *testing.T) {
 	var stats [parts]modelStats
 	t.Run("parts", func(t *testing.T) {
 		for part := range parts {
-			t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Run(strconv.Itoa(part), func(t *testing.T) {
 				t.Parallel()
 				for i := part; i < runs && !t.Failed(); i += parts {
 					synctest.Test(t, func(t *testing.T) {
@@ -85,6 +86,7 @@ type model struct {
 	stats *modelStats
 	disk  *memory
 	story []string
+	told  sync.Mutex // guards story, which is told with mu held and without
 
 	mu     sync.Mutex
 	slots  []*modelSlot
@@ -144,6 +146,8 @@ func newModel(t *testing.T, rng *rand.Rand, stats *modelStats) *model {
 }
 
 func (m *model) say(format string, args ...any) {
+	m.told.Lock()
+	defer m.told.Unlock()
 	m.story = append(m.story, time.Since(m.booted).Round(time.Millisecond).String()+" "+fmt.Sprintf(format, args...))
 }
 
