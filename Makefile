@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
 PROGRAMS := exporter remediator proxy runner lab
 
-.PHONY: help demo demo-down bench idle chaos soak load test e2e flip lint dashboards fuzz vuln build dist
+.PHONY: help demo demo-down bench idle chaos soak load test e2e flip lint dashboards fuzz vuln build dist kills
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -25,6 +25,7 @@ idle:       ## what the whole stack costs while nothing happens, by container (7
 	@go run ./e2e/idle
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
 	go test -race -shuffle=on -timeout=20m ./cmd/... ./internal/... ./rules/... ./compose/... ./docs/...
+	go test -count=1 -run='TestModel$$' ./internal/remedy # all of it: the race detector leaves a twentieth
 	cd dashboards && go test -shuffle=on ./...
 	cd tools/govulncheck && go test -shuffle=on ./...
 	$(MAKE) vuln
@@ -41,6 +42,8 @@ fuzz:       ## every fuzz target of the tree, each for FUZZTIME (30s); what is f
 	  done; done; echo "$$found fuzz targets, each $(FUZZTIME)"; test $$found -gt 0
 vuln: $(BIN)/govulncheck ## whether anything that is known to be vulnerable is called; says so loudly where the database does not answer
 	@govulncheck .
+kills:      ## kill the remediator 600 times at random moments, and play 100,000 random sequences against its promises (3 min)
+	go test -count=1 -timeout=15m -v -run='TestKill9AnyTime|TestModel$$' ./internal/remedy -kills=600 -model.runs=100000
 lint: $(BIN)/golangci-lint $(BIN)/actionlint ## go vet, golangci-lint, actionlint
 	go vet ./...
 	golangci-lint run ./...

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -16,38 +18,30 @@ import (
 )
 
 // fileDocker is a world of one runner that outlives the process: its state is a
-// file, and so is the list of what was done to it.
+// file, which also holds what was done to it, so that both change at once.
 type fileDocker struct{ dir string }
 
-func (f fileDocker) read() string {
-	b, err := os.ReadFile(filepath.Join(f.dir, "state"))
+func (f fileDocker) lines() []string {
+	b, err := os.ReadFile(filepath.Join(f.dir, "world"))
 	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
-
-// act notes a call and then lets it happen, as Docker does: also if we die.
-func (f fileDocker) act(call, state string) error {
-	log, err := os.OpenFile(filepath.Join(f.dir, "calls"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = log.WriteString(call + "\n")
-	return errors.Join(err, log.Close(), f.become(state))
-}
-
-func (f fileDocker) become(state string) error {
-	tmp := filepath.Join(f.dir, "state.new")
-	return errors.Join(os.WriteFile(tmp, []byte(state), 0o600), os.Rename(tmp, filepath.Join(f.dir, "state")))
-}
-
-func (f fileDocker) calls() []string {
-	b, err := os.ReadFile(filepath.Join(f.dir, "calls"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		panic(err)
 	}
 	return strings.Fields(string(b))
+}
+
+// read is the state of the runner, calls what was done to it.
+func (f fileDocker) read() string    { return f.lines()[0] }
+func (f fileDocker) calls() []string { return f.lines()[1:] }
+
+// act notes a call and lets it happen, as Docker does: also if we die.
+func (f fileDocker) act(call, state string) error {
+	return f.become(state, append(f.calls(), call)...)
+}
+
+func (f fileDocker) become(state string, calls ...string) error {
+	tmp := filepath.Join(f.dir, "world.new")
+	text := strings.Join(append([]string{state}, calls...), "\n")
+	return errors.Join(os.WriteFile(tmp, []byte(text), 0o600), os.Rename(tmp, filepath.Join(f.dir, "world")))
 }
 
 func (f fileDocker) Containers(context.Context) ([]Container, error) {
@@ -80,6 +74,7 @@ func (f fileDocker) Root(context.Context) (string, error)                       
 type result struct {
 	Fires    uint64
 	Outcomes []string
+	Answered []string // fingerprints
 	Breaker  BreakerState
 }
 
@@ -87,8 +82,17 @@ const crashEnv = "GHOSTRUNNER_TEST_CRASH"
 
 // crashOrder is what a child is to do.
 type crashOrder struct {
-	Dir, Action, Alert, Point string
-	Send                      bool
+	Dir string
+	// Alerts are sent, each of them a name, an action and a fingerprint; each that was accepted is noted.
+	Alerts [][3]string
+	// Point is the failpoint at which it is to die, After when it is to die wherever it is then.
+	Point string
+	After time.Duration
+}
+
+func die() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 // TestCrashChild is the process that is killed. By itself it does nothing.
@@ -99,31 +103,51 @@ func TestCrashChild(t *testing.T) {
 	} else if err := json.Unmarshal([]byte(s), &o); err != nil {
 		t.Fatal(err)
 	}
+	accepted, err := os.OpenFile(filepath.Join(o.Dir, "accepted"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
 	r, err := New(Options{
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Docker: fileDocker{o.Dir},
-		JournalPath: filepath.Join(o.Dir, "journal.db"), BackoffDuration: 400 * time.Millisecond,
-		PollInterval: 10 * time.Millisecond, RestartGrace: 50 * time.Millisecond, RestartCooldown: time.Millisecond,
+		JournalPath: filepath.Join(o.Dir, "journal.db"), BackoffDuration: 50 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
+		PollInterval: 5 * time.Millisecond, RestartGrace: 50 * time.Millisecond, RestartCooldown: time.Nanosecond,
 		Failpoint: func(name string) {
 			if name == o.Point {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
+				die()
 			}
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if o.After > 0 {
+		time.AfterFunc(o.After, die)
+	}
 	go func() { _ = r.Run(context.Background()) }()
 	ready(t, r)
-	if o.Send {
-		send(t, r, alertOf(o.Alert, o.Action, "runner", "ci-1"))
+	for _, a := range o.Alerts {
+		alert := alertOf(a[0], a[1], "runner", "ci-1")
+		alert["fingerprint"] = a[2]
+		send(t, r, alert)
+		if _, err := accepted.WriteString(a[2] + "\n"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	until(t, "settled", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.state.queue == 0 && len(r.state.debts) == 0 && len(r.inflight) == 0
+		_, known := r.state.fires["ci-1"]
+		return known && r.state.queue == 0 && len(r.state.debts) == 0 && len(r.inflight) == 0
 	})
-	b, err := json.Marshal(result{r.Breakers()[0].Fires, outcomes(r), r.Breakers()[0].State})
+	if o.After > 0 || o.Point != "" {
+		select {} // until it is killed
+	}
+	res := result{Fires: r.Breakers()[0].Fires, Outcomes: outcomes(r), Breaker: r.Breakers()[0].State}
+	for _, rec := range r.Attempts(maxRecords + maxRefusals) {
+		res.Answered = append(res.Answered, rec.Alert.Fingerprint)
+	}
+	b, err := json.Marshal(res)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,16 +156,11 @@ func TestCrashChild(t *testing.T) {
 	}
 }
 
-// child runs one process; killAfter kills it from outside. It returns whether it
-// came to its end.
-func child(t *testing.T, o crashOrder, killAfter time.Duration) bool {
+// child runs one process. It returns whether it came to its end.
+func child(t *testing.T, o crashOrder) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	if killAfter > 0 {
-		ctx, cancel = context.WithTimeout(ctx, killAfter) // CommandContext kills with SIGKILL
-		defer cancel()
-	}
 	order, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +168,7 @@ func child(t *testing.T, o crashOrder, killAfter time.Duration) bool {
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestCrashChild$")
 	cmd.Env = append(os.Environ(), crashEnv+"="+string(order))
 	out, err := cmd.CombinedOutput()
-	if err != nil && ctx.Err() == nil && !strings.Contains(err.Error(), "signal: killed") {
+	if err != nil && (ctx.Err() != nil || !strings.Contains(err.Error(), "signal: killed")) {
 		t.Fatalf("child: %v\n%s", err, out)
 	}
 	return err == nil
@@ -158,7 +177,7 @@ func child(t *testing.T, o crashOrder, killAfter time.Duration) bool {
 // finish runs a process to its end and returns what it found.
 func finish(t *testing.T, dir string) result {
 	t.Helper()
-	if !child(t, crashOrder{Dir: dir}, 0) {
+	if !child(t, crashOrder{Dir: dir}) {
 		t.Fatal("the last process did not come to its end")
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "result"))
@@ -192,7 +211,7 @@ func TestKill9(t *testing.T) {
 				if err := w.become("running"); err != nil {
 					t.Fatal(err)
 				}
-				if child(t, crashOrder{Dir: w.dir, Action: c.action, Alert: c.alert, Point: point, Send: true}, 0) {
+				if child(t, crashOrder{Dir: w.dir, Alerts: [][3]string{{c.alert, c.action, "f"}}, Point: point}) {
 					t.Fatalf("nobody came to %s", point)
 				}
 				res := finish(t, w.dir)
@@ -214,23 +233,69 @@ func TestKill9(t *testing.T) {
 	}
 }
 
-// TestKill9AnyTime kills from outside, at moments that nobody chose, again and
-// again: whatever was going on, the runner runs in the end.
+// kills is how often TestKill9AnyTime kills; `make kills` does it hundreds of times.
+var kills = flag.Int("kills", 30, "processes that are killed at a random moment")
+
+// TestKill9AnyTime kills at moments that nobody chose, again and again: whatever was going on, the runner runs in the end,
+// every alert that was accepted is answered, and each action that was begun was done once.
 func TestKill9AnyTime(t *testing.T) {
-	w := fileDocker{t.TempDir()}
-	if err := w.become("running"); err != nil {
-		t.Fatal(err)
-	}
 	seed := rand.Uint64()
-	rng := rand.New(rand.NewPCG(seed, 1))
-	for range 15 {
-		action := []string{ActionRestart, ActionBackoff}[rng.IntN(2)]
-		delay := time.Duration(30+rng.IntN(400)) * time.Millisecond
-		child(t, crashOrder{Dir: w.dir, Action: action, Alert: "A", Send: true}, delay)
-	}
-	finish(t, w.dir)
-	if w.read() != "running" {
-		t.Errorf("seed %d: the runner is %s; calls %v", seed, w.read(), w.calls())
+	t.Logf("%d kills, seed %d", *kills, seed)
+	for _, world := range []struct {
+		name   string
+		alerts [][2]string
+	}{
+		{"restarts", [][2]string{{AlertRetryLoop, ActionRestart}}},
+		{"restarts and back-offs", [][2]string{{AlertRetryLoop, ActionRestart}, {"GhostrunnerWatchdogStorm", ActionBackoff}, {"A", ActionRestart}}},
+	} {
+		t.Run(world.name, func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, uint64(len(world.alerts))))
+			w := fileDocker{t.TempDir()}
+			if err := w.become("running"); err != nil {
+				t.Fatal(err)
+			}
+			answered := map[string]bool{}
+			const between = 25 // kills between two looks: history forgets
+			for n := range *kills / 2 {
+				o := crashOrder{Dir: w.dir, After: time.Duration(1+rng.IntN(120)) * time.Millisecond}
+				for i := range rng.IntN(4) {
+					a := world.alerts[rng.IntN(len(world.alerts))]
+					o.Alerts = append(o.Alerts, [3]string{a[0], a[1], fmt.Sprintf("%d-%d", n, i)})
+				}
+				if child(t, o) {
+					t.Fatal("it was not killed")
+				}
+				if n%between != between-1 && n != *kills/2-1 {
+					continue
+				}
+				res := finish(t, w.dir)
+				for _, fingerprint := range res.Answered {
+					answered[fingerprint] = true
+				}
+				if w.read() != "running" {
+					t.Fatalf("after %d kills the runner is %s", n+1, w.read())
+				}
+				for i, call := range w.calls() {
+					if want := []string{"terminate", "start"}[i%2]; call != want {
+						t.Fatalf("after %d kills call %d is %s, want %s: each action once", n+1, i, call, want)
+					}
+				}
+				if done := uint64(len(w.calls()) / 2); len(world.alerts) == 1 && done != res.Fires {
+					t.Fatalf("after %d kills %d restarts were done, and %d were begun", n+1, done, res.Fires)
+				}
+				accepted, err := os.ReadFile(filepath.Join(w.dir, "accepted"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for fingerprint := range strings.FieldsSeq(string(accepted)) {
+					if !answered[fingerprint] {
+						t.Fatalf("after %d kills: alert %s was accepted and never answered", n+1, fingerprint)
+					}
+				}
+			}
+			t.Logf("%d calls, %d alerts answered", len(w.calls()), len(answered))
+		})
 	}
 }
 
