@@ -30,8 +30,9 @@ test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose te
 	cd tools/govulncheck && go test -shuffle=on ./...
 	$(MAKE) vuln
 	$(MAKE) e2e
+# One package at a time: two stacks at once would measure each other.
 e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
-	go test -count=1 -p=1 -timeout=20m -v ./e2e/... # -p=1: two stacks at once would measure each other
+	go test -count=1 -p=1 -timeout=20m -v ./e2e/...
 flip: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: some test must fail for each (4 min)
 	go test -count=1 -timeout=30m -tags=flip -run=TestEveryFlipIsCaught ./rules
 fuzz:       ## every fuzz target of the tree, each for FUZZTIME (30s); what is found becomes a seed in its testdata/fuzz: commit it
