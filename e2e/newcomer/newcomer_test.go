@@ -40,7 +40,7 @@ var otherwises = map[string]otherwise{
 	"docker compose exec alertmanager amtool --alertmanager.url=http://localhost:9093 alert query -o extended": {"", "the stand-in of Alertmanager's image holds no amtool"},
 	"docker compose exec alertmanager amtool --alertmanager.url=http://localhost:9093 alert query --inhibited": {"", "as above"},
 
-	"docker compose exec grafana cat /run/ghostrunner/grafana-password": {"", "Grafana's image is in a registry only"},
+	"docker compose exec grafana cat /run/ghostrunner/grafana-password": {"", "the stand-in of Grafana's image holds no cat"},
 
 	"apt-get install chrony": {"", "changes the machine; .ci/run does it"},
 	"sudo useradd --system --groups docker --shell /usr/sbin/nologin ghostrunner": {"", "makes a user of the machine"},
@@ -172,7 +172,7 @@ func newcomer(t *testing.T) *person {
 		t.Fatal(err)
 	}
 	// Not those that the environment may have chosen for the stack that the other tests share.
-	s.Ports = stack.Ports{Exporter: 22068, Remediator: 22069, Prometheus: 22070, Alertmanager: 22071, Lab: 22072}
+	s.Ports = stack.Ports{Exporter: 22068, Remediator: 22069, Prometheus: 22070, Alertmanager: 22071, Lab: 22072, Grafana: 22073}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := s.Down(ctx); err != nil {
@@ -319,7 +319,7 @@ func (n *person) shell(ctx context.Context, command string) (string, error) {
 	return string(out), err
 }
 
-// fillIn writes the four values, and does without Grafana, whose image is in a registry only.
+// fillIn writes the four values.
 func (n *person) fillIn(t *testing.T) {
 	t.Helper()
 	file := filepath.Join(n.dir, ".env")
@@ -333,7 +333,7 @@ func (n *person) fillIn(t *testing.T) {
 	}
 	filled := string(text)
 	for name, value := range map[string]string{
-		"GITHUB_PAT": stack.Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "DOCKER_GID": strings.TrimSpace(gid), "COMPOSE_PROFILES": "",
+		"GITHUB_PAT": stack.Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "DOCKER_GID": strings.TrimSpace(gid),
 	} {
 		setting := regexp.MustCompile(`(?m)^` + name + `=.*$`)
 		if !setting.MatchString(filled) {
