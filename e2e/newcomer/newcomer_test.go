@@ -28,15 +28,14 @@ type otherwise struct {
 }
 
 var otherwises = map[string]otherwise{
-	"docker compose exec -T remediator /ghostrunner explain < payload.json":                                    {`echo '{"version": "4", "alerts": []}' | docker compose exec -T remediator /ghostrunner explain`, "a newcomer has no payload yet"},
-	"docker compose exec runner-1 ghostrunner-runner preflight":                                                {"docker compose exec runner-1 ghostrunner-runner preflight || [ $? = 1 ]", "the stand-in of the runner's image holds no git, of which it complains"},
-	"docker compose up -d --build":                                                                             {"docker compose up -d --no-build", "the images are made by this test: builds pull their base images"},
-	"docker compose up -d":                                                                                     {"docker compose up -d --no-build", "as above"},
-	"docker compose up -d --force-recreate exporter remediator runner-1 runner-2":                              {"docker compose up -d --no-build --force-recreate exporter remediator runner-1 runner-2", "as above"},
-	"docker compose down --volumes --rmi all":                                                                  {"docker compose down --volumes", "the images are those of the other tests"},
-	"docker compose exec chrony chronyc -n tracking":                                                           {"", "there is no chronyd in the simulated world; internal/clock asks a real one"},
-	"docker compose exec runner-1 getent hosts api.github.com":                                                 {"", "the stand-in of the runner's image holds nothing but our program; compose/runner_test.go builds the real one"},
-	"getent hosts api.github.com":                                                                              {"getent hosts localhost", "tests reach no internet"},
+	"docker compose exec -T remediator /ghostrunner explain < payload.json": {`echo '{"version": "4", "alerts": []}' | docker compose exec -T remediator /ghostrunner explain`, "a newcomer has no payload yet"},
+	"docker compose exec runner-1 ghostrunner-runner preflight":             {"docker compose exec runner-1 ghostrunner-runner preflight || [ $? = 1 ]", "the stand-in of the runner's image holds no git, of which it complains"},
+	"docker compose up -d --build":                                          {"docker compose up -d --no-build", "the images are made by this test: builds pull their base images"},
+	"docker compose up -d":                                                  {"docker compose up -d --no-build", "as above"},
+	"docker compose down --volumes --rmi all":                               {"docker compose down --volumes", "the images are those of the other tests"},
+	"docker compose exec chrony chronyc -n tracking":                        {"", "there is no chronyd in the simulated world; internal/clock asks a real one"},
+	"docker compose exec runner-1 getent hosts api.github.com":              {"", "the stand-in of the runner's image holds nothing but our program; compose/runner_test.go builds the real one"},
+	"getent hosts api.github.com":                                           {"getent hosts localhost", "tests reach no internet"},
 	"docker compose exec alertmanager amtool --alertmanager.url=http://localhost:9093 alert query -o extended": {"", "the stand-in of Alertmanager's image holds no amtool"},
 	"docker compose exec alertmanager amtool --alertmanager.url=http://localhost:9093 alert query --inhibited": {"", "as above"},
 
