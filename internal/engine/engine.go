@@ -88,11 +88,10 @@ func New(o Options) (*Engine, error) {
 	return e, nil
 }
 
-// smallBuffers is an option of the client. The log of each runner keeps a connection open that nearly always waits; what comes
-// in larger pieces goes past these buffers.
+// smallBuffers is an option of the client: the log of each runner keeps a connection open that nearly always waits.
 func smallBuffers(c *client.Client) error {
 	if t, ok := c.HTTPClient().Transport.(*http.Transport); ok {
-		t.ReadBufferSize, t.WriteBufferSize = 1<<10, 1<<10
+		t.ReadBufferSize, t.WriteBufferSize = 2<<10, 1<<10
 	}
 	return nil
 }

@@ -15,6 +15,11 @@ const (
 	// startSlack is how much earlier than the event of its start a container's first line may be, where no event told of
 	// the end of the run before.
 	startSlack = 500 * time.Millisecond
+	// breath is how long a flood is left to itself after it was read to its end, so that it is read in large pieces: the engine
+	// sends each line for itself, and waking up for it costs far more than it does. It is not left again before it was read for
+	// breathless, however slow that is: on a busy machine everything seems to wait.
+	breath     = 20 * time.Millisecond
+	breathless = 5 * time.Millisecond
 	// warnAfter is how many failures in a row are worth a word.
 	warnAfter = 3
 )
@@ -44,6 +49,7 @@ type follower struct {
 
 	skipped   uint64 // lines of noise that the sink has not been told of yet
 	skippedAt int64  // time of the last of them
+	breathed  time.Time
 }
 
 // run follows until the container is gone or ctx ends.
@@ -279,6 +285,15 @@ func (f *follower) repeats(at int64, line []byte) bool {
 	return f.pos.High <= time.Now().UnixNano()
 }
 
+// drained is called when the stream has to wait for more.
+func (f *follower) drained() {
+	flood := f.skipped > 0 && f.stream.late
+	if f.tellSkipped(); flood && time.Since(f.breathed) > breathless {
+		time.Sleep(breath)
+		f.breathed = time.Now()
+	}
+}
+
 // tellSkipped brings the sink up to date. It must, before anything else is told and before the stream waits.
 func (f *follower) tellSkipped() {
 	if f.skipped > 0 {
@@ -333,7 +348,7 @@ func (f *follower) attach(ctx context.Context, follow bool) error {
 		return wrap("logs", f.id, err)
 	}
 	defer body.Close()
-	f.stream, f.live = newLogStream(body, f.line, f.tellSkipped), follow
+	f.stream, f.live = newLogStream(body, f.line, f.drained), follow
 	err = f.stream.read()
 	if !f.pos.behind {
 		f.pos.Open = f.stream.earliest()

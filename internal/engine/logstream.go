@@ -22,6 +22,8 @@ const (
 	keepBuffer = 64 << 10
 	// readBuffer holds most frames whole, so that a line is handed on where it lies.
 	readBuffer = 32 << 10
+	// waited is longer than a reading takes of what is there already.
+	waited = 50 * time.Microsecond
 	// idleBuffer is what a stream has for itself while nothing comes.
 	idleBuffer = 64
 
@@ -69,6 +71,7 @@ type logStream struct {
 	buf   *[readBuffer]byte // nil while all is handed out
 	r, w  int               // what is not handed out yet: buf[r:w]
 	err   error             // of the last reading, told when what came with it is handed out
+	late  bool              // nothing was there yet when it began
 	idle  [idleBuffer]byte
 	stamp stampReader
 	parts [2]partial // stdout (or the terminal) and stderr
@@ -127,6 +130,7 @@ func (s *logStream) more() error {
 		s.release()
 	}
 	var n int
+	begun := time.Now()
 	for n == 0 && s.err == nil {
 		switch {
 		case s.buf == nil:
@@ -142,7 +146,7 @@ func (s *logStream) more() error {
 			s.w += n
 		}
 	}
-	if n == 0 {
+	if s.late = time.Since(begun) > waited; n == 0 {
 		return s.err
 	}
 	return nil

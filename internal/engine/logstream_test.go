@@ -263,7 +263,7 @@ func reading(r io.Reader) (*follower, *tally) {
 	sink := &tally{}
 	f := &follower{Engine: &Engine{table: newTable()}, sink: sink}
 	f.pos.InRun = true
-	f.stream = newLogStream(r, f.line, f.tellSkipped)
+	f.stream = newLogStream(r, f.line, f.drained)
 	return f, sink
 }
 

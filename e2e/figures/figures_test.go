@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	if o, err := parse(nil); err != nil || len(o.runners) != 2 || o.runners[1] != 1000 {
+		t.Errorf("without flags: %+v, %v; want 2 and 1,000 runners", o, err)
+	}
+	if o, err := parse([]string{"-runners=", "-flood=0"}); err != nil || len(o.runners) != 0 || o.flood != 0 {
+		t.Errorf("nothing at all: %+v, %v", o, err)
+	}
+	for _, bad := range []string{"-runners=many", "-runners=0", "-idle=1s", "-scrapes=5", "-flood=1s", "more"} {
+		if _, err := parse(strings.Fields(bad)); err == nil {
+			t.Errorf("%s was accepted", bad)
+		}
+	}
+}
+
+// A budget that is exactly kept is kept, and one that is broken by the least is named.
+func TestBroken(t *testing.T) {
+	kept := []figure{{"a", "ms", 5, 5}, {"told only", "ms", 1e9, 0}}
+	if err := broken(kept); err != nil {
+		t.Errorf("kept: %v", err)
+	}
+	if err := broken(append(kept, figure{"b", "ms", 5.01, 5})); err == nil || !strings.Contains(err.Error(), "b: 5.01 ms, the budget is 5") {
+		t.Errorf("broken: %v", err)
+	}
+}
+
+func TestPage(t *testing.T) {
+	p := page("\na{x=\"1\"} 2\na{x=\"2\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\n")
+	if n := p.series("a"); n != 2 {
+		t.Errorf("%d series of a, want 2", n)
+	}
+	if v, ok := p.value("b"); !ok || v != 1.5e6 {
+		t.Errorf("b is %v, %t", v, ok)
+	}
+	if v, ok := p.value(`a{x="2"}`); !ok || v != 3 {
+		t.Errorf("a of 2 is %v, %t", v, ok)
+	}
+	if _, ok := p.value("c"); ok {
+		t.Error("there is no c")
+	}
+}
+
+// The simulated GitHub has all runners on its pages, once each, and charges nothing for what did not change.
+func TestGitHub(t *testing.T) {
+	hub := httptest.NewServer(gitHub(250))
+	defer hub.Close()
+	names, next, etag := map[string]bool{}, hub.URL+"/repos/gr/figures/actions/runners?per_page=100", ""
+	get := func(url, tag string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("If-None-Match", tag)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(body)
+	}
+	first := next
+	for pages := 0; next != ""; pages++ {
+		if pages > 3 {
+			t.Fatal("the pages have no end")
+		}
+		resp, body := get(next, "")
+		if next == first {
+			etag = resp.Header.Get("ETag")
+		}
+		for i := range 250 {
+			if strings.Contains(body, `"`+slot(i)+"-") {
+				names[slot(i)] = true
+			}
+		}
+		next, _, _ = strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")
+	}
+	if len(names) != 250 {
+		t.Errorf("%d runners on all pages", len(names))
+	}
+	if resp, body := get(first, etag); resp.StatusCode != http.StatusNotModified || body != "" {
+		t.Errorf("asked again: %d with %d bytes", resp.StatusCode, len(body))
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	s := scraped{}
+	for i := range 101 {
+		s.took = append(s.took, time.Duration(i))
+	}
+	if p := s.quantile(0.99); p != 99 {
+		t.Errorf("p99 of 0 to 100 is %d", p)
+	}
+}
