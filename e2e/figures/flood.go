@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -51,7 +52,7 @@ func (b *bench) talkers(ctx context.Context) (*talkers, error) {
 	}
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
-	err = errors.Join(w.WriteHeader(&tar.Header{Name: "talker", Mode: 0o755, Size: int64(len(content))}))
+	err = w.WriteHeader(&tar.Header{Name: "talker", Mode: 0o755, Size: int64(len(content))})
 	if err == nil {
 		_, err = w.Write(content)
 	}
@@ -139,7 +140,7 @@ func (b *bench) flooded(ctx context.Context) (all []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	flood, err := t.start(ctx, "ci-flood", "flood", fmt.Sprint(floodRate), b.flood.String())
+	flood, err := t.start(ctx, "ci-flood", "flood", strconv.Itoa(floodRate), b.flood.String())
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +182,7 @@ func (b *bench) flooded(ctx context.Context) (all []figure, err error) {
 
 // whileFlooded times scrapes during another flood.
 func (b *bench) whileFlooded(ctx context.Context, t *talkers, e *exporter) (*scraped, error) {
-	id, err := t.start(ctx, "ci-flood-2", "flood", fmt.Sprint(floodRate), "10s")
+	id, err := t.start(ctx, "ci-flood-2", "flood", strconv.Itoa(floodRate), "10s")
 	if err != nil {
 		return nil, err
 	}

@@ -132,19 +132,18 @@ func (s *logStream) more() error {
 	var n int
 	begun := time.Now()
 	for n == 0 && s.err == nil {
-		switch {
-		case s.buf == nil:
+		if s.buf == nil {
 			if n, s.err = s.src.Read(s.idle[:]); n > 0 {
-				s.buf = buffers.Get().(*[readBuffer]byte) //nolint:errcheck // the pool holds nothing else
+				s.buf = buffers.Get().(*[readBuffer]byte)
 				s.r, s.w = 0, copy(s.buf[:], s.idle[:n])
 			}
-		default:
-			if s.r > 0 {
-				s.r, s.w = 0, copy(s.buf[:], s.buf[s.r:s.w])
-			}
-			n, s.err = s.src.Read(s.buf[s.w:])
-			s.w += n
+			continue
 		}
+		if s.r > 0 {
+			s.r, s.w = 0, copy(s.buf[:], s.buf[s.r:s.w])
+		}
+		n, s.err = s.src.Read(s.buf[s.w:])
+		s.w += n
 	}
 	if s.late = time.Since(begun) > waited; n == 0 {
 		return s.err
@@ -275,16 +274,15 @@ func (s *logStream) readTerminal() error {
 }
 
 // terminalPiece returns what comes up to the end of the line, which is whole then, or as much of it as the buffer holds.
-func (s *logStream) terminalPiece() (b []byte, whole bool, err error) {
+func (s *logStream) terminalPiece() (piece []byte, whole bool, err error) {
 	for searched := 0; ; {
-		b, err = s.peek(searched + 1)
+		b, err := s.peek(searched + 1)
 		if err == nil {
 			b = s.buf[s.r:s.w]
 		}
 		if i := bytes.IndexByte(b[searched:], '\n'); i >= 0 {
-			b, whole, err = b[:searched+i], true, nil
-			s.r += len(b) + 1
-			return b, whole, nil
+			s.r += searched + i + 1
+			return b[:searched+i], true, nil
 		}
 		if searched = len(b); err != nil || searched == readBuffer {
 			s.r += len(b)

@@ -275,15 +275,16 @@ const (
 
 // Noise is told of before anything else is, with the place behind it, and never lost or counted twice.
 func TestSkippedIsToldInOrder(t *testing.T) {
-	in := ""
+	var all []byte
 	for i := range 50 {
 		at := time.Unix(1_800_000_000, int64(i)).UTC().Format("2006-01-02T15:04:05.000000000Z") + " "
 		text := noise
 		if i%10 == 9 {
 			text = spoken
 		}
-		in += string(frame(1, at+text))
+		all = append(all, frame(1, at+text)...)
 	}
+	in := string(all)
 	for _, piece := range []int{13, 1000, 1 << 20} {
 		f, sink := reading(&pieces{rest: in, size: piece, atEnd: func() {}})
 		told := &orderly{tally: sink, t: t}
