@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
 PROGRAMS := exporter remediator proxy runner lab
 
-.PHONY: help demo demo-down bench figures idle chaos soak load test e2e flip lint dashboards fuzz vuln build dist kills
+.PHONY: help demo demo-down bench figures idle chaos soak load slots test e2e flip lint dashboards fuzz vuln build dist kills
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -35,6 +35,8 @@ test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose te
 # One package at a time: two stacks at once would measure each other.
 e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
 	go test -count=1 -p=1 -timeout=20m -v ./e2e/...
+slots: $(TOOLS) ## 200 jobs in a row through two slots while everything breaks that can, then restarts, stops, an upgrade, a hostile job (25 min)
+	go test -count=1 -timeout=90m -v ./e2e/slots -jobs=200
 flip: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: some test must fail for each (4 min)
 	go test -count=1 -timeout=30m -tags=flip -run=TestEveryFlipIsCaught ./rules
 fuzz:       ## every fuzz target of the tree, each for FUZZTIME (30s); what is found becomes a seed in its testdata/fuzz: commit it

@@ -144,7 +144,7 @@ func supervise(ctx context.Context, cfg config, stdout, stderr io.Writer, logger
 	}
 	var tempDirs []string
 	if os.Getpid() == 1 { // outside of a container these are not ours alone
-		tempDirs = []string{"/tmp", "/var/tmp", "/dev/shm"}
+		tempDirs = []string{"/tmp", "/var/tmp", "/dev/shm", "/run/lock"}
 	}
 	if os.Geteuid() == 0 {
 		if err := supervisor.SetSudo(cfg.sudoers, cfg.user.UID, cfg.sudo); err != nil {

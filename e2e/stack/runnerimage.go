@@ -5,17 +5,28 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
+// RunnerVersion is the version that the Dockerfile and the simulated runner have by default.
+const RunnerVersion = "2.336.0"
+
 // RunnerImage builds compose/runner/Dockerfile as it is shipped, around a tarball with the simulated listener and worker in
 // the place of the real ones, and returns the image's name.
-func (s *Stack) RunnerImage(ctx context.Context) (string, error) {
-	if err := s.program(ctx, "lab"); err != nil {
-		return "", err
+func (s *Stack) RunnerImage(ctx context.Context, version string) (string, error) {
+	// The repository is not that of the other runner image, of which only the newest tag stays.
+	ref := "ghostrunner-demo/slot:" + version
+	runner := s.programPath("lab-" + version)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", runner,
+		"-ldflags=-s -w -X github.com/blueguy23/ghostrunner/internal/lab.RunnerVersion="+version, "./cmd/lab")
+	build.Dir, build.Env = s.root, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build ./cmd/lab: %w\n%s", err, out)
 	}
-	args := []string{"--file", "compose/runner/Dockerfile", "--tag", "ghostrunner-demo/runner:dockerfile"}
+	args := []string{"--file", "compose/runner/Dockerfile", "--tag", ref, "--build-arg", "RUNNER_VERSION=" + version}
 	for variable, name := range map[string]string{
 		"BASE": "debian:bookworm-slim", "GO_IMAGE": "golang:1.26-bookworm", "NODE_IMAGE": "node:22-bookworm-slim", "DOCKER_IMAGE": "docker:28-cli",
 	} {
@@ -36,11 +47,11 @@ func (s *Stack) RunnerImage(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := writeTarball(filepath.Join(dir, "compose/runner/actions-runner.tar.gz"), s.programPath("lab")); err != nil {
+	if err := writeTarball(filepath.Join(dir, "compose/runner/actions-runner.tar.gz"), runner); err != nil {
 		return "", err
 	}
 	s.progress("building the runner's image from its Dockerfile (the first time takes minutes)")
-	return "ghostrunner-demo/runner:dockerfile", s.build(ctx, dir, args...)
+	return ref, s.build(ctx, dir, args...)
 }
 
 // writeTarball writes what stands in for a release of the Actions runner: the lab's program under two names.

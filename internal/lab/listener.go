@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// RunnerVersion is the version of actions/runner that the simulation follows.
-const RunnerVersion = "2.336.0"
+// RunnerVersion is the version of actions/runner that the simulation follows. The linker can give it another, for an upgrade.
+var RunnerVersion = "2.336.0"
 
 // The exit codes of the listener (Constants.cs:150-163).
 const (
