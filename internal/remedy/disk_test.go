@@ -3,10 +3,10 @@ package remedy
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,7 +64,7 @@ func TestDiskFull(t *testing.T) {
 	accepted := 1
 	for full := false; !full; accepted++ {
 		a := alertOf("A", ActionRestart, "runner", "ci-1", "filler", strings.Repeat("x", maxLabelValue))
-		a["fingerprint"] = fmt.Sprint(accepted)
+		a["fingerprint"] = strconv.Itoa(accepted)
 		w := post(r, payload(a))
 		full = w.Code == 503
 		if full && !strings.Contains(w.Body.String(), "no space left") {
