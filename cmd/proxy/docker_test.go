@@ -142,12 +142,16 @@ func driveRemediator(w *world, docker *engine.Engine) []string {
 
 	leftover := w.container("exit", "0")
 	clitest.Until(w, "the leftover to end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", leftover) == "exited" })
-	left, err := docker.Leftovers(ctx, w.label)
+	// Only a label says what is left over, so without one nothing is removed.
+	host, _ := w.proxy("remediator", "--prune.label="+w.label)
+	labelled, err := engine.New(engine.Options{Host: "unix://" + host, Labels: []string{w.label}})
+	w.must("New", err)
+	left, err := labelled.Leftovers(ctx, w.label)
 	w.must("Leftovers", err)
 	if len(left) != 1 || left[0].ID != leftover {
 		w.Errorf("Leftovers: %v", left)
 	}
-	w.must("RemoveContainer", docker.RemoveContainer(ctx, leftover))
+	w.must("RemoveContainer", labelled.RemoveContainer(ctx, leftover))
 
 	unused := w.newImage("ghostrunner-proxy-test/unused:1")
 	w.docker("tag", unused, "ghostrunner-proxy-test/unused:2")
@@ -226,6 +230,7 @@ type world struct {
 	dir, image string
 	mine       string // the label of everything that this test makes
 	label      string // the label of what is within the proxy's reach
+	logs       *clitest.Output
 }
 
 func newWorld(t *testing.T) *world {
@@ -235,7 +240,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	n := time.Now().UnixNano()
-	w := &world{T: t, dir: dir, mine: fmt.Sprintf("ghostrunner.proxy.test=%d", n), label: fmt.Sprintf("ghostrunner.proxy.ours=%d", n)}
+	w := &world{T: t, dir: dir, mine: fmt.Sprintf("ghostrunner.proxy.test=%d", n), label: fmt.Sprintf("ghostrunner.proxy.ours=%d", n), logs: &clitest.Output{}}
 	t.Cleanup(func() {
 		_ = os.RemoveAll(dir)
 		for kind, list := range map[string][]string{"rm": {"ps", "-aq", "--no-trunc"}, "rmi": {"images", "-aq", "--no-trunc"}} {
@@ -292,16 +297,16 @@ func (w *world) container(labelsAndArgs ...string) string {
 	return w.docker(append(append(args, w.image), labelsAndArgs[i:]...)...)
 }
 
-// proxy starts the program and returns the socket that it listens on and its log.
-func (w *world) proxy(client string) (socket string, logs *clitest.Output) {
+// proxy starts the program and returns the socket that it listens on and the log, which all proxies of a test share.
+func (w *world) proxy(client string, more ...string) (socket string, logs *clitest.Output) {
 	w.Helper()
-	socket, logs = filepath.Join(w.dir, client+".sock"), &clitest.Output{}
+	socket, logs = filepath.Join(w.dir, fmt.Sprintf("%s-%d.sock", client, len(more))), w.logs
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{
+		done <- run(ctx, append([]string{
 			"--client=" + client, "--docker.socket=" + w.relay(), "--docker.label=" + w.label, "--listen.socket=" + socket, "--log.level=debug",
-		}, io.Discard, logs)
+		}, more...), io.Discard, logs)
 	}()
 	w.Cleanup(func() {
 		stop()

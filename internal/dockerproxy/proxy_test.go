@@ -202,6 +202,8 @@ func TestDangerous(t *testing.T) {
 		"POST /v1.41/networks/prune",
 		"DELETE /v1.41/networks/x",
 		"POST /v1.41/networks/x/connect",
+		"POST /v1.41/containers/" + healed + "/stop?t=18446744074", // in nanoseconds and 64 bits, 0.29 seconds
+		"POST /v1.41/containers/" + healed + "/restart?t=18446744074",
 		"POST /v1.41/build/prune?all=1", // the cache has no label
 		"POST /v1.41/build/prune?all=1&" + filters("until:1h"),
 		// The same in disguise.
@@ -228,6 +230,16 @@ func TestDangerous(t *testing.T) {
 				t.Errorf("%s: %s passed: %d", client, c, w.Code)
 			}
 		}
+	}
+}
+
+// TestNoLeftovers: without a prune label nothing says which stopped containers are left over.
+func TestNoLeftovers(t *testing.T) {
+	e := newFakeEngine(t)
+	w := httptest.NewRecorder()
+	newProxy(t, e, Remediator, "").ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "DELETE", "/v1.41/containers/"+leftover, nil))
+	if got := e.took(t); got != nil || w.Code != http.StatusForbidden {
+		t.Errorf("passed: %d", w.Code)
 	}
 }
 

@@ -33,7 +33,7 @@ func remediatorRules(e engine, labels, prune pairs) []rule {
 		switch {
 		case err != nil:
 			return err
-		case !labels.in(l) || !prune.in(l):
+		case len(prune) == 0 || !labels.in(l) || !prune.in(l): // without the label nothing says which are left over
 			return errors.New("the container is no leftover of ours")
 		case l[labelRole] != "":
 			return fmt.Errorf("the container has %s=%s: it is never removed", labelRole, l[labelRole])

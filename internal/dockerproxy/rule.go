@@ -120,11 +120,14 @@ func exactly(word string) func(string) error {
 	}
 }
 
+// maxSeconds is what fits into the engine's nanoseconds. More would wrap around, and a stop that waits for ages become a kill.
+const maxSeconds = 9e9
+
 // number lets what counts seconds pass: of a stop, or since 1970.
 func number(from float64) func(string) error {
 	return func(value string) error {
-		if n, err := strconv.ParseFloat(value, 64); value != "" && (err != nil || !(n >= from) || n > 1e11) {
-			return fmt.Errorf("must be at least %g", from)
+		if n, err := strconv.ParseFloat(value, 64); value != "" && (err != nil || !(n >= from) || n > maxSeconds) {
+			return fmt.Errorf("must be at least %g and at most %g", from, maxSeconds)
 		}
 		return nil
 	}
