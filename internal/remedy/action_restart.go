@@ -48,8 +48,13 @@ func (r *Remediator) restart() Action {
 				return err
 			}
 			if a.Plan.Rung >= rungRegister {
-				r.deregister(ctx, a)
+				busy := r.deregister(ctx, a)
 				r.opts.Failpoint("deregistered")
+				if !down {
+					if err := r.stillIdle(ctx, a, busy); err != nil {
+						return err
+					}
+				}
 			}
 			if err := r.bringUp(ctx, id, down); err != nil {
 				return a.fail(FailEngine, "it is tried again", err)

@@ -2,6 +2,7 @@ package remedy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -73,22 +74,23 @@ func (r *Remediator) nextLength(runner string) time.Duration {
 }
 
 // deregister removes the slot's registrations at GitHub, so that the listener that is started next meets no session of the
-// last one. GitHub keeps one that has a job. That it does not work is noted, and no reason not to restart.
-func (r *Remediator) deregister(ctx context.Context, a *Attempt) {
+// last one. GitHub keeps one that has a job, and busy says so. That it does not work is noted, and no reason not to restart.
+func (r *Remediator) deregister(ctx context.Context, a *Attempt) (busy bool) {
 	c := a.Plan.Container
 	if r.opts.GitHub == nil || c.Role != RoleRunner {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, githubTimeout)
 	defer cancel()
 	list, err := r.opts.GitHub.Ask(ctx, c.Scope)
 	if err != nil {
 		a.Note("registrations are not known: %v", err)
-		return
+		return false
 	}
 	for _, reg := range ofSlot(list, c, a.Plan.Containers) {
 		if reg.Busy {
 			a.Note("registration %s stays: GitHub calls it busy", reg.Name)
+			busy = true
 			continue
 		}
 		if err := r.opts.GitHub.Deregister(ctx, c.Scope, reg.ID); err != nil {
@@ -97,6 +99,26 @@ func (r *Remediator) deregister(ctx context.Context, a *Attempt) {
 		}
 		a.Note("removed registration %s", reg.Name)
 	}
+	return busy
+}
+
+// stillIdle looks once more into a container that ignored SIGTERM: asking GitHub took a while, in which a job may have begun.
+func (r *Remediator) stillIdle(ctx context.Context, a *Attempt, busy bool) error {
+	l := loadUnknown
+	c, err := r.find(ctx, a.Plan.Container.ID)
+	if err == nil {
+		l, err = probe(ctx, r.opts.Docker, c)
+	}
+	switch {
+	case errors.Is(err, errGone):
+		return a.fail(FailGone, "", err)
+	case err != nil:
+		return a.fail(FailUnknown, "it is started again when it is down", err)
+	case l == loadBusy, busy && a.Plan.Disbelieved == "":
+		a.Note("a job has begun: nothing is killed")
+		return a.fail(FailBusy, "it is started again when the job is over", nil)
+	}
+	return nil
 }
 
 // githubTimeout bounds what is asked of GitHub in one step of an action.

@@ -1,6 +1,8 @@
 package remedy
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +82,46 @@ func TestLadder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lateGitHub is one during whose answer to a removal something happens.
+type lateGitHub struct {
+	*fakeGitHub
+
+	meanwhile func()
+}
+
+func (g lateGitHub) Deregister(context.Context, string, int64) error {
+	g.meanwhile()
+	return errors.New("it runs a job")
+}
+
+// TestJobWhileDeregistering is a job that begins in a runner that ignores SIGTERM, while GitHub is asked to remove its old
+// registrations: it is not cut, and the runner is started anew after it.
+func TestJobWhileDeregistering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newFake(runner("ci-1", ActionRestart))
+		d.stubborn["id-ci-1"] = true
+		g := lateGitHub{registered("ci-1-a", false, false), func() { d.busy("id-ci-1", true) }}
+		r, _, _ := start(t, d, func(o *Options) { o.GitHub, o.VerifyTimeout = g, time.Second })
+		ready(t, r)
+		for range 2 { // the first cannot be verified
+			send(t, r, alertOf("A", ActionRestart, "runner", "ci-1"))
+			elapse(10 * time.Minute)
+		}
+		want := []string{"terminate id-ci-1", "restart id-ci-1 2s", "terminate id-ci-1"}
+		if diff := cmp.Diff(want, d.done()); diff != "" {
+			t.Error("while the job runs:", diff)
+		}
+		if rec := r.Attempts(1)[0]; rec.Rung != rungRegister || rec.Reason != FailBusy {
+			t.Errorf("rung %d: %s %s", rec.Rung, rec.Outcome, rec.Reason)
+		}
+		d.busy("id-ci-1", false)
+		elapse(10 * time.Minute)
+		if diff := cmp.Diff(append(want, "restart id-ci-1 2s"), d.done()); diff != "" {
+			t.Error("after the job:", diff)
+		}
+	})
 }
 
 // TestDispute is GitHub calling a runner busy against an empty container: believed for ten minutes, if nothing speaks for a
