@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -63,9 +65,10 @@ func (w *world) hostileFaults() []scenario.Fault {
 // post sends a payload as Alertmanager does.
 func (w *world) post(ctx context.Context, alerts ...map[string]string) error {
 	type one struct {
-		Status   string            `json:"status"`
-		Labels   map[string]string `json:"labels"`
-		StartsAt time.Time         `json:"startsAt"`
+		Status      string            `json:"status"`
+		Labels      map[string]string `json:"labels"`
+		StartsAt    time.Time         `json:"startsAt"`
+		Fingerprint string            `json:"fingerprint"`
 	}
 	payload := struct {
 		Version string `json:"version"`
@@ -73,7 +76,9 @@ func (w *world) post(ctx context.Context, alerts ...map[string]string) error {
 		Alerts  []one  `json:"alerts"`
 	}{Version: "4", Status: "firing"}
 	for _, labels := range alerts {
-		payload.Alerts = append(payload.Alerts, one{"firing", labels, time.Now()})
+		// What Alertmanager would say is a hash of the labels.
+		hash := sha256.Sum256(fmt.Append(nil, labels))
+		payload.Alerts = append(payload.Alerts, one{"firing", labels, time.Now(), hex.EncodeToString(hash[:8])})
 	}
 	body, err := json.Marshal(payload)
 	if err != nil {

@@ -40,7 +40,7 @@ func (w *world) pipelineFaults() []scenario.Fault {
 				if err := unhealthy.Break(ctx, w.Stack); err != nil {
 					return err
 				}
-				if err := awaitEvent(ctx, events, w.Container(two), "health_status: unhealthy", "kill"); err != nil {
+				if err := awaitEvent(ctx, events, w.Container(two), "kill"); err != nil {
 					return err
 				}
 				return w.kill(ctx, part)
@@ -93,25 +93,21 @@ func (w *world) wholeAgain() condition {
 	})
 }
 
-// awaitEvent waits for the first of these events in turn, each after the one before.
-func awaitEvent(ctx context.Context, events <-chan stack.Event, container string, actions ...string) error {
-	for _, want := range actions {
-		for {
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("waiting for %s of %s: %w", want, container, ctx.Err())
-			case e, open := <-events:
-				if !open {
-					return errors.New("the event stream of Docker ended")
-				}
-				if e.Container != container || e.Action != want {
-					continue
-				}
+// awaitEvent waits for the next such event of a container.
+func awaitEvent(ctx context.Context, events <-chan stack.Event, container, action string) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s of %s: %w", action, container, ctx.Err())
+		case e, open := <-events:
+			switch {
+			case !open:
+				return errors.New("the event stream of Docker ended")
+			case e.Container == container && e.Action == action:
+				return nil
 			}
-			break
 		}
 	}
-	return nil
 }
 
 // secondAlertmanager starts one with the same configuration, and tells Prometheus of both.

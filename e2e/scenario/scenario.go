@@ -84,8 +84,8 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	if err != nil {
 		return err
 	}
-	before, err := done(ctx, s)
-	if err != nil {
+	// Asked for while Docker answers; kept for when it does not.
+	if _, err := s.WebhookToken(ctx); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -104,8 +104,8 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	if len(f.Action) > 0 {
 		want := f.Action["action"] + " " + f.Action["target"]
 		if err := stack.Await(ctx, "action "+want, func(ctx context.Context) (bool, error) {
-			now, err := done(ctx, s)
-			return now[want] > before[want], err
+			done, err := s.Done(ctx, start)
+			return done[want] > 0, err
 		}); err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 			return err
 		}
 	}
-	return nothingElse(ctx, s, f, before)
+	return nothingElse(ctx, s, f, start)
 }
 
 // notice follows the fault to the alert that tells of it.
@@ -166,26 +166,16 @@ func (r *Result) notice(ctx context.Context, s *stack.Stack, start time.Time, se
 	return nil
 }
 
-// done counts completed and verified actions, by "action target".
-func done(ctx context.Context, s *stack.Stack) (map[string]float64, error) {
-	page, err := s.Page(ctx, s.Ports.Remediator)
-	if err != nil {
-		return nil, err
-	}
-	return page.By("ghostrunner_remediator_actions_total", "action", "target")
-}
-
-// nothingElse demands that nothing was done that the fault does not call for. The remediator's counters outlive it.
-func nothingElse(ctx context.Context, s *stack.Stack, f Fault, before map[string]float64) error {
-	now, err := done(ctx, s)
+// nothingElse demands that nothing was done that the fault does not call for.
+func nothingElse(ctx context.Context, s *stack.Stack, f Fault, start time.Time) error {
+	done, err := s.Done(ctx, start)
 	if err != nil {
 		return err
 	}
-	for what, n := range now {
-		if what == f.Action["action"]+" "+f.Action["target"] || slices.Contains(f.Also, what) || n == before[what] {
-			continue
+	for what, n := range done {
+		if what != f.Action["action"]+" "+f.Action["target"] && !slices.Contains(f.Also, what) {
+			return fmt.Errorf("the remediator did what this does not call for: %s, %d times", what, n)
 		}
-		return fmt.Errorf("the remediator did what this does not call for: %s, %v times", what, n-before[what])
 	}
 	return nil
 }

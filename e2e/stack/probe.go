@@ -14,9 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 )
 
 // Addresses of the programs, for people and for tests.
@@ -162,24 +159,35 @@ lines:
 	return sum, found, nil
 }
 
-// By adds up the samples of a counter or gauge by the values of some labels, joined with a space.
-func (p Page) By(name string, labels ...string) (map[string]float64, error) {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(string(p)))
+// Done counts the actions that were completed and verified since a moment, by "action target", as the journal has them: a
+// remediator that is killed meanwhile loses none.
+func (s *Stack) Done(ctx context.Context, since time.Time) (map[string]int, error) {
+	token, err := s.WebhookToken(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sums := map[string]float64{}
-	for _, m := range families[name].GetMetric() {
-		values := make([]string, len(labels))
-		for _, pair := range m.GetLabel() {
-			if i := slices.Index(labels, pair.GetName()); i >= 0 {
-				values[i] = pair.GetValue()
-			}
-		}
-		sums[strings.Join(values, " ")] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	path := "/api/v1/attempts?limit=1000&since=" + url.QueryEscape(since.UTC().Format(time.RFC3339))
+	status, text, err := s.Do(ctx, http.MethodGet, s.Ports.Remediator, path, http.Header{"Authorization": {"Bearer " + token}}, nil)
+	if err != nil {
+		return nil, err
 	}
-	return sums, nil
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("attempts: status %d: %.200s", status, text)
+	}
+	var attempts []struct {
+		Action, Target, Outcome string
+		Began                   time.Time
+	}
+	if err := json.Unmarshal(text, &attempts); err != nil {
+		return nil, err
+	}
+	done := map[string]int{}
+	for _, a := range attempts {
+		if a.Outcome == "completed" && a.Began.After(since) {
+			done[a.Action+" "+a.Target]++
+		}
+	}
+	return done, nil
 }
 
 // Fault switches a fault of the simulated world, as a person would from a shell.
@@ -205,9 +213,12 @@ func (s *Stack) Job(ctx context.Context, name, slot string, duration time.Durati
 	return err
 }
 
-// WebhookToken reads the token that the stack made at its first start.
-func (s *Stack) WebhookToken(ctx context.Context) (string, error) {
-	return s.File(ctx, "remediator", "/run/ghostrunner/webhook-token")
+// WebhookToken reads the token that the stack made at its first start, once.
+func (s *Stack) WebhookToken(ctx context.Context) (token string, err error) {
+	if s.token == "" {
+		s.token, err = s.File(ctx, "remediator", "/run/ghostrunner/webhook-token")
+	}
+	return s.token, err
 }
 
 // File reads a small file in the container of a Compose service.

@@ -49,6 +49,7 @@ type Stack struct {
 	env  map[string]string
 	http *http.Client
 
+	token     string // of the webhook, once it was read
 	threshold uint64 // free bytes below which this stack prunes
 
 	Ports Ports
