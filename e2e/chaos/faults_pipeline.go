@@ -23,10 +23,11 @@ func (w *world) pipelineFaults() []scenario.Fault {
 	unhealthy := scenario.Unhealthy(w.Stack)
 	var list []scenario.Fault
 	for _, part := range parts {
+		remember, reborn := w.reborn(part)
 		list = append(list, scenario.Fault{
 			Name: part + " killed", Story: "the kernel kills the " + part,
-			Break:  act(func(ctx context.Context) error { return w.kill(ctx, part) }),
-			Healed: both(w.wholeAgain(), runnersOnline()),
+			Break:  inTurn(remember, act(func(ctx context.Context) error { return w.kill(ctx, part) })),
+			Healed: both(reborn, both(w.wholeAgain(), runnersOnline())),
 		})
 	}
 	for _, part := range parts {
@@ -72,6 +73,20 @@ func (w *world) kill(ctx context.Context, service string) error {
 		return err
 	}
 	return w.machine.Signal(ctx, name, "", syscall.SIGKILL)
+}
+
+// reborn returns a step that remembers which process a part is, and the condition that another one runs, and is well.
+func (w *world) reborn(service string) (remember step, reborn condition) {
+	life := func(ctx context.Context) (string, error) {
+		return w.Docker(ctx, "inspect", "--format={{.State.StartedAt}} {{if .State.Running}}{{with .State.Health}}{{.Status}}{{else}}healthy{{end}}{{end}}", w.service(service))
+	}
+	var before string
+	remember = act(func(ctx context.Context) (err error) { before, err = life(ctx); return err })
+	reborn = state(func(ctx context.Context) (bool, error) {
+		now, err := life(ctx)
+		return now != before && strings.HasSuffix(now, " healthy"), err
+	})
+	return remember, reborn
 }
 
 // notReady waits until the remediator says that it is not: it misses the heartbeat, or cannot write its journal.
