@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -116,12 +117,13 @@ func TestPreflight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status := http.StatusOK
+	var status atomic.Int32
+	status.Store(http.StatusOK)
 	engine := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/_ping" {
 			t.Errorf("the engine was asked for %s", r.URL.Path)
 		}
-		w.WriteHeader(status)
+		w.WriteHeader(int(status.Load()))
 	})}
 	go func() { _ = engine.Serve(listener) }()
 	t.Cleanup(func() { _ = engine.Shutdown(context.WithoutCancel(t.Context())) })
@@ -150,7 +152,7 @@ func TestPreflight(t *testing.T) {
 	expect("may not register", "give the token the permission that GitHub asks for: administration=write")
 	s.mend("pat-no-permission")
 	s.fault("pat-rejected", "")
-	status = http.StatusServiceUnavailable
+	status.Store(http.StatusServiceUnavailable)
 	expect("rejected, and no engine", "GitHub rejects the token", "answers 503 Service Unavailable to a ping")
 	s.mend("pat-rejected")
 	if err := os.Chown(docker, 0, 0); err != nil {
