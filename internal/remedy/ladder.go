@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -73,6 +75,10 @@ func (r *Remediator) nextLength(runner string) time.Duration {
 	return r.state.breakers[runner].nextLength(r.opts.BackoffDuration, r.opts.BackoffMax)
 }
 
+// made is what a supervisor adds to its slot's name (internal/supervisor, newName), or nothing. By the longest match a runner of
+// another machine, which this one does not know, can look like a registration of ours: it is read, but never removed.
+var made = regexp.MustCompile(`^(-[a-z2-9]{10})?$`)
+
 // deregister removes the slot's registrations at GitHub, so that the listener that is started next meets no session of the
 // last one. GitHub keeps one that has a job, and busy says so. That it does not work is noted, and no reason not to restart.
 func (r *Remediator) deregister(ctx context.Context, a *Attempt) (busy bool) {
@@ -88,6 +94,10 @@ func (r *Remediator) deregister(ctx context.Context, a *Attempt) (busy bool) {
 		return false
 	}
 	for _, reg := range ofSlot(list, c, a.Plan.Containers) {
+		if !made.MatchString(strings.TrimPrefix(reg.Name, c.Runner)) {
+			a.Note("registration %s stays: no supervisor of this slot made it", reg.Name)
+			continue
+		}
 		if reg.Busy {
 			a.Note("registration %s stays: GitHub calls it busy", reg.Name)
 			busy = true

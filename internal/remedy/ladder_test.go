@@ -26,12 +26,12 @@ func TestLadder(t *testing.T) {
 	}{
 		{"the same alert stands", []string{ActionRestart, ActionBackoff}, true, false,
 			[]string{"restart 1 completed", "restart 2 completed", "backoff 3 completed", "backoff 0 completed"},
-			[]string{"ci-1-1@acme"}, 2},
+			[]string{"ci-1-aaaaaaaaa2@acme"}, 2},
 		{"restarts cannot be verified", []string{ActionRestart, ActionBackoff}, false, true,
 			[]string{"restart 1 failed", "restart 2 failed", "backoff 3 completed", "backoff 0 completed"}, nil, 2},
 		{"no back-off is allowed", []string{ActionRestart}, true, false,
 			[]string{"restart 1 completed", "restart 2 completed", "restart 2 completed", "restart 2 completed"},
-			[]string{"ci-1-1@acme", "ci-1-2@acme", "ci-1-3@acme"}, 2},
+			[]string{"ci-1-aaaaaaaaa2@acme", "ci-1-aaaaaaaaa3@acme", "ci-1-aaaaaaaaa4@acme"}, 2},
 		{"it is over after each restart, and comes again", []string{ActionRestart, ActionBackoff}, true, true,
 			[]string{"restart 1 completed", "restart 1 completed", "restart 1 completed", "restart 1 completed"}, nil, 0},
 	} {
@@ -40,11 +40,12 @@ func TestLadder(t *testing.T) {
 				one, two := runner("ci-1", c.heal...), runner("ci-2")
 				one.Scope, two.Scope = "acme", "acme"
 				healthy := Registration{ID: 100, Name: "ci-2-x", Online: true}
-				d, g := newFake(one, two), &fakeGitHub{list: []Registration{healthy}}
+				foreign := Registration{ID: 101, Name: "ci-1-gpu"} // of a machine that we do not know
+				d, g := newFake(one, two), &fakeGitHub{list: []Registration{healthy, foreign}}
 				starts := int64(0)
 				d.start = func(string) error {
 					if starts++; c.online {
-						g.set(healthy, Registration{ID: starts, Name: "ci-1-" + string(rune('0'+starts)), Online: true})
+						g.set(healthy, foreign, Registration{ID: starts, Name: "ci-1-aaaaaaaaa" + string(rune('1'+starts)), Online: true})
 					}
 					return nil
 				}
@@ -102,7 +103,7 @@ func TestJobWhileDeregistering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newFake(runner("ci-1", ActionRestart))
 		d.stubborn["id-ci-1"] = true
-		g := lateGitHub{registered("ci-1-a", false, false), func() { d.busy("id-ci-1", true) }}
+		g := lateGitHub{registered("ci-1-aaaaaaaaaa", false, false), func() { d.busy("id-ci-1", true) }}
 		r, _, _ := start(t, d, func(o *Options) { o.GitHub, o.VerifyTimeout = g, time.Second })
 		ready(t, r)
 		for range 2 { // the first cannot be verified
