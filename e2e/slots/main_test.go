@@ -202,9 +202,9 @@ func workLeft(t *testing.T) string {
 	t.Helper()
 	args := []string{"run", "--rm", "--network=none", "--entrypoint=find"}
 	for _, service := range []string{"runner-1", "runner-2"} {
-		args = append(args, "--volume", project+"_"+service+"-work:/work/"+service)
+		args = append(args, "--volume", project+"_"+service+"-work:/left/"+service)
 	}
-	out, err := system.Docker(t.Context(), append(args, env["RUNNER_IMAGE"], "/work", "-mindepth", "2")...)
+	out, err := system.Docker(t.Context(), append(args, env["RUNNER_IMAGE"], "/left", "-mindepth", "2")...)
 	if err != nil {
 		t.Fatal(err)
 	}
