@@ -142,7 +142,7 @@ func FuzzDoor(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, cookie, form, authorization string) {
 		if strings.Contains(cookie+form+authorization, token) {
-			t.Skip("the fuzzer knows the token")
+			return // the fuzzer knows the token
 		}
 		for _, path := range []string{"/press", "/signin", "/signout"} {
 			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(form))
