@@ -2,6 +2,8 @@
 BIN := $(CURDIR)/.cache/bin
 TOOLS := $(addprefix $(BIN)/,promtool amtool pint prometheus alertmanager docker-compose docker-buildx golangci-lint dashboard-linter govulncheck actionlint)
 export PATH := $(BIN):$(PATH)
+# Of this tree alone: what the linter remembers of another one with the same files, it tells with the paths of that.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
 PROGRAMS := exporter remediator proxy runner lab
