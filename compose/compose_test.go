@@ -19,11 +19,17 @@ var required = []string{"GITHUB_PAT=ghp_example_secret", "REPO_OWNER=acme", "REP
 // config runs `docker compose config` in this folder with nothing but env.
 func config(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
+	return compose(t, env, append(args, "config")...)
+}
+
+// compose runs `docker compose` in this folder with nothing but env.
+func compose(t *testing.T, env []string, args ...string) (string, error) {
+	t.Helper()
 	path, err := pinned()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, append(args, "--env-file", os.DevNull, "config")...)
+	cmd := exec.CommandContext(t.Context(), path, append([]string{"--env-file", os.DevNull}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -66,7 +72,7 @@ func TestConfigIsClean(t *testing.T) {
 		case !isOverride:
 			t.Errorf("%s: is it an override? Then it belongs into the table of this test", file)
 		}
-		for _, profiles := range []string{"", "mongo", "grafana", "mongo,grafana"} {
+		for _, profiles := range []string{"", "mongo", "grafana", "mongo,grafana", everySlot} {
 			t.Run(file+" "+profiles, func(t *testing.T) {
 				args := []string{"-f", "compose.yaml"}
 				if file != "compose.yaml" {

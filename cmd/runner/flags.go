@@ -71,7 +71,7 @@ const minFree = 2e9
 func parse(args []string, stdout io.Writer) (s *settings, done bool, err error) {
 	app := cli.New(program, "Keeps one self-hosted GitHub Actions runner slot alive; PID 1 of a runner container.", stdout)
 	s = &settings{app: app, github: cli.GitHubFlags(app), dockerTokenEnv: cli.TakeEnv("DOCKERHUB_TOKEN"), envars: make(map[string]string)}
-	app.Flag("runner.name", "Name of the slot; registrations are named NAME-SUFFIX.").Envar("RUNNER_NAME").StringVar(&s.name)
+	app.Flag("runner.name", "Name of the slot; registrations are named NAME-SUFFIX. Without it the name of this host, which Compose gives to the container.").Envar("RUNNER_NAME").StringVar(&s.name)
 	app.Flag("runner.labels", "Labels that jobs select, separated by commas.").
 		Envar("RUNNER_LABELS").Default("self-hosted,linux,x64").StringVar(&s.labels)
 	app.Flag("runner.group-id", "Runner group to register in.").Envar("RUNNER_GROUP_ID").Default("1").StringVar(&s.groupID)
@@ -126,6 +126,9 @@ const (
 
 // check turns settings into a config and returns everything that is wrong with them.
 func (s *settings) check() (config, []supervisor.Problem) {
+	if s.name == "" {
+		s.name, _ = os.Hostname() // one that is empty is no name of a slot
+	}
 	cfg := config{
 		github: s.github, slot: s.name, root: s.root, stateFile: s.stateFile, dockerSocket: s.dockerSocket,
 		sudoers: s.sudoers, chrony: s.chrony, ntpServers: splitList(s.ntp), resolvConf: s.resolvConf, timeScale: s.timeScale,

@@ -15,7 +15,9 @@
 //
 //	REPO_OWNER, REPO_NAME        where to register; REPO_NAME empty: the organisation, or enterprises/NAME
 //	GITHUB_PAT_FILE              file with a token that may administrate runners; read whenever it is used
-//	RUNNER_NAME                  name of the slot, such as ci-runner-1; registrations are named ci-runner-1-SUFFIX
+//	RUNNER_NAME                  name of the slot, such as ci-runner-1; registrations are named ci-runner-1-SUFFIX. Without
+//	                             it the container's hostname, which must then be one that stays: the label
+//	                             ghostrunner.runner names the same slot
 //	RUNNER_LABELS                what jobs select
 //	DOCKERHUB_USERNAME, DOCKERHUB_TOKEN_FILE or DOCKERHUB_TOKEN
 //	                             optional: docker commands of jobs are logged in with it, and jobs can read it

@@ -50,12 +50,14 @@ func told(cause string) string { return `to=\w+ cause="?` + cause }
 // fault returns a setup.
 func fault(name, value string) func(*slot) { return func(s *slot) { s.fault(name, value) } }
 
-// polling waits until the slot has said that it listens and GitHub holds a poll of it.
+// polling waits until the slot has said that it listens and GitHub holds a poll of it, under the name that the container has.
 func polling(s *slot) {
 	s.Helper()
 	s.says(registered, 1)
 	s.await("a poll", func() bool {
-		return slices.ContainsFunc(s.gh.State().Registrations, func(r lab.RegistrationState) bool { return r.Session != nil && r.Session.Polling })
+		return slices.ContainsFunc(s.gh.State().Registrations, func(r lab.RegistrationState) bool {
+			return r.Session != nil && r.Session.Polling && strings.HasPrefix(r.Name, "ci-runner-1-")
+		})
 	})
 }
 

@@ -91,7 +91,7 @@ func newSlot(t testing.TB) *slot {
 		t.Fatal(err)
 	}
 	s.env = []string{
-		"PATH=" + os.Getenv("PATH"), "GITHUB_PAT_FILE=" + pat, "GITHUB_API_URL=" + s.url, "REPO_OWNER=octo", "REPO_NAME=hello", "RUNNER_NAME=ci-runner-1",
+		"PATH=" + os.Getenv("PATH"), "GITHUB_PAT_FILE=" + pat, "GITHUB_API_URL=" + s.url, "REPO_OWNER=octo", "REPO_NAME=hello",
 		"SESSION_CONFLICT_WAIT=1", "LAB_TIME_SCALE=0.001", "GORACE=atexit_sleep_ms=0", "SSL_CERT_FILE=" + ca,
 	}
 	return s
@@ -119,8 +119,8 @@ var program1 = sync.OnceValues(func() (string, error) {
 // cleanups run after all tests.
 var cleanups []func()
 
-// container makes what Docker would: the new process namespace's own /proc, and temporary directories that nobody else has.
-const container = `mount --make-rprivate / && mount -t proc proc /proc && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; `
+// container makes what Docker would: the new process namespace's own /proc, a hostname, and temporary directories that nobody else has.
+const container = `mount --make-rprivate / && mount -t proc proc /proc && echo ci-runner-1 >/proc/sys/kernel/hostname && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; `
 
 // start starts the supervisor. before is shell text that is run before it in its place.
 func (s *slot) start(before string, flags ...string) {
@@ -137,7 +137,7 @@ func (s *slot) start(before string, flags ...string) {
 		"--runner.pass-env=LAB_TIME_SCALE,GORACE"}, flags...)
 	s.cmd = exec.Command("/bin/sh", args...) //nolint:noctx // Its end is what is tested.
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, stream{s.out, 0}, stream{s.out, 1}
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS}
 	if err := s.cmd.Start(); err != nil {
 		s.Fatal("these tests make namespaces: run them as root with CAP_SYS_ADMIN: ", err)
 	}

@@ -3,7 +3,6 @@ package newcomer_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/stack"
+	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
 // A newcomer has a clean clone and the documents. This test is one: it types what they say, page by page and line by line, and
@@ -87,14 +87,11 @@ func TestNewcomer(t *testing.T) {
 				n.dir = n.clone
 			}
 			if page == "docs/scaling.md" {
-				n.override(t, string(text)) // its page says so before its commands
+				n.set(t, "COMPOSE_PROFILES", setting(t, string(text), "COMPOSE_PROFILES")) // its page says so before its commands
 			}
 			for _, line := range commandLines(string(text), page != "INCIDENTS.md") {
 				seen[line] = true
 				n.do(t, line)
-			}
-			if page == "docs/scaling.md" {
-				n.do(t, "docker compose exec runner-3 ghostrunner-runner healthcheck")
 			}
 		})
 	}
@@ -282,6 +279,9 @@ func (n *person) do(t *testing.T, line string) {
 			command = strings.ReplaceAll(command, "localhost:"+strconv.Itoa(name), "localhost:"+strconv.Itoa(port))
 		}
 	}
+	if line == "docker compose rm --stop --force runner-3" {
+		n.set(t, "COMPOSE_PROFILES", "mongo,grafana") // as its page says before
+	}
 	patience := 2 * time.Minute
 	if strings.HasPrefix(command, "make ") || strings.HasPrefix(command, "go ") {
 		patience = 5 * time.Minute
@@ -300,8 +300,13 @@ func (n *person) do(t *testing.T, line string) {
 		}
 		time.Sleep(time.Second) // and look again
 	}
-	if strings.HasPrefix(line, "cp .env.example") {
+	switch line {
+	case "cp .env.example .env":
 		n.fillIn(t)
+	case "docker compose exec runner-3 ghostrunner-runner healthcheck":
+		n.third(t)
+	case "docker compose rm --stop --force runner-3":
+		n.gone(t, "runner-3")
 	}
 }
 
@@ -321,44 +326,78 @@ func (n *person) shell(ctx context.Context, command string) (string, error) {
 // fillIn writes the four values.
 func (n *person) fillIn(t *testing.T) {
 	t.Helper()
-	file := filepath.Join(n.dir, ".env")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	gid, err := n.shell(t.Context(), "stat -c %g /var/run/docker.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
-	filled := string(text)
 	for name, value := range map[string]string{
 		"GITHUB_PAT": stack.Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "DOCKER_GID": strings.TrimSpace(gid),
 	} {
-		setting := regexp.MustCompile(`(?m)^` + name + `=.*$`)
-		if !setting.MatchString(filled) {
-			t.Fatalf(".env.example has no %s to fill in", name)
-		}
-		filled = setting.ReplaceAllString(filled, name+"="+value)
+		n.set(t, name, value)
 	}
-	if err := os.WriteFile(file, []byte(filled), 0o600); err != nil {
+}
+
+// set writes one value into .env, in the line that is there for it.
+func (n *person) set(t *testing.T, name, value string) {
+	t.Helper()
+	file := filepath.Join(n.clone, "compose", ".env")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^` + name + `=.*$`)
+	if !line.Match(text) {
+		t.Fatalf(".env.example has no %s to fill in", name)
+	}
+	if err := os.WriteFile(file, line.ReplaceAllLiteral(text, []byte(name+"="+value)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// override writes the third runner that a page shows as a Compose file.
-func (n *person) override(t *testing.T, page string) {
+// setting is what a page says that a variable should be.
+func setting(t *testing.T, page, name string) string {
 	t.Helper()
-	m := regexp.MustCompile("(?ms)^```yaml\n(services:\n  runner-3:.*?)^```$").FindStringSubmatch(page)
+	m := regexp.MustCompile("(?m)^```ini\n" + name + "=(.*)\n```$").FindStringSubmatch(page)
 	if m == nil {
-		t.Fatal("the page shows no third runner")
+		t.Fatalf("the page shows no %s", name)
 	}
-	file := filepath.Join(n.clone, "compose", "compose.override.yaml")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(m[1], "container_name: ", "container_name: ghostrunner-newcomer-")), 0o600); err != nil {
+	return m[1]
+}
+
+// third wants the third runner to be one: it registers under its own name, takes a job, and is watched like the others.
+func (n *person) third(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	github := lab.NewClient("http://127.0.0.1:" + strconv.Itoa(n.stack.Ports.Lab))
+	job, err := github.Enqueue(ctx, lab.JobRequest{Name: "third", Runner: "ci-runner-3", Duration: "0s"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	for i, v := range n.env {
-		if strings.HasPrefix(v, "COMPOSE_FILE=") {
-			n.env[i] = fmt.Sprintf("%s:%s", v, file)
+	if err := stack.Await(ctx, "the job of the third runner to be over", func(ctx context.Context) (bool, error) {
+		st, err := github.State(ctx)
+		return slices.ContainsFunc(st.Completed, func(j lab.Job) bool { return j.ID == job.ID && j.Result == "Succeeded" }), err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, metric := range []string{"ghostrunner_runner_online", "ghostrunner_runner_jobs_completed_total"} {
+		if err := stack.Await(ctx, metric+" of the third runner", func(ctx context.Context) (bool, error) {
+			value, _, err := n.stack.Metric(ctx, n.stack.Ports.Exporter, metric, map[string]string{"runner": "ci-runner-3"})
+			return value >= 1, err
+		}); err != nil {
+			t.Fatal(err)
 		}
+	}
+}
+
+// gone wants nothing of a slot to be left: no container, no registration.
+func (n *person) gone(t *testing.T, service string) {
+	t.Helper()
+	if left, err := n.stack.ServiceContainer(t.Context(), service); err == nil {
+		t.Errorf("%s is left", left)
+	}
+	st, err := lab.NewClient("http://127.0.0.1:" + strconv.Itoa(n.stack.Ports.Lab)).State(t.Context())
+	if err != nil || slices.ContainsFunc(st.Registrations, func(r lab.RegistrationState) bool { return strings.HasPrefix(r.Name, "ci-"+service) }) {
+		t.Errorf("GitHub still knows %s (%v)", service, err)
 	}
 }
