@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
-	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,24 +151,71 @@ func TestLink(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	good := outcome{Result: scenario.Result{
-		Fault:  scenario.Fault{Name: "a", Alert: alert("GhostrunnerX"), Action: restart(one)},
+		Fault:  scenario.Fault{Name: "a", Alert: alert("GhostrunnerX"), Action: restart(one), Metric: "x == 1 or y", Within: time.Minute, Also: []string{"prune engine"}},
 		Metric: time.Second, Alert: 2 * time.Second, Healed: 3 * time.Second,
-	}}
-	bad := outcome{Result: scenario.Result{Fault: scenario.Fault{Name: "b"}, Err: errors.New("not healed")}, Harmed: 1}
-	var out bytes.Buffer
-	if err := report(context.Background(), options{}, []outcome{good}, time.Minute, &out); err != nil {
+	}}.row()
+	bad := outcome{Result: scenario.Result{Fault: scenario.Fault{Name: "b", Costs: 2}, Err: errors.New("not healed")}, Harmed: 1}.row()
+	dir := t.TempDir()
+	o := options{markdown: filepath.Join(dir, "md"), json: filepath.Join(dir, "json")}
+	if err := report(t.Context(), o, []row{good}, time.Minute, io.Discard); err != nil {
 		t.Error(err)
 	}
-	err := report(context.Background(), options{}, []outcome{good, bad}, time.Minute, &out)
+	var out bytes.Buffer
+	err := report(t.Context(), o, []row{good, bad}, time.Minute, &out)
 	if err == nil || !strings.Contains(err.Error(), "1 of 2") {
 		t.Errorf("a broken promise: %v", err)
 	}
-	all, _ := rows([]outcome{good, bad})
-	text := string(markdown(all, "about"))
-	for _, want := range []string{"| a | 1.0 s | GhostrunnerX | 2.0 s | restart ci-runner-1 | 3.0 s | 0 |", "| b | - | - | - | - | BROKEN | 1 |"} {
-		if !strings.Contains(text, want) {
+	if !strings.Contains(out.String(), "BROKEN") {
+		t.Errorf("the table does not say so:\n%s", &out)
+	}
+	text, err := os.ReadFile(o.markdown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| a | 1.0 s | GhostrunnerX | 2.0 s | restart ci-runner-1 | 3.0 s | 0 |", "| b | - | - | - | - | BROKEN | 1 |",
+		"`x == 1 or y` | GhostrunnerX | 60.0 s | restart ci-runner-1 | prune engine | 0 |",
+		time.Now().UTC().Format("2006-01-02"), strconv.Itoa(runtime.NumCPU()) + " cores", "not played then: retry loop, ",
+	} {
+		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+// What is played again replaces its row in an earlier result, and is marked; the head is that of the earlier one.
+func TestInto(t *testing.T) {
+	dir := t.TempDir()
+	o := options{markdown: filepath.Join(dir, "md"), json: filepath.Join(dir, "json")}
+	first := result{head{Date: "1999-12-31", Commit: "aaa"}, []row{{Fault: "retry loop", Broken: "not healed"}, {Fault: "of old"}, {Fault: "disk full", Healed: 7}}}
+	if err := keep(o, first); err != nil {
+		t.Fatal(err)
+	}
+	o.into = o.json
+	again := result{head{Date: "2000-01-01", Commit: "bbb"}, []row{{Fault: "retry loop", Healed: 9}, {Fault: "worker killed", Healed: 8}}}
+	if err := keep(o, again); err != nil {
+		t.Fatal(err)
+	}
+	var got result
+	text, err := os.ReadFile(o.json)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := result{first.Head, []row{
+		{Fault: "retry loop", Healed: 9, Again: "2000-01-01, bbb"}, {Fault: "worker killed", Healed: 8, Again: "2000-01-01, bbb"}, {Fault: "disk full", Healed: 7},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if text, err := os.ReadFile(o.markdown); err != nil || !strings.Contains(string(text), "| retry loop (again: 2000-01-01, bbb) | - | - | - | - | 9.0 s | 0 |") {
+		t.Errorf("the page: %v\n%s", err, text)
+	}
+	o.into = filepath.Join(dir, "none")
+	if err := keep(o, again); err == nil {
+		t.Error("an earlier result that is not there was not missed")
 	}
 }
 

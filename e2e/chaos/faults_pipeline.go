@@ -154,7 +154,7 @@ func (w *world) firstAlertmanager(ctx context.Context) error {
 
 // targets rewrites the file from which Prometheus learns of Alertmanagers.
 func (w *world) targets(addresses string) error {
-	file := filepath.Join(".cache", project, "targets", "alertmanager.yml")
+	file := filepath.Join(".cache", w.project, "targets", "alertmanager.yml")
 	return os.WriteFile(file, fmt.Appendf(nil, "- targets: [%s]\n  labels: { host: local }\n", addresses), 0o600)
 }
 

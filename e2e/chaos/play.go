@@ -36,13 +36,6 @@ func (w *world) chosen(o options) ([]scenario.Fault, error) {
 	return slices.DeleteFunc(all, func(f scenario.Fault) bool { return !slices.Contains(o.only, f.Name) }), nil
 }
 
-// outcome is one line of the result.
-type outcome struct {
-	scenario.Result
-	// Harmed is how many jobs did not succeed that the fault itself does not explain.
-	Harmed int
-}
-
 // play breaks everything that was asked for, one after another, and reports.
 func play(ctx context.Context, o options, e *machine.Engine, out io.Writer) error {
 	began := time.Now()
@@ -70,15 +63,22 @@ func (w *world) rounds(ctx context.Context, o options, r *referee, out io.Writer
 		return err
 	}
 	began := time.Now()
-	var results []outcome
+	var rows []row
 	for i, f := range todo {
 		fmt.Fprintf(out, "\n%d of %d. %s\n", i+1, len(todo), f.Name)
-		results = append(results, w.round(ctx, f, r, out))
-		if ctx.Err() != nil {
-			return errors.Join(ctx.Err(), report(ctx, o, results, time.Since(began), out))
+		now := w.round(ctx, f, r, out).row()
+		rows = append(rows, now)
+		if o.rows != "" {
+			err = now.appendTo(o.rows)
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			break
 		}
 	}
-	return report(ctx, o, results, time.Since(began), out)
+	if o.rows != "" {
+		return err // who asked for the rows judges them, among those of other machines
+	}
+	return errors.Join(err, report(ctx, o, rows, time.Since(began), out))
 }
 
 // round plays one fault and lets the referee judge it.
@@ -111,7 +111,7 @@ func (w *world) round(ctx context.Context, f scenario.Fault, r *referee, out io.
 // evidence prints what tells most about a promise that broke.
 func (w *world) evidence(ctx context.Context, out io.Writer) {
 	for _, show := range [][]string{
-		{"ps", "--all", "--filter=label=com.docker.compose.project=" + project, "--format={{.Names}}: {{.Status}}"},
+		{"ps", "--all", "--filter=label=com.docker.compose.project=" + w.project, "--format={{.Names}}: {{.Status}}"},
 		{"exec", w.service("remediator"), "/ghostrunner", "history", "--limit=8"},
 		{"logs", "--tail=8", w.service("remediator")},
 		{"logs", "--tail=8", w.service("exporter")},

@@ -3,111 +3,119 @@ package main
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"runtime"
-	"strconv"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"text/template"
 	"time"
 )
 
-// row is one fault as people and programs read it. Times are in seconds since the fault.
-type row struct {
-	Fault   string  `json:"fault"`
-	Story   string  `json:"story"`
-	Noticed float64 `json:"noticed_seconds,omitempty"`
-	Alert   string  `json:"alert,omitempty"`
-	Alerted float64 `json:"alert_seconds,omitempty"`
-	Action  string  `json:"action,omitempty"`
-	Healed  float64 `json:"healed_seconds,omitempty"`
-	Harmed  int     `json:"jobs_harmed"`
-	Broken  string  `json:"broken,omitempty"`
-}
-
-func rows(results []outcome) (all []row, broken int) {
-	for _, o := range results {
-		r := row{
-			Fault: o.Fault.Name, Story: o.Fault.Story, Noticed: o.Metric.Seconds(), Alert: o.Fault.Alert["alertname"], Alerted: o.Alert.Seconds(),
-			Action: strings.TrimSpace(o.Fault.Action["action"] + " " + o.Fault.Action["target"]), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
-		}
-		if o.Err != nil {
-			r.Broken = o.Err.Error()
-			broken++
-		}
-		all = append(all, r)
-	}
-	return all, broken
-}
-
-var columns = []string{"fault", "noticed after", "alert", "alert after", "action", "healed after", "jobs harmed"}
-
-func (r row) cells() []string {
-	after := func(s float64) string {
-		if s == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.1f s", s)
-	}
-	dash := func(s string) string {
-		if s == "" {
-			return "-"
-		}
-		return s
-	}
-	healed := after(r.Healed)
-	if r.Broken != "" {
-		healed = "BROKEN"
-	}
-	return []string{r.Fault, after(r.Noticed), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
+// result is what a run leaves for programs.
+type result struct {
+	Head head  `json:"head"`
+	Rows []row `json:"faults"`
 }
 
 // report prints the table, writes it where it was asked for, and fails if a promise broke.
-func report(ctx context.Context, o options, results []outcome, took time.Duration, out io.Writer) error {
-	all, broken := rows(results)
+func report(ctx context.Context, o options, rows []row, took time.Duration, out io.Writer) error {
+	table(rows, out)
+	broken := 0
+	for _, r := range rows {
+		if r.Broken != "" {
+			broken++
+		}
+	}
+	var err error
+	if broken > 0 {
+		err = fmt.Errorf("%d of %d promises broke", broken, len(rows))
+	} else {
+		fmt.Fprintf(out, "\n%d promises kept, in %s\n", len(rows), took.Round(time.Second))
+	}
+	if o.markdown == "" && o.json == "" {
+		return err
+	}
+	return errors.Join(err, keep(o, result{here(context.WithoutCancel(ctx), took), rows}))
+}
+
+// table prints the rows for people.
+func table(rows []row, out io.Writer) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ToUpper(strings.Join(columns, "\t")))
-	for _, r := range all {
+	for _, r := range rows {
 		fmt.Fprintln(w, strings.Join(r.cells(), "\t"))
 	}
-	err := w.Flush()
-	if o.markdown != "" {
-		err = errors.Join(err, os.WriteFile(o.markdown, markdown(all, about(ctx, took)), 0o644))
+	_ = w.Flush() // people have read it, or nobody
+}
+
+// keep writes a result to files, over an earlier one if there is to be one.
+func keep(o options, r result) error {
+	if o.into != "" {
+		text, err := os.ReadFile(o.into)
+		if err != nil {
+			return err
+		}
+		var earlier result
+		if err := json.Unmarshal(text, &earlier); err != nil {
+			return fmt.Errorf("%s: %w", o.into, err)
+		}
+		r = result{earlier.Head, merge(earlier.Rows, r.Rows, r.Head.Date+", "+r.Head.Commit, names())}
 	}
+	var err error
 	if o.json != "" {
-		text, jsonErr := json.MarshalIndent(all, "", "  ")
-		err = errors.Join(err, jsonErr, os.WriteFile(o.json, append(text, '\n'), 0o644))
+		text, jsonErr := json.MarshalIndent(r, "", "  ")
+		err = errors.Join(jsonErr, os.WriteFile(o.json, append(text, '\n'), 0o644))
 	}
-	if broken > 0 {
-		err = errors.Join(err, fmt.Errorf("%d of %d promises broke", broken, len(all)))
-	} else if err == nil {
-		fmt.Fprintf(out, "\n%d promises kept, in %s\n", len(all), took.Round(time.Second))
+	if o.markdown != "" {
+		text, pageErr := page(r, names())
+		err = errors.Join(err, pageErr, os.WriteFile(o.markdown, text, 0o644))
 	}
 	return err
 }
 
-// about says where and when a result was found.
-func about(ctx context.Context, took time.Duration) string {
-	commit, _ := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output() // a tarball has none
-	return fmt.Sprintf("%s, commit %s, %d cores, %s; took %s. Waiting times of rules are divided by twenty, as in the demo.",
-		time.Now().UTC().Format("2006-01-02"), bytes.TrimSpace(commit), runtime.NumCPU(), strings.Join(os.Args, " "), took.Round(time.Second))
+// names is the list of faults and pairs.
+func names() (all []string) {
+	todo, _ := unplugged().chosen(options{pairs: true}) // fails only for names
+	for _, f := range todo {
+		all = append(all, f.Name)
+	}
+	return all
 }
 
-func markdown(all []row, about string) []byte {
+//go:embed proof.md.tmpl
+var proof string
+
+// page is docs/proof.md.
+func page(r result, names []string) ([]byte, error) {
+	played := map[string]bool{}
+	var results, promised [][]string
+	for _, row := range r.Rows {
+		played[row.Fault] = true
+		results, promised = append(results, row.cells()), append(promised, row.promise())
+	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\n\n", about)
+	err := template.Must(template.New("proof").Parse(proof)).Execute(&b, map[string]any{
+		"Head": r.Head, "Results": markdown(columns, results), "Promises": markdown(promises, promised),
+		"Missing": strings.Join(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return played[name] }), ", "),
+	})
+	return b.Bytes(), err
+}
+
+func markdown(columns []string, cells [][]string) string {
+	var b strings.Builder
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(columns)
 	fmt.Fprintln(&b, strings.Repeat("|---", len(columns))+"|")
-	for _, r := range all {
-		line(r.cells())
+	for _, c := range cells {
+		line(c)
 	}
-	return b.Bytes()
+	return b.String()
 }
 
 func indent(out io.Writer, text string) {

@@ -28,21 +28,21 @@ func (w *world) soak(ctx context.Context, o options, r *referee, out io.Writer) 
 	fmt.Fprintf(out, "soaking for %s; the same again with --soak=%s --seed=%d\n", o.soak, o.soak, seed)
 	faults := w.lasting()
 	began := time.Now()
-	var results []outcome
+	var rows []row
 	var sizes []sample
 	for time.Since(began) < o.soak && ctx.Err() == nil {
 		f := faults[draw.IntN(len(faults))]
 		fmt.Fprintf(out, "\n+%s  %s\n", time.Since(began).Round(time.Second), f.Name)
-		results = append(results, w.round(ctx, f, r, out))
+		rows = append(rows, w.round(ctx, f, r, out).row())
 		s, err := w.measure(ctx)
 		if err != nil {
 			return err
 		}
 		sizes = append(sizes, s)
 	}
-	err := report(ctx, o, results, time.Since(began), out)
+	err := report(ctx, o, rows, time.Since(began), out)
 	jobs, jobsErr := w.lab(ctx)
-	fmt.Fprintf(out, "\n%d jobs succeeded; %d faults\n", jobs.CompletedTotal["Succeeded"], len(results))
+	fmt.Fprintf(out, "\n%d jobs succeeded; %d faults\n", jobs.CompletedTotal["Succeeded"], len(rows))
 	return errors.Join(err, jobsErr, flat(sizes, out), ctx.Err())
 }
 
@@ -101,7 +101,7 @@ func (w *world) measure(ctx context.Context) (sample, error) {
 		s["supervisors' memory"] += memory
 		s["supervisors' descriptors"] += descriptors
 	}
-	volume, err := w.Docker(ctx, "volume", "inspect", "--format={{.Mountpoint}}", project+"_journal")
+	volume, err := w.Docker(ctx, "volume", "inspect", "--format={{.Mountpoint}}", w.project+"_journal")
 	if err != nil {
 		return nil, err
 	}

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	project = "ghostrunner-chaos"
-	one     = "ci-runner-1"
-	two     = "ci-runner-2"
+	one = "ci-runner-1"
+	two = "ci-runner-2"
 )
 
 // world is the stack with everything around it that can be broken.
 type world struct {
 	*stack.Stack
+	project string // of Compose
 	machine *machine.Engine
 	dns     *resolver
 	github  *link
@@ -31,11 +31,11 @@ type world struct {
 
 // unplugged is a world of which only the list of faults is of use.
 func unplugged() *world {
-	s, err := stack.New(stack.Options{Project: project, FirstPort: 20068, Out: io.Discard})
+	s, err := stack.New(stack.Options{Project: options{}.name(), FirstPort: 20068, Out: io.Discard})
 	if err != nil {
 		panic(err) // outside of the repository: main has run here already
 	}
-	return &world{Stack: s, machine: &machine.Engine{}, dns: &resolver{}, github: &link{}, chrony: &chronyd{}}
+	return &world{Stack: s, project: options{}.name(), machine: &machine.Engine{}, dns: &resolver{}, github: &link{}, chrony: &chronyd{}}
 }
 
 // newWorld starts it all and waits until it is whole.
@@ -47,13 +47,13 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 		env["WATCHDOG_MAX_FIRES"] = "1000"
 	}
 	s, err := stack.New(stack.Options{
-		Project: project, FirstPort: 20068, Out: out, Env: env,
+		Project: o.name(), FirstPort: 20068, Out: out, Env: env,
 		Files: []string{filepath.Join("e2e", "chaos", "chaos.yaml")},
 	})
 	if err != nil {
 		return nil, err
 	}
-	w := &world{Stack: s, machine: e, dns: &resolver{}, chrony: &chronyd{dir: ".cache/chaos"}}
+	w := &world{Stack: s, project: o.name(), machine: e, dns: &resolver{}, chrony: &chronyd{dir: o.dir()}}
 	w.github = newLink(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Ports.Lab)))
 	if err := w.dns.serve(ctx); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (w *world) holds(expr string) func(context.Context) (bool, error) {
 }
 
 // service is the container of a Compose service that is always there.
-func (w *world) service(name string) string { return project + "-" + name + "-1" }
+func (w *world) service(name string) string { return w.project + "-" + name + "-1" }
 
 // lab is the simulated GitHub's own account of what it has seen.
 func (w *world) lab(ctx context.Context) (state lab.State, err error) {

@@ -2,6 +2,8 @@ package machine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,14 +19,18 @@ import (
 // patience bounds each step of the engine.
 const patience = time.Minute
 
-// cgroupParent holds the control groups of the machine's containers, apart from those of the engine outside.
-const cgroupParent = "/ghostrunner-machine"
+// cgroupParent holds the control groups of the machine's containers, apart from those of the engine outside and of other
+// machines, which have folders of their own.
+func (o Options) cgroupParent() string {
+	sum := sha256.Sum256([]byte(o.Dir))
+	return "/ghostrunner-machine-" + hex.EncodeToString(sum[:6])
+}
 
 // Engine is the machine's Docker engine, at the usual socket.
 type Engine struct {
-	dir, log string
-	cmd      *exec.Cmd
-	done     chan error
+	dir, log, cgroupParent string
+	cmd                    *exec.Cmd
+	done                   chan error
 }
 
 // Start starts the engine and waits until it answers. Its containers outlive it, as with `live-restore` on a server.
@@ -38,7 +44,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	e.cmd = exec.CommandContext(context.Background(), "dockerd", "--config-file="+config, "--cgroup-parent="+cgroupParent)
+	e.cmd = exec.CommandContext(context.Background(), "dockerd", "--config-file="+config, "--cgroup-parent="+e.cgroupParent)
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	if err := e.cmd.Start(); err != nil {
 		return err
@@ -105,14 +111,14 @@ func (e *Engine) end() error {
 }
 
 // removeCgroups removes the empty control groups that the machine's containers leave in the kernel.
-func removeCgroups() error {
+func removeCgroups(parent string) error {
 	const root = "/sys/fs/cgroup"
 	var groups []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // somebody else's, gone meanwhile
 		}
-		if err == nil && d.IsDir() && strings.Contains(path+"/", cgroupParent+"/") {
+		if err == nil && d.IsDir() && strings.Contains(path+"/", parent+"/") {
 			groups = append(groups, path)
 		}
 		return err

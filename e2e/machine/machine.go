@@ -22,7 +22,7 @@ import (
 
 // Options say how large the machine is and where it keeps what it needs while it runs.
 type Options struct {
-	// Dir is a folder for the disk and the engine's log; both are made anew.
+	// Dir is the machine's own folder, for its disk and its engine's log; both are made anew.
 	Dir string
 	// DiskBytes is the size of Docker's disk. It is a sparse file: only what is written costs anything.
 	DiskBytes int64
@@ -46,9 +46,9 @@ const dockerRoot = "/var/lib/docker"
 func Run(ctx context.Context, o Options, work func(context.Context, *Engine) error) error {
 	switch os.Getenv(stage) {
 	case stageFirst:
-		os.Exit(first(o))
+		os.Exit(first(ctx, o))
 	case stageInside:
-		e := &Engine{log: filepath.Join(o.Dir, "dockerd.log"), dir: o.Dir}
+		e := &Engine{log: filepath.Join(o.Dir, "dockerd.log"), dir: o.Dir, cgroupParent: o.cgroupParent()}
 		if err := e.Start(ctx); err != nil {
 			return err
 		}
@@ -56,6 +56,9 @@ func Run(ctx context.Context, o Options, work func(context.Context, *Engine) err
 	}
 	return outside(ctx, o)
 }
+
+// Inside reports whether this program runs on a machine of its own already.
+func Inside() bool { return os.Getenv(stage) != "" }
 
 // outside makes the disk and starts the first process of the machine.
 func outside(ctx context.Context, o Options) error {
@@ -86,13 +89,23 @@ func outside(ctx context.Context, o Options) error {
 	// The first process dies with the thread that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := again(stageFirst)
+	cmd := again(ctx, stageFirst)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	err = cmd.Run()
-	return errors.Join(err, removeCgroups())
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		err = Ended{exit.ExitCode()}
+	}
+	return errors.Join(err, removeCgroups(o.cgroupParent()))
+}
+
+// Ended is that the program on the machine failed. It has told why itself.
+type Ended struct{ Code int }
+
+func (e Ended) Error() string {
+	return fmt.Sprintf("the program on the machine ended with exit code %d", e.Code)
 }
 
 func (o Options) disk() string { return filepath.Join(o.Dir, "disk.img") }
@@ -109,9 +122,11 @@ func makeDisk(ctx context.Context, path string, size int64) error {
 	return command(ctx, "mkfs.ext4", "-q", "-m", "0", path)
 }
 
-// again is this program with the same arguments, at another stage.
-func again(at string) *exec.Cmd {
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
+// again is this program with the same arguments, at another stage. When ctx ends it is asked to end, and then made to.
+func again(ctx context.Context, at string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = patience
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), stage+"="+at)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -120,16 +135,17 @@ func again(at string) *exec.Cmd {
 
 // first is process 1 of the machine: it mounts, starts the program once more and waits for whoever ends. Its return value
 // is the program's exit code; the kernel then kills all others.
-func first(o Options) int {
+func first(ctx context.Context, o Options) int {
 	if err := mounts(o); err != nil {
 		fmt.Fprintln(os.Stderr, "machine:", err)
 		return 1
 	}
-	cmd := again(stageInside)
+	cmd := again(context.WithoutCancel(ctx), stageInside)
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "machine:", err)
 		return 1
 	}
+	context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) // it has ended, or is told to
 	for {
 		var status syscall.WaitStatus
 		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {

@@ -44,12 +44,39 @@ var volumes = map[string]owner{
 	"/var/lib/ghostrunner": {nobody, nobody, 0o755}, "/run/docker": {nobody, nobody, 0o755}, "/run/github": {nobody, nobody, 0o755},
 }
 
-// images makes or finds every image of the stack and returns the Compose variables that name them.
-func (s *Stack) images(ctx context.Context) (map[string]string, error) {
+// Build builds every program that an image is made of, and Compose. What it does needs the network for the modules, but no
+// Docker: it is for a stack that is started afterwards where there is no network, and for several that are started at once.
+func (s *Stack) Build(ctx context.Context) error {
+	if err := s.programs(ctx); err != nil {
+		return err
+	}
+	for _, name := range []string{"wget", "grafana"} {
+		if _, err := s.standin(ctx, name); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"prometheus", "alertmanager"} {
+		if _, err := s.tool(ctx, name); err != nil {
+			return err
+		}
+	}
+	_, err := s.composeCommand(ctx)
+	return err
+}
+
+func (s *Stack) programs(ctx context.Context) error {
 	for _, program := range []string{"exporter", "remediator", "proxy", "runner", "lab"} {
 		if err := s.program(ctx, program); err != nil {
-			return nil, err
+			return err
 		}
+	}
+	return nil
+}
+
+// images makes or finds every image of the stack and returns the Compose variables that name them.
+func (s *Stack) images(ctx context.Context) (map[string]string, error) {
+	if err := s.programs(ctx); err != nil {
+		return nil, err
 	}
 	env := map[string]string{}
 	for variable, img := range map[string]image{
