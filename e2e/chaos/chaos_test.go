@@ -136,11 +136,11 @@ func TestLink(t *testing.T) {
 	if err := echoes(before); err != nil {
 		t.Fatalf("whole: %v", err)
 	}
-	l.cut()
+	l.cut(everyone)
 	if !silent(before) || !silent(connect()) {
 		t.Error("cut: something came through, or the end was told")
 	}
-	l.mend()
+	l.mend(everyone)
 	if !silent(before) {
 		t.Error("mended: the old connection is back")
 	}

@@ -24,6 +24,9 @@ func (w *world) faults() []scenario.Fault {
 	}
 	for i := range all {
 		all[i].Patience = max(all[i].Patience, 5*time.Minute)
+		if all[i].Within == 0 && (all[i].Metric != "" || len(all[i].Alert) > 0) {
+			all[i].Within = time.Minute
+		}
 		all[i].Settled = w.calm()
 	}
 	return all

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
@@ -41,7 +42,7 @@ func (w *world) clockFaults() []scenario.Fault {
 			Name: "chronyd never synchronised", Story: "the time daemon runs without a time source, and calls its offset 0",
 			Break:  inTurn(act(w.chrony.stop), act(w.chrony.alone)),
 			Metric: `ghostrunner_clock_synchronized == 0 unless on() ghostrunner_clock_offset_seconds{source="chrony"}`,
-			Alert:  alert("GhostrunnerClockUnsynchronized"),
+			Alert:  alert("GhostrunnerClockUnsynchronized"), Within: 2 * time.Minute,
 			Mend:   inTurn(act(w.chrony.stop), act(w.chrony.synchronised)),
 			Healed: state(w.holds(`ghostrunner_clock_synchronized == 1`)),
 		},

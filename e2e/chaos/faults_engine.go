@@ -22,7 +22,7 @@ func (w *world) engineFaults() []scenario.Fault {
 				return watch(ctx, 30*time.Second, func(context.Context) error { return nil })
 			}), act(w.machine.Start)),
 			Metric: `max_over_time(ALERTS{alertname="GhostrunnerDockerDown",alertstate="firing"}[2m]) == 1`,
-			Healed: up,
+			Healed: up, Within: 2 * time.Minute,
 		}, {
 			Name: "engine hangs", Story: "the Docker engine accepts connections and answers none",
 			Break:  act(func(context.Context) error { return w.machine.Freeze() }),

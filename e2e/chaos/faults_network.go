@@ -11,6 +11,7 @@ import (
 // networkFaults strike names and packets.
 func (w *world) networkFaults() []scenario.Fault {
 	var cut time.Time
+	swallow, spit := w.hole(two)
 	resolves := state(w.holds(fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 1", apiName)))
 	return []scenario.Fault{
 		{
@@ -19,6 +20,8 @@ func (w *world) networkFaults() []scenario.Fault {
 			Metric: fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 0", apiName), Alert: alert("GhostrunnerDNSFailing"),
 			Mend:   act(func(context.Context) error { w.dns.dead.Store(false); return nil }),
 			Healed: both(resolves, runnersOnline()), Costs: 2,
+			// The rule looks back a minute, which the haste of the demo leaves as it is.
+			Within: 2 * time.Minute,
 		}, {
 			Name: "DNS slow", Story: "the DNS server takes a second for each answer",
 			Break:  act(func(context.Context) error { w.dns.delay.Store(int64(time.Second)); return nil }),
@@ -34,17 +37,54 @@ func (w *world) networkFaults() []scenario.Fault {
 			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Action: restart(two), Costs: 1,
 			Healed: scenario.Online(two),
 		}, {
+			Name: "black hole", Story: two + "'s connections to GitHub open, and what it sends is swallowed, until its container is started anew",
+			Break: inTurn(w.whenIdle(two), swallow),
+			// The listener waits 100 s for an answer, so it is GitHub that knows first.
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Action: restart(two), Costs: 1,
+			Mend:   spit,
+			Healed: scenario.Online(two),
+		}, {
 			Name: "no way to GitHub", Story: "everything that is sent to GitHub vanishes, for both runners and for us",
 			Break: act(func(context.Context) error {
 				cut = time.Now()
-				w.github.cut()
+				w.github.cut(everyone)
 				return nil
 			}),
 			Metric: "ghostrunner_github_up == 0", Alert: alert("GhostrunnerGitHubUnreachable"),
-			Mend: act(func(context.Context) error { w.github.mend(); return nil }),
+			Mend: act(func(context.Context) error { w.github.mend(everyone); return nil }),
 			// Names resolve and GitHub answers us again before a listener wakes from its retry: then a restart is in order.
 			Also:   []string{"restart " + one, "restart " + two},
 			Healed: both(runnersOnline(), w.polling(&cut)), Costs: 2, Patience: 5 * time.Minute,
 		},
 	}
+}
+
+// hole swallows what a slot's container sends to GitHub, over connections of before and of now, until the container is started
+// anew or the hole is closed.
+func (w *world) hole(slot string) (dig, fill step) {
+	var address string
+	fill = act(func(context.Context) error {
+		if address != "" {
+			w.github.mend(address)
+		}
+		return nil
+	})
+	dig = act(func(ctx context.Context) (err error) {
+		if address, err = w.Docker(ctx, "inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", w.Container(slot)); err != nil {
+			return err
+		}
+		events, err := w.Events(ctx)
+		if err != nil {
+			return err
+		}
+		swallowed := address
+		go func() {
+			if awaitEvent(ctx, events, w.Container(slot), "start") == nil {
+				w.github.mend(swallowed)
+			}
+		}()
+		w.github.cut(address)
+		return nil
+	})
+	return dig, fill
 }

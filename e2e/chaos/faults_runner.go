@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,8 +25,23 @@ func (w *world) runnerFaults() []scenario.Fault {
 
 	var dropped time.Time
 	seen, anew := w.replaced(one)
+	deaf, hears := w.switched("deaf", "--runner", two)
+	busy, busyOff := w.switched("retry-loop", "--runner", one, "--value=busy")
 	return []scenario.Fault{
 		scenario.RetryLoop(w.Stack),
+		{
+			Name:   "retry loop beside a job",
+			Story:  one + "'s long poll dies while it works; a restart has to wait for the job",
+			Break:  inTurn(w.whenBusy(one, 25*time.Second), busy),
+			Metric: retrying(one), Alert: alert("GhostrunnerRunnerRetryLoop"),
+			Also: []string{"restart " + one}, Mend: busyOff, Healed: both(w.finished("a release"), scenario.Online(one)),
+		}, {
+			Name:  "deaf listener",
+			Story: two + "'s listener acknowledges a job and falls silent: no output, no poll, no end",
+			// Deaf is who gets a job meanwhile; the next listener is not to be.
+			Break:  inTurn(deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenOffline(two), hears),
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Action: restart(two), Mend: hears, Healed: scenario.Online(two),
+		},
 		{
 			Name:   "V1 poll outage",
 			Story:  two + "'s message queue (the older protocol) fails; it retries, and GitHub shows it offline",
@@ -55,8 +71,8 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Story: "a NAT forgets every connection: the idle long polls of both runners wait for answers that cannot come",
 			Break: act(func(context.Context) error {
 				dropped = time.Now()
-				w.github.cut()
-				w.github.mend()
+				w.github.cut(everyone)
+				w.github.mend(everyone)
 				return nil
 			}),
 			// A listener waits 100 s for an answer, so it is GitHub that is the first to know.
@@ -146,7 +162,7 @@ func (w *world) deleteRegistration(ctx context.Context, slot string) error {
 		return err
 	}
 	status, text, err := w.Do(ctx, http.MethodDelete, w.Ports.Lab, fmt.Sprintf("/repos/acme/widgets/actions/runners/%d", r.ID),
-		http.Header{"Authorization": {"Bearer " + stack.Token}}, nil)
+		http.Header{"Authorization": {"Bearer " + w.pat}}, nil)
 	if err == nil && status != http.StatusNoContent {
 		err = fmt.Errorf("delete registration %d: status %d: %.200s", r.ID, status, text)
 	}
@@ -154,4 +170,73 @@ func (w *world) deleteRegistration(ctx context.Context, slot string) error {
 }
 
 // stormFaults leave the hour's count of restarts full.
-func (w *world) stormFaults() []scenario.Fault { return []scenario.Fault{scenario.Storm(w.Stack)} }
+func (w *world) stormFaults() []scenario.Fault {
+	storm := scenario.Storm(w.Stack)
+	storm.Within = 4 * time.Minute
+	return []scenario.Fault{storm, {
+		Name:  "once more in the hour after",
+		Story: one + " is on probation after six restarts in an hour, and falls into the retry loop once more",
+		Break: func(ctx context.Context, s *stack.Stack) error {
+			if err := w.onProbation(ctx, storm); err != nil {
+				return err
+			}
+			begin := time.Now()
+			if err := storm.Break(ctx, s); err != nil {
+				return err
+			}
+			return w.until(ctx, begin, "backoff "+one)
+		},
+		Metric: fmt.Sprintf("ghostrunner_remediator_breaker_open{runner=%q} == 1", one),
+		Action: storm.Action, Also: storm.Also, Mend: storm.Mend, Healed: scenario.Online(one), Within: 4 * time.Minute, Patience: 8 * time.Minute,
+	}}
+}
+
+// onProbation plays the storm, unless that has been done.
+func (w *world) onProbation(ctx context.Context, storm scenario.Fault) error {
+	const served = `ghostrunner_remediator_breaker_open_until_timestamp_seconds{runner="` + one + `"} < time()`
+	begin := time.Now()
+	if _, ok, err := w.Query(ctx, served); ok || err != nil {
+		return err
+	}
+	if err := storm.Break(ctx, w.Stack); err != nil {
+		return err
+	}
+	if err := w.until(ctx, begin, "backoff "+one); err != nil {
+		return err
+	}
+	if err := storm.Mend(ctx, w.Stack); err != nil {
+		return err
+	}
+	if err := stack.Await(ctx, one+" to be on probation", w.holds(served)); err != nil {
+		return err
+	}
+	online := scenario.Online(one)
+	return stack.Await(ctx, one+" to be online", func(ctx context.Context) (bool, error) { return online(ctx, w.Stack) })
+}
+
+// until waits until an action has been completed since a moment.
+func (w *world) until(ctx context.Context, since time.Time, what string) error {
+	return stack.Await(ctx, what, func(ctx context.Context) (bool, error) {
+		done, err := w.Done(ctx, since)
+		return done[what] > 0, err
+	})
+}
+
+// whenOffline waits until GitHub sees a slot no more.
+func (w *world) whenOffline(slot string) step {
+	return act(func(ctx context.Context) error {
+		return stack.Await(ctx, slot+" to be offline", func(ctx context.Context) (bool, error) {
+			r, _, err := w.registration(ctx, slot)
+			return r.Status == "offline", err
+		})
+	})
+}
+
+// finished holds when no job of the name is left.
+func (w *world) finished(name string) condition {
+	is := func(j lab.Job) bool { return j.Name == name }
+	return state(func(ctx context.Context) (bool, error) {
+		state, err := w.lab(ctx)
+		return !slices.ContainsFunc(state.Queued, is) && !slices.ContainsFunc(state.Running, is), err
+	})
+}

@@ -17,28 +17,46 @@ type link struct {
 	end context.Context //nolint:containedctx // of the program: a link outlives the step that cuts it
 
 	mu   sync.Mutex
+	ways map[string]way // by the address that they come from
+}
+
+// way is what the connections of one address have in common.
+type way struct {
 	lost context.Context //nolint:containedctx // ends when the connections of now are lost
 	lose context.CancelFunc
 }
 
+// everyone stands for every address.
+const everyone = ""
+
 func newLink(ctx context.Context, to string) *link {
-	l := &link{to: to, end: ctx}
-	l.lost, l.lose = context.WithCancel(ctx)
-	return l
+	return &link{to: to, end: ctx, ways: map[string]way{}}
 }
 
-// cut loses every connection, those of now and all that follow, until mend.
-func (l *link) cut() {
+// way finds or makes the way from an address. The caller holds the lock.
+func (l *link) way(from string) way {
+	w, ok := l.ways[from]
+	if !ok {
+		w.lost, w.lose = context.WithCancel(l.end)
+		l.ways[from] = w
+	}
+	return w
+}
+
+// cut loses every connection from an address, those of now and all that follow, until mend.
+func (l *link) cut(from string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lose()
+	l.way(from).lose()
 }
 
 // mend lets new connections through. Those that were lost stay lost: cut and mend at once is a NAT's table cleared.
-func (l *link) mend() {
+func (l *link) mend(from string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lost, l.lose = context.WithCancel(l.end)
+	if l.way(from).lost.Err() != nil {
+		delete(l.ways, from)
+	}
 }
 
 // serve carries connections until ctx ends.
@@ -65,8 +83,12 @@ func (l *link) serve(port string) error {
 // on the machine whose packets vanish.
 func (l *link) carry(client net.Conn) {
 	defer client.Close()
+	from := everyone
+	if address, ok := client.RemoteAddr().(*net.TCPAddr); ok {
+		from = address.IP.String()
+	}
 	l.mu.Lock()
-	lost := l.lost
+	own, everybody := l.way(from).lost, l.way(everyone).lost
 	l.mu.Unlock()
 	var d net.Dialer
 	server, err := d.DialContext(l.end, "tcp4", l.to)
@@ -75,8 +97,8 @@ func (l *link) carry(client net.Conn) {
 	}
 	defer server.Close()
 	done := make(chan struct{}, 2)
-	pipe := func(to, from net.Conn) {
-		_, _ = io.Copy(to, lossy{from, lost, l.end})
+	pipe := func(to, of net.Conn) {
+		_, _ = io.Copy(to, lossy{of, own, everybody, l.end})
 		done <- struct{}{}
 	}
 	go pipe(server, client)
@@ -87,12 +109,12 @@ func (l *link) carry(client net.Conn) {
 // lossy reads from a connection until it is lost, and then nothing and no end.
 type lossy struct {
 	net.Conn
-	lost, end context.Context //nolint:containedctx // what may end a read
+	own, everybody, end context.Context //nolint:containedctx // what may end a read
 }
 
 func (c lossy) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.lost.Err() != nil {
+	if c.own.Err() != nil || c.everybody.Err() != nil {
 		<-c.end.Done()
 		return 0, io.EOF
 	}

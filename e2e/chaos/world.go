@@ -23,6 +23,8 @@ const (
 type world struct {
 	*stack.Stack
 	project string // of Compose
+	pat     string // that GitHub accepts
+	tokens  string // folder of it
 	machine *machine.Engine
 	dns     *resolver
 	github  *link
@@ -46,6 +48,11 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 		// With faults drawn at random some runner would soon be stopped for an hour, and nothing be learned from it.
 		env["WATCHDOG_MAX_FIRES"] = "1000"
 	}
+	tokens, err := filepath.Abs(filepath.Join(o.dir(), "tokens"))
+	if err != nil {
+		return nil, err
+	}
+	env["LAB_TOKENS"] = tokens
 	s, err := stack.New(stack.Options{
 		Project: o.name(), FirstPort: 20068, Out: out, Env: env,
 		Files: []string{filepath.Join("e2e", "chaos", "chaos.yaml")},
@@ -53,8 +60,11 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	w := &world{Stack: s, project: o.name(), machine: e, dns: &resolver{}, chrony: &chronyd{dir: o.dir()}}
+	w := &world{Stack: s, project: o.name(), pat: stack.Token, tokens: tokens, machine: e, dns: &resolver{}, chrony: &chronyd{dir: o.dir()}}
 	w.github = newLink(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Ports.Lab)))
+	if err := w.accept(w.pat); err != nil {
+		return nil, err
+	}
 	if err := w.dns.serve(ctx); err != nil {
 		return nil, err
 	}
