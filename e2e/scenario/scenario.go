@@ -166,13 +166,13 @@ func (r *Result) notice(ctx context.Context, s *stack.Stack, start time.Time, se
 	return nil
 }
 
-// nothingElse demands that nothing was done that the fault does not call for.
+// nothingElse demands that nothing was begun that the fault does not call for, whether it succeeded or not.
 func nothingElse(ctx context.Context, s *stack.Stack, f Fault, start time.Time) error {
-	done, err := s.Done(ctx, start)
+	begun, err := s.Begun(ctx, start)
 	if err != nil {
 		return err
 	}
-	for what, n := range done {
+	for what, n := range begun {
 		if what != f.Action["action"]+" "+f.Action["target"] && !slices.Contains(f.Also, what) {
 			return fmt.Errorf("the remediator did what this does not call for: %s, %d times", what, n)
 		}

@@ -162,6 +162,16 @@ lines:
 // Done counts the actions that were completed and verified since a moment, by "action target", as the journal has them: a
 // remediator that is killed meanwhile loses none.
 func (s *Stack) Done(ctx context.Context, since time.Time) (map[string]int, error) {
+	return s.attempts(ctx, since, "completed")
+}
+
+// Begun counts likewise what was begun, whatever came of it.
+func (s *Stack) Begun(ctx context.Context, since time.Time) (map[string]int, error) {
+	return s.attempts(ctx, since, "completed", "failed", "running")
+}
+
+// attempts counts those with one of the outcomes.
+func (s *Stack) attempts(ctx context.Context, since time.Time, outcomes ...string) (map[string]int, error) {
 	token, err := s.WebhookToken(ctx)
 	if err != nil {
 		return nil, err
@@ -181,13 +191,13 @@ func (s *Stack) Done(ctx context.Context, since time.Time) (map[string]int, erro
 	if err := json.Unmarshal(text, &attempts); err != nil {
 		return nil, err
 	}
-	done := map[string]int{}
+	counts := map[string]int{}
 	for _, a := range attempts {
-		if a.Outcome == "completed" && a.Began.After(since) {
-			done[a.Action+" "+a.Target]++
+		if slices.Contains(outcomes, a.Outcome) && a.Began.After(since) {
+			counts[a.Action+" "+a.Target]++
 		}
 	}
-	return done, nil
+	return counts, nil
 }
 
 // Fault switches a fault of the simulated world, as a person would from a shell.
