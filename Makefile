@@ -17,8 +17,8 @@ demo-down:  ## remove every container, volume and network of the demo
 	@go run ./e2e/demo down
 bench:      ## how soon the shipped configuration orders a restart, over 50 of them, and what that costs (8 min)
 	@go run ./e2e/bench
-chaos: $(TOOLS) ## every fault that there is, alone and in pairs, on a machine of its own: root, dockerd, chronyd; ONLY='retry loop' for one (45 min)
-	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)') --markdown=.cache/chaos.md --json=.cache/chaos.json
+chaos: $(TOOLS) ## every fault that there is, alone and in pairs, on MACHINES (2) of their own: root, dockerd, chronyd; ONLY='retry loop' for one (50 min)
+	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)',--machines=$(or $(MACHINES),2)) --markdown=.cache/chaos.md --json=.cache/chaos.json
 soak: $(TOOLS) ## jobs and faults at random for SOAK (30m), from SEED: nothing may grow, no job be harmed
 	@go run ./e2e/chaos --soak=$(or $(SOAK),30m) --seed=$(or $(SEED),0)
 figures:    ## what the exporter takes: memory, CPU and time of a scrape with 2 and with 1,000 runners, and during a flood (5 min)

@@ -84,9 +84,17 @@ func TestResolver(t *testing.T) {
 	if a := ask("elsewhere.test."); a.RCode != dnsmessage.RCodeNameError {
 		t.Errorf("another name: %+v", a)
 	}
-	r.dead.Store(true)
+	r.dieFor("10.0.0.1")
+	if r.asked("10.0.0.2"); r.dead.Load() {
+		t.Error("it died for another")
+	}
+	r.asked("10.0.0.1")
 	if a := ask(apiName + "."); a.RCode != dnsmessage.RCodeServerFailure || len(a.Answers) != 0 {
 		t.Errorf("dead: %+v", a)
+	}
+	r.live()
+	if r.asked("10.0.0.1"); r.dead.Load() {
+		t.Error("it died again")
 	}
 	if _, err := r.answer([]byte("garbage")); err == nil {
 		t.Error("garbage was answered")

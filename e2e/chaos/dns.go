@@ -18,6 +18,7 @@ const apiName = "api.github.test"
 // resolver is the DNS server behind the containers' resolver: one name, and two ways to be of no use.
 type resolver struct {
 	dead  atomic.Bool  // answers SERVFAIL, as a forwarder does whose upstream is gone
+	dying atomic.Value // string: the address whose next question finds it dead
 	delay atomic.Int64 // nanoseconds before each answer
 }
 
@@ -36,6 +37,9 @@ func (r *resolver) serve(ctx context.Context) error {
 			if err != nil {
 				return // closed
 			}
+			if address, ok := from.(*net.UDPAddr); ok {
+				r.asked(address.IP.String())
+			}
 			answer, err := r.answer(packet[:n])
 			if err != nil {
 				continue // not a question
@@ -44,6 +48,21 @@ func (r *resolver) serve(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// dieFor lets the server die as soon as the address asks.
+func (r *resolver) dieFor(address string) { r.dying.Store(address) }
+
+func (r *resolver) asked(by string) {
+	if r.dying.CompareAndSwap(by, "") {
+		r.dead.Store(true)
+	}
+}
+
+// live ends both.
+func (r *resolver) live() {
+	r.dying.Store("")
+	r.dead.Store(false)
 }
 
 func (r *resolver) answer(packet []byte) ([]byte, error) {

@@ -12,16 +12,21 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// faults is everything that is tried, by where it strikes. The last ones leave marks that others would trip over: the storm
-// fills the hour's count of restarts, and after a 401 the poller keeps still for a while.
-func (w *world) faults() []scenario.Fault {
-	var all []scenario.Fault
-	for _, layer := range [][]scenario.Fault{
-		w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.diskFaults(),
-		w.engineFaults(), w.pipelineFaults(), w.hostileFaults(), w.credentialFaults(), w.stormFaults(),
-	} {
-		all = append(all, layer...)
-	}
+// faults is everything that is tried alone, by where it strikes.
+func (w *world) faults() []scenario.Fault { return append(w.early(), w.late()...) }
+
+func (w *world) early() []scenario.Fault {
+	return w.promised(w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.diskFaults(),
+		w.engineFaults(), w.pipelineFaults(), w.hostileFaults())
+}
+
+// late leave marks that others would trip over: after a 401 the poller keeps still for a while, and the storm fills the hour's
+// count of restarts: until the hour is over, the next one is a back-off.
+func (w *world) late() []scenario.Fault { return w.promised(w.credentialFaults(), w.stormFaults()) }
+
+// promised completes faults by what holds for all.
+func (w *world) promised(layers ...[]scenario.Fault) []scenario.Fault {
+	all := slices.Concat(layers...)
 	for i := range all {
 		all[i].Patience = max(all[i].Patience, 5*time.Minute)
 		if all[i].Within == 0 && (all[i].Metric != "" || len(all[i].Alert) > 0) {

@@ -25,6 +25,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 
 	var dropped time.Time
 	seen, anew := w.replaced(one)
+	counted, refused := w.refused("restart", "busy")
 	deaf, hears := w.switched("deaf", "--runner", two)
 	busy, busyOff := w.switched("retry-loop", "--runner", one, "--value=busy")
 	return []scenario.Fault{
@@ -32,9 +33,10 @@ func (w *world) runnerFaults() []scenario.Fault {
 		{
 			Name:   "retry loop beside a job",
 			Story:  one + "'s long poll dies while it works; a restart has to wait for the job",
-			Break:  inTurn(w.whenBusy(one, 25*time.Second), busy),
+			Break:  inTurn(counted, w.whenBusy(one, 25*time.Second), busy),
 			Metric: retrying(one), Alert: alert("GhostrunnerRunnerRetryLoop"),
-			Also: []string{"restart " + one}, Mend: busyOff, Healed: both(w.finished("a release"), scenario.Online(one)),
+			// GitHub gives up a job that it does not hear of for ten minutes, which are twelve seconds here.
+			Mend: inTurn(refused, busyOff), Healed: both(w.finished("a release"), scenario.Online(one)), Costs: 1,
 		}, {
 			Name:  "deaf listener",
 			Story: two + "'s listener acknowledges a job and falls silent: no output, no poll, no end",
@@ -239,4 +241,21 @@ func (w *world) finished(name string) condition {
 		state, err := w.lab(ctx)
 		return !slices.ContainsFunc(state.Queued, is) && !slices.ContainsFunc(state.Running, is), err
 	})
+}
+
+// refused returns a step that remembers how often an action was refused for a reason, and one that waits for the next time.
+func (w *world) refused(action, reason string) (remember, again step) {
+	var before float64
+	count := func(ctx context.Context) (float64, error) {
+		n, _, err := w.Metric(ctx, w.Ports.Remediator, "ghostrunner_remediator_actions_refused_total", map[string]string{"action": action, "reason": reason})
+		return n, err
+	}
+	remember = act(func(ctx context.Context) (err error) { before, err = count(ctx); return err })
+	again = act(func(ctx context.Context) error {
+		return stack.Await(ctx, "the "+action+" to be refused", func(ctx context.Context) (bool, error) {
+			n, err := count(ctx)
+			return n > before, err
+		})
+	})
+	return remember, again
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
@@ -43,6 +44,7 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 	f.Story = cause.Story + "; then " + symptom.Story
 	f.Patience = 6 * time.Minute
 	f.Costs = cause.Costs + symptom.Costs
+	f.Also = slices.Concat(cause.Also, symptom.Also)
 	f.Break = func(ctx context.Context, s *stack.Stack) error {
 		if err := cause.Break(ctx, s); err != nil {
 			return err
@@ -105,7 +107,7 @@ func atOnce(a, b scenario.Fault) scenario.Fault {
 	f.Story = a.Story + "; and " + b.Story
 	f.Patience = a.Patience + b.Patience
 	f.Costs = a.Costs + b.Costs
-	f.Also = append(append([]string(nil), a.Also...), b.Also...)
+	f.Also = slices.Concat(a.Also, b.Also)
 	if len(a.Action) > 0 {
 		f.Also = append(f.Also, a.Action["action"]+" "+a.Action["target"])
 	}

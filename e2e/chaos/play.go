@@ -21,10 +21,11 @@ func list(todo []scenario.Fault, out io.Writer) {
 
 // chosen are the faults and pairs that were asked for.
 func (w *world) chosen(o options) ([]scenario.Fault, error) {
-	all := w.faults()
+	all := w.early()
 	if o.pairs || len(o.only) > 0 {
 		all = append(all, w.pairs()...)
 	}
+	all = append(all, w.late()...)
 	if len(o.only) == 0 {
 		return all, nil
 	}
