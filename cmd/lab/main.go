@@ -15,6 +15,7 @@
 //
 //	GET    /lab/v1/state                       everything that a test may want to assert
 //	POST   /lab/v1/jobs                        {"name","duration":"10s","result":"Succeeded","runner":SLOT,"script":BASH}, each optional
+//	POST   /lab/v1/jobs/ID/cancel              what a person does, or GitHub after timeout-minutes: the runner is told
 //	DELETE /lab/v1/jobs                        forget the jobs that are still queued
 //	GET    /lab/v1/faults                      the table of faults and what is on
 //	GET    /lab/v1/faults/NAME[?runner=SLOT]   one switch

@@ -129,10 +129,26 @@ func TestScenarios(t *testing.T) {
 				s.job("build", "0s", "Succeeded")
 				s.says("Running job: build", 2) // and in the diagnostic line
 				s.await("the phase", func() bool { return s.now().Phase == supervisor.Job })
+				if words, healthy := s.health(); !healthy || words != "job" {
+					s.Errorf("health while nobody knows better: %v, %q", healthy, words)
+				}
+				s.mend("deaf")
+				s.says(registered, 2)
 			},
-			phase: supervisor.Job, health: "job", held: true,
-			prints: []string{ts + "Running job: build$", "from=job to=draining"},
-			calls:  "register 201, (delete 422, )+.*", left: -1},
+			phase: supervisor.Listening, health: "listening",
+			prints: []string{ts + "Running job: build$", `Stopping a listener that is stuck" why="it announced a job, and no worker has run since"`, told("job without a result"), "^" + registered},
+			// Not before the lock on the job has ended: then GitHub has forgotten the registration too.
+			calls: "register 201, (delete 422, )*delete 404, register 201, delete 204"},
+		{name: "3d the same while it drains", setup: fault("deaf", "job"),
+			play: func(s *slot) {
+				s.says(registered, 1)
+				s.job("build", "0s", "Succeeded")
+				s.says("Running job: build", 2)
+				s.await("the phase", func() bool { return s.now().Phase == supervisor.Job })
+			},
+			phase: supervisor.Job, health: "job",
+			prints: []string{"from=job to=draining", "^Exiting...$", `from=draining to=stopped cause="last job ended`},
+			calls:  "register 201, (delete 422, )+(delete 404(, )?)+"},
 		{name: "4 no session: GitHub's sessions are down", setup: fault("create-outage", ""),
 			play: func(s *slot) { s.says("√ Connected to GitHub", 4) }, phase: supervisor.Connecting, health: "connecting",
 			after: func(s *slot) {
@@ -254,29 +270,32 @@ func TestScenarios(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{`\[RUNNER .* Runner\] Skipping message Job.`, "Nobody could acquire the job of this registration", told("used up by a job that nobody could acquire"), "^" + registered},
+			prints: []string{`\[RUNNER .* Runner\] Skipping message Job.`, `Stopping a listener that is stuck" why="nobody could acquire its job"`, told("used up by a job that nobody could acquire"), "^" + registered},
 			calls:  "register 201, (delete 422, )*delete 204, register 201, delete 204"},
 		{name: "13a deaf, and SIGINT works", setup: fault("deaf", ""),
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "0s", "Succeeded")
-				s.says("Acknowledging runner request", 1)
+				s.says("Stopping a listener that is stuck", 1)
+				s.mend("deaf")
+				s.says(registered, 3) // the job went back to the queue, and the next listener has done it
 			},
-			phase: supervisor.Listening, health: "listening",
-			after: func(s *slot) {
-				s.await("the job goes back", func() bool { return len(s.gh.State().Queued) == 1 })
-			},
-			prints: []string{"Acknowledging runner request", stopped, "^Runner listener exited with code 0.$", "to=stopped"},
-			calls:  "register 201, (delete 422, )*delete 204"},
+			phase: supervisor.Listening, health: "listening", jobs: 1,
+			prints: []string{"Acknowledging runner request", stopped, "^Runner listener exited with code 0.$", ts + "Running job: build$",
+				`Stopping a listener that is stuck" why="it was handed a job, and nothing has come of it"`, told("handed a job that it did not begin: exit code 0"), told("job completed: Succeeded")},
+			calls: "register 201, delete 204, register 201, register 201, delete 204"},
 		{name: "13b deaf, and SIGINT does not work", setup: func(s *slot) { s.fault("deaf", ""); s.fault("ignore-sigint", "") },
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "0s", "Succeeded")
-				s.says("Acknowledging runner request", 1)
+				s.says("Stopping a listener that is stuck", 1)
+				s.mend("deaf")
+				s.says(registered, 3)
+				s.mend("ignore-sigint")
 			},
-			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^Runner listener exited with code 137.$", `to=stopped cause="idle, killed by signal 9`},
-			calls:  "register 201, (delete 422, )*delete 204"},
+			phase: supervisor.Listening, health: "listening", jobs: 1,
+			prints: []string{"^Runner listener exited with code 137.$", told("handed a job that it did not begin: killed by signal 9"), told("job completed: Succeeded")},
+			calls:  "register 201, delete 204, register 201, register 201, delete 204"},
 		{name: "14 outage while busy: the job is abandoned", setup: fault("renew-lost", ""),
 			play: func(s *slot) {
 				s.says(registered, 1)

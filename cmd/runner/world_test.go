@@ -46,6 +46,21 @@ func TestWorld(t *testing.T) {
 			after:  func(s *slot) { s.mend("pat-no-permission"); s.says(registered, 1) },
 			prints: []string{`failures=1 .*remedy="octo/hello does not exist, or the token may not see it`},
 			calls:  "(register 404, )+register 201, delete 204"},
+		{name: "GitHub refuses the registration as such", setup: fault("jit-422", ""),
+			play:  func(s *slot) { s.says(`cause="github: invalid" failures=2`, 1) },
+			phase: supervisor.Waiting, health: "waiting, . failures in a row: github: invalid",
+			after: func(s *slot) {
+				s.mend("jit-422")
+				s.says(registered, 1)
+				// Another name would not help: one try each time. And what GitHub has refused it has not made: no list is asked for.
+				_, stderr, _ := s.out.look()
+				tries, failures := strings.Count(s.calls(), "register 422"), strings.Count(stderr, `msg="Attempt failed" cause="github: invalid"`)
+				if tries != failures {
+					t.Errorf("%d registrations were tried in %d attempts", tries, failures)
+				}
+			},
+			prints: []string{`cause="github: invalid" failures=1 .*remedy="GitHub does not take this registration: check the labels and the runner group`, "failures=2", "^" + registered},
+			calls:  "(register 422, ){2,}register 201, delete 204"},
 		{name: "GitHub answers 500: five failures in a row", setup: fault("github-500", ""),
 			play:  func(s *slot) { s.says("failures=5", 1) },
 			phase: supervisor.Waiting, health: `un: github: server \([5-9] failures in a row\)`,

@@ -2,6 +2,7 @@ package slots_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -44,7 +45,9 @@ var faults = []fault{
 	{name: "listener exits with 1 with a job", cuts: true, within: 2 * time.Minute, strike: provoked("listener-crash", "1")},
 	{name: "lock of the job lost", busy: true, cuts: true, hold: 90 * time.Second, within: 2 * time.Minute, strike: inLab("renew-lost", "")},
 	{name: "job that nobody can acquire", ci: true, within: 5 * time.Minute, strike: provoked("ghost-job", "")},
-	{name: "listener deaf after a job's message", within: 20 * time.Minute, strike: provoked("deaf", "")},
+	{name: "listener deaf after a job's message", within: 5 * time.Minute, strike: provoked("deaf", "")},
+	{name: "listener deaf after it announced a job", cuts: true, within: 15 * time.Minute, strike: provoked("deaf", "job")},
+	{name: "worker hangs until its job is cancelled", cuts: true, hold: time.Minute, within: 6 * time.Minute, strike: hang},
 
 	{name: "long poll dead", ci: true, within: 5 * time.Minute, strike: inLab("retry-loop", "")},
 	{name: "network cut", ci: true, hold: outage, cuts: true, within: 5 * time.Minute, strike: unplug},
@@ -59,8 +62,10 @@ var faults = []fault{
 
 	{name: "GitHub answers 500", ci: true, everybody: true, hold: outage, within: 5 * time.Minute, strike: forAll("github-500", "")},
 	{name: "GitHub answers garbage", everybody: true, hold: outage, within: 5 * time.Minute, strike: forAll("github-garbage", "")},
-	{name: "GitHub's quota used up", everybody: true, hold: time.Minute, within: 5 * time.Minute, strike: forAll("rate-limited", "403:3")},
-	{name: "PAT rejected", everybody: true, hold: time.Minute, within: 5 * time.Minute, strike: forAll("pat-rejected", "")},
+	{name: "GitHub's quota used up", everybody: true, hold: outage, within: 5 * time.Minute, strike: forAll("rate-limited", "403:3")},
+	{name: "GitHub's secondary limit", everybody: true, hold: outage, within: 5 * time.Minute, strike: forAll("rate-limited", "429:3")},
+	{name: "registrations refused", hold: time.Minute, within: 5 * time.Minute, strike: atStart("jit-422", "")},
+	{name: "PAT rejected", everybody: true, hold: outage, within: 5 * time.Minute, strike: forAll("pat-rejected", "")},
 	{name: "clock 10 min off", ci: true, everybody: true, hold: outage, within: 5 * time.Minute, strike: clockOff},
 }
 
@@ -177,6 +182,19 @@ func provoked(name, value string) func(*testing.T, string) func(context.Context)
 		struck := enqueue(t, job("for "+name, slot, time.Second))
 		awaitState(t, fmt.Sprintf("job %d to be handed out", struck.ID), handedOut(struck.ID))
 		return off(name, slot)
+	}
+}
+
+// hang ends as GitHub ends it: by a person's hand, or by that of timeout-minutes.
+func hang(t *testing.T, slot string) func(context.Context) error {
+	set(t, "worker-hang", slot, "")
+	struck := enqueue(t, job("for worker-hang", slot, 0))
+	await(t, "the worker", func(ctx context.Context) (bool, error) {
+		programs, err := system.Docker(ctx, "top", system.Container(slot), "-eo", "args")
+		return strings.Contains(programs, "Runner.Worker"), err
+	})
+	return func(ctx context.Context) error {
+		return errors.Join(off("worker-hang", slot)(ctx), github.Cancel(ctx, struck.ID))
 	}
 }
 

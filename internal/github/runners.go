@@ -184,6 +184,9 @@ func (c *Client) JITConfig(ctx context.Context, scope Scope, name string, labels
 		err = errors.New("the answer has no runner or no configuration")
 	}
 	if err = l.finish(ctx, op, false, err); err != nil {
+		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusUnprocessableEntity {
+			e.Hint = "GitHub does not take this registration: check the labels and the runner group, and whether " + scope.String() + " has all the runners that it may have"
+		}
 		return JIT{}, err
 	}
 	return JIT{RunnerID: got.GetRunner().GetID(), Encoded: got.GetEncodedJITConfig()}, nil

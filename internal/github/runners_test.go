@@ -366,6 +366,9 @@ func TestJITConfigRefused(t *testing.T) {
 			if !errors.As(err, &e) || e.Reason != tc.reason || tc.is != nil && !errors.Is(err, tc.is) {
 				t.Fatalf("%v", err)
 			}
+			if tc.status == 422 != strings.Contains(e.Hint, "check the labels and the runner group, and whether octo has all") {
+				t.Errorf("hint %q", e.Hint)
+			}
 		})
 	}
 	f := newFakeGitHub(0)

@@ -56,6 +56,10 @@ type (
 		Wanted    string        `json:"lab_result"`
 		Script    string        `json:"lab_script"`
 	}
+	cancelJSON struct {
+		JobID   string `json:"jobId"`
+		Timeout string `json:"timeout"`
+	}
 	renewJSON struct {
 		LockedUntil time.Time `json:"lockedUntil"`
 	}
@@ -212,6 +216,11 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		}
 		if !now.Before(end) || r.Context().Err() != nil {
 			return name, reply{202, nil}
+		}
+		if j := reg.job; j != nil && j.cancel && query.Get("status") == "Busy" {
+			j.cancel = false
+			body, _ := json.Marshal(cancelJSON{jobGUID(j.ID), "00:05:00"}) // cancel-timeout-minutes' default
+			return name, reply{200, messageJSON{j.ID, "JobCancellation", string(body)}}
 		}
 		if query.Get("status") != "Busy" {
 			if j := w.takeLocked(reg, now); j != nil {

@@ -54,6 +54,11 @@ func (c *Client) Enqueue(ctx context.Context, job JobRequest) (Job, error) {
 	return queued, c.do(ctx, http.MethodPost, "/lab/v1/jobs", job, &queued)
 }
 
+// Cancel cancels a job that runs.
+func (c *Client) Cancel(ctx context.Context, id int64) error {
+	return c.do(ctx, http.MethodPost, fmt.Sprintf("/lab/v1/jobs/%d/cancel", id), nil, nil)
+}
+
 func faultPath(name, runner string) string {
 	p := "/lab/v1/faults/" + url.PathEscape(name)
 	if runner != "" {
@@ -89,6 +94,9 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 			failure.Error = resp.Status
 		}
 		return errors.New("lab: " + failure.Error)
+	}
+	if out == nil {
+		return nil
 	}
 	if err := json.NewDecoder(limited).Decode(out); err != nil {
 		return fmt.Errorf("lab: decode answer: %w", err)

@@ -41,6 +41,7 @@ const (
 	faultWorkerHang          = "worker-hang"
 	faultIgnoreSigint        = "ignore-sigint"
 	faultJIT409              = "jit-409"
+	faultJIT422              = "jit-422"
 	faultBusyLie             = "busy-lie"
 	faultPATRejected         = "pat-rejected"
 	faultPATLocked           = "pat-locked"
@@ -76,10 +77,11 @@ func Faults() []Fault {
 		{faultRenewLost, "The lock on the running job cannot be renewed: the runner abandons the job, and still counts it as done (issue 4635).", "", true, nil},
 		{faultListenerCrash, "The listener dies right after it announced a job: no completed line, and its worker runs on as an orphan.",
 			"exit code; empty or 137: it is killed (as by the OOM killer)", true, optional(integer(0, 255))},
-		{faultWorkerHang, "The worker neither ends by itself nor heeds a cancellation: a listener that is told to stop waits for it without limit.", "", true, nil},
+		{faultWorkerHang, "The worker neither ends by itself nor heeds a cancellation: a listener that is told to stop waits for it without limit; one whose job is cancelled kills it five minutes later.", "", true, nil},
 		{faultIgnoreSigint, "The listener does not react to SIGINT or SIGQUIT (an inherited SIG_IGN, or a hung process; issue 2582).", "", true, nil},
 		// GitHub's view of the runners.
 		{faultJIT409, "Every just-in-time registration is answered 409: the name is taken, for instance by a registration that has not been cleaned up yet.", "", true, nil},
+		{faultJIT422, "Every just-in-time registration is answered 422: a label or the runner group is not accepted, or there are as many runners as there may be.", "", true, nil},
 		{faultBusyLie, "The API says busy:false while a job runs (issue 4422, where an autoscaler believed it and killed 135 jobs); deletion still answers 422.", "", true, nil},
 		// The credential.
 		{faultPATRejected, "The token was revoked, has expired or was mistyped: every call answers 401 Bad credentials.", "", false, nil},

@@ -72,6 +72,7 @@ func (g *GitHub) labRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Ready.\n") })
 	mux.HandleFunc("GET /lab/v1/state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, g.State()) })
 	mux.HandleFunc("POST /lab/v1/jobs", g.postJob)
+	mux.HandleFunc("POST /lab/v1/jobs/{id}/cancel", g.cancelJob)
 	mux.HandleFunc("DELETE /lab/v1/jobs", g.clearJobs)
 	mux.HandleFunc("GET /lab/v1/faults", g.listFaults)
 	mux.HandleFunc("GET /lab/v1/faults/{name}", g.getFault)
@@ -169,6 +170,15 @@ func (g *GitHub) postJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, 201, job)
+}
+
+func (g *GitHub) cancelJob(w http.ResponseWriter, r *http.Request) {
+	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err := g.world.cancel(id); err != nil {
+		labError(w, 404, fmt.Errorf("job %d: %w", id, err))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // clearJobs forgets the jobs that nobody has taken yet.

@@ -508,6 +508,38 @@ func TestListenerHungWorker(t *testing.T) {
 	}
 }
 
+// TestListenerCancelledJob: GitHub's own cancellation ends a job, also that of a worker that hangs.
+func TestListenerCancelledJob(t *testing.T) {
+	t.Parallel()
+	for _, hang := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hang=%v", hang), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.fault(faultWorkerHang, hang, "")
+			p := b.start("", b.jit(name))
+			lab := NewClient(b.url)
+			if err := lab.Cancel(t.Context(), 1); err == nil {
+				t.Error("a job that does not run was cancelled")
+			}
+			b.queue("long", time.Hour, "Succeeded")
+			p.diagSays("Waiting to receive the job message")
+			if err := lab.Cancel(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			if code := p.wait(); code != 0 {
+				t.Errorf("exit %d", code)
+			}
+			p.says(p.stdout, "Job long completed with result: Canceled", 1)
+			if done := b.gh.State().Completed; len(done) != 1 || done[0].Result != "Canceled" {
+				t.Errorf("GitHub's books: %+v", done)
+			}
+			if killed := strings.Contains(p.diag("Runner"), "kill running worker"); killed != hang {
+				t.Errorf("the worker was killed: %v", killed)
+			}
+		})
+	}
+}
+
 // children returns the command lines of a process's children, which belong to the thread that made them.
 func children(t *testing.T, pid int) string {
 	t.Helper()

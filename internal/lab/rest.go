@@ -512,6 +512,10 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 	case slices.ContainsFunc(in.Labels, func(l string) bool { return l == "" || len(l) > 256 }):
 		return invalid(`"labels" has an item that is empty or too long.`)
 	}
+	const full = "The number of runners is exceeded."
+	if g.world.faults.is(faultJIT422, in.Name) {
+		return invalid(full)
+	}
 	taken := reply{409, message("Already exists - A runner with the name " + in.Name + " already exists.")}
 	if g.world.faults.is(faultJIT409, in.Name) {
 		return taken
@@ -522,7 +526,7 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 	case errors.Is(err, errNameTaken):
 		return taken
 	case err != nil:
-		return invalid("The number of runners is exceeded.")
+		return invalid(full)
 	}
 	if in.WorkFolder == "" {
 		in.WorkFolder = "_work"

@@ -48,7 +48,7 @@ func (l *listener) job(request requestJSON) (done bool) {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	wg.Go(func() { l.keepLock(ctx, cancel, request, job) })
-	wg.Go(func() { l.pollBusy(ctx) })
+	wg.Go(func() { l.pollBusy(ctx, cancel) })
 	result := l.work(ctx, job)
 	cause := context.Cause(ctx)
 	cancel(nil)
@@ -65,14 +65,25 @@ func (l *listener) job(request requestJSON) (done bool) {
 	return true
 }
 
-var errLockLost = errors.New("the lock on the job is lost")
+var (
+	errLockLost  = errors.New("the lock on the job is lost")
+	errCancelled = errors.New("the job is cancelled")
+)
 
-// pollBusy goes on polling beside a job, which is what keeps the runner online. No message for a busy runner is simulated.
-func (l *listener) pollBusy(ctx context.Context) {
+// cancelTimeout is how long a worker may take to end after its job was cancelled, before it is killed: the five minutes that GitHub
+// gives, less 15 s (JD, WorkerDispatcher.Cancel). When the listener itself is to stop, no such time is set.
+const cancelTimeout = 5*time.Minute - 15*time.Second
+
+// pollBusy goes on polling beside a job, which is what keeps the runner online and tells it of a cancellation.
+func (l *listener) pollBusy(ctx context.Context, cancel context.CancelCauseFunc) {
 	var p poller
 	for {
-		if _, err := l.poll(ctx, &p, "Busy"); err != nil {
+		m, err := l.poll(ctx, &p, "Busy")
+		if err != nil {
 			return
+		}
+		if m != nil && m.Type == "JobCancellation" {
+			cancel(errCancelled)
 		}
 	}
 }
@@ -121,7 +132,7 @@ func (l *listener) complete(body completeJSON) {
 }
 
 // work runs the worker and returns the result that its exit code stands for. When ctx ends the worker is told to cancel,
-// and waited for without limit.
+// and waited for: without limit, unless it is the job that was cancelled.
 func (l *listener) work(ctx context.Context, job jobJSON) (result string) {
 	l.term.Trace("INFO", "JobDispatcher", "Send job request message to worker for job "+job.JobID)
 	cmd, stdin, stdout, err := l.startWorker(job)
@@ -130,7 +141,20 @@ func (l *listener) work(ctx context.Context, job jobJSON) (result string) {
 		return "Failed"
 	}
 	defer stdin.Close()
-	told := context.AfterFunc(ctx, func() { _, _ = io.WriteString(stdin, "cancel\n") })
+	ended := make(chan struct{})
+	defer close(ended)
+	told := context.AfterFunc(ctx, func() {
+		_, _ = io.WriteString(stdin, "cancel\n")
+		if !errors.Is(context.Cause(ctx), errCancelled) {
+			return
+		}
+		select {
+		case <-ended:
+		case <-time.After(l.scaled(cancelTimeout)):
+			l.term.Trace("INFO", "JobDispatcher", "worker process for job "+job.JobID+" haven't exit within cancellation timout, kill running worker.")
+			_ = cmd.Process.Kill()
+		}
+	})
 	defer told()
 	l.echo(stdout)
 	code := 0

@@ -54,6 +54,7 @@ type Job struct {
 	locked   time.Time // the lock on the running job ends here
 	renewed  bool      // at least once
 	ghost    bool      // nobody can acquire it any more
+	cancel   bool      // the runner is to be told that it is cancelled
 }
 
 // registration is what GitHub knows of one runner.
@@ -141,6 +142,8 @@ var (
 	errTooMany   = errors.New("too many")
 	errRunning   = errors.New("still running a job")
 	errNoRunner  = errors.New("no such runner")
+
+	errNotRunning = errors.New("no such job runs")
 )
 
 // register makes a registration, offline until its listener polls.
@@ -232,6 +235,20 @@ func (w *world) takeLocked(r *registration, now time.Time) *Job {
 	j.ghost = w.faults.is(faultGhostJob, r.name)
 	r.job, r.spent = j, true
 	return j
+}
+
+// cancel has the runner told that its job is cancelled.
+func (w *world) cancel(id int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.regs {
+		if r.job != nil && r.job.ID == id && !r.job.Acquired.IsZero() {
+			r.job.cancel = true
+			w.wakeLocked()
+			return nil
+		}
+	}
+	return errNotRunning
 }
 
 // finishLocked moves a registration's job to the completed ones and, as runners are ephemeral, removes the registration.

@@ -69,6 +69,7 @@ const (
 	RetryAttempt                // one more attempt of an outage, from the diagnostic lines
 	JobStarted                  // Event.Job
 	JobCompleted                // Event.Job and Event.Result
+	JobOffered                  // a job was handed out; JobStarted or JobSkipped follows within moments, unless the listener hangs
 	JobSkipped                  // a job was handed out that nobody can acquire any more; an ephemeral registration is used up by it
 	SessionConflict             // another session of this runner exists
 	Failure                     // Event.Reason; the process usually ends soon after

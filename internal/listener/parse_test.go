@@ -28,6 +28,7 @@ func TestParse(t *testing.T) {
 		{"[RUNNER 2026-08-20 12:00:00Z INFO BrokerMessageListener] Sleeping for 28.273 seconds before retrying.", Event{Kind: RetryAttempt, Time: tsTime}},
 		{"[RUNNER 2026-08-20 12:00:00Z ERR  MessageListener] Sleeping for 30 seconds before retrying.", Event{Kind: RetryAttempt, Time: tsTime}},
 
+		{"[RUNNER 2026-08-20 12:00:00Z INFO Runner] Acknowledging runner request '4711'.", Event{Kind: JobOffered, Time: tsTime}},
 		{"[RUNNER 2026-08-20 12:00:00Z INFO Runner] Skipping message Job. Job message conflict", Event{Kind: JobSkipped, Time: tsTime}},
 		{ts + "Running job: build (linux)", Event{Kind: JobStarted, Time: tsTime, Job: "build (linux)"}},
 		{ts + "Running job: ", Event{Kind: JobStarted, Time: tsTime}},

@@ -42,6 +42,7 @@ var patterns = []pattern{
 	// Jobs. The name is arbitrary text and can itself contain "completed with result:"; Parse takes the last one.
 	{stamped, "Running job: ", "", JobStarted, "", "", "JD:378"},
 	{stamped, "Job ", "", JobCompleted, "", "", "JD:591,701"},
+	{diag, "Acknowledging runner request '", "'.", JobOffered, "", "", "R; #4668, #4703: seen as the last line for hours; only with ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT"},
 	{diag, "Skipping message Job.", "", JobSkipped, "", "", "R:738-746, #4617; nothing on the console, only with ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT"},
 
 	// Session conflict: every 30 s, exit 5 after 240 s.

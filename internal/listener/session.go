@@ -183,7 +183,7 @@ func (s *Session) apply(at time.Time, e Event) {
 		s.state.Listening = false
 	case Exited:
 		s.listenerEnded(at)
-	case Notice, Connected, JobSkipped, Unrecognised:
+	case Notice, Connected, JobOffered, JobSkipped, Unrecognised:
 	}
 }
 

@@ -116,6 +116,9 @@ type timing struct {
 	jobExit       time.Duration   // a listener that is still there so long after its job is interrupted
 	interrupt     time.Duration   // from SIGINT to SIGKILL; the listener needs up to 30 s to delete its session
 	kill          time.Duration   // to see killed processes gone
+	deaf          time.Duration   // a job that was handed out so long ago and did not begin is with somebody else: GitHub waits 60 s
+	workerless    time.Duration   // a job that was announced and has had no worker for so long is over: GitHub's lock lasts 10 min
+	retire        time.Duration   // between two attempts to delete the registration of a listener that is stuck
 	drainRetry    time.Duration   // between two attempts to delete the registration
 	drainUnknown  time.Duration   // GitHub does not answer and nothing speaks for a job: interrupt all the same
 	beat          time.Duration   // between two writes of the state file
@@ -138,6 +141,9 @@ func defaultTiming() timing {
 		jobExit:       2 * time.Minute,
 		interrupt:     45 * time.Second,
 		kill:          5 * time.Second,
+		deaf:          2 * time.Minute,
+		workerless:    10 * time.Minute,
+		retire:        15 * time.Second,
 		drainRetry:    5 * time.Second,
 		drainUnknown:  time.Minute,
 		beat:          5 * time.Second,
@@ -158,7 +164,7 @@ func (t timing) scaled(factor float64) timing {
 		scale(&t.ladder[i])
 	}
 	for _, d := range []*time.Duration{
-		&t.relaunch, &t.stable, &t.jobExit, &t.interrupt, &t.drainRetry, &t.drainUnknown, &t.gate, &t.tell, &t.names, &t.look, &t.staleGap,
+		&t.relaunch, &t.stable, &t.jobExit, &t.interrupt, &t.deaf, &t.workerless, &t.retire, &t.drainRetry, &t.drainUnknown, &t.gate, &t.tell, &t.names, &t.look, &t.staleGap,
 	} {
 		scale(d)
 	}

@@ -16,8 +16,8 @@ const workerProgram = "Runner.Worker"
 //     job may turn out to have ended elsewhere.
 //   - no answer: asked again. After a while the listener is interrupted if nothing here speaks for a job.
 //
-// Whatever GitHub says, a listener that printed "Running job:" or has a worker process is never interrupted: GitHub has been
-// seen to call busy runners idle (actions/runner#4422). Docker's own patience (stop_grace_period) bounds all of this.
+// Whatever GitHub says, a listener that printed "Running job:" or has a worker process is not interrupted: GitHub has been
+// seen to call busy runners idle (actions/runner#4422). Only where no worker has run for ten minutes is there no job (see working). Docker's own patience (stop_grace_period) bounds all of this.
 func (s *Supervisor) drain(ctx context.Context) (Phase, string) {
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
@@ -60,8 +60,21 @@ func (s *Supervisor) hasJob() bool {
 		return false
 	default:
 	}
-	p := s.proc.ledger.progress()
-	return p.jobsStarted > p.jobsCompleted || s.workerRuns()
+	return s.working(s.proc.ledger.progress())
+}
+
+// working tells whether a worker runs, or may have: between the announcement of a job and the line that completes it there is none for
+// moments, and minutes where GitHub is slow to answer. Longer than the lock on a job lasts there is no job without a worker.
+func (s *Supervisor) working(p progress) bool {
+	if s.workerRuns() {
+		s.worked = time.Now()
+		return true
+	}
+	last := p.jobNews
+	if s.worked.After(last) {
+		last = s.worked
+	}
+	return p.jobsStarted > p.jobsCompleted && time.Since(last) < s.t.workerless
 }
 
 // workerRuns looks for a worker among our own descendants.

@@ -165,7 +165,7 @@ func fastTiming() timing {
 	}
 	t.relaunch = 10 * time.Millisecond
 	t.kill = patience / 4
-	t.drainRetry = 20 * time.Millisecond
+	t.drainRetry, t.retire = 20*time.Millisecond, 20*time.Millisecond
 	t.drainUnknown = 100 * time.Millisecond
 	t.beat = 20 * time.Millisecond
 	t.staleGap, t.gate, t.look = 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond

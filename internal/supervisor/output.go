@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
@@ -14,7 +15,9 @@ type progress struct {
 	listening     bool
 	jobsStarted   int
 	jobsCompleted int
+	jobOffered    bool            // one was handed out
 	jobSkipped    bool            // one was handed out that could not be acquired
+	jobNews       time.Time       // when one was handed out or announced last
 	result        listener.Result // of the last completed job
 	conflict      bool
 	failure       listener.Reason // the first that was named; later lines tend to be consequences
@@ -47,8 +50,11 @@ func (l *ledger) line(line []byte) {
 	switch e.Kind {
 	case listener.Listening:
 		l.now.listening = true
+	case listener.JobOffered:
+		l.now.jobOffered, l.now.jobNews = true, time.Now()
 	case listener.JobStarted:
 		l.now.jobsStarted++
+		l.now.jobNews = time.Now()
 	case listener.JobCompleted:
 		l.now.jobsCompleted++
 		l.now.result = e.Result

@@ -113,19 +113,24 @@ func stubListener() int {
 		}
 		fmt.Println("Exiting...")
 		return done("Canceled")
-	case "worker only": // a worker runs, but the line about it is not there yet
+	case "worker only", "worker": // a worker runs; the line about it is not there yet, or is
 		worker := exec.CommandContext(context.Background(), "/proc/self/exe")
 		worker.Args = []string{"Runner.Worker"}
 		if err := worker.Start(); err != nil {
 			return 44
 		}
 		listen()
+		if behaviour == "worker" {
+			running()
+		}
 		if <-signals == syscall.SIGINT {
 			fmt.Println("Exiting...")
 			return 0
 		}
 		_ = worker.Process.Kill()
-		running()
+		if behaviour == "worker only" {
+			running()
+		}
 		return done("Succeeded")
 	case "idle":
 		listen()
@@ -137,6 +142,16 @@ func stubListener() int {
 		fmt.Println("[RUNNER 2026-08-20 12:00:00Z INFO Runner] Skipping message Job. Job message conflict")
 		<-signals
 		fmt.Println("Exiting...")
+		return 0
+	case "silent with a job's message":
+		listen()
+		fmt.Println("[RUNNER 2026-08-20 12:00:00Z INFO Runner] Acknowledging runner request '1'.")
+		<-signals
+		return 0
+	case "silent with a job":
+		listen()
+		running()
+		<-signals
 		return 0
 	case "deaf":
 		signal.Ignore(syscall.SIGINT)

@@ -24,6 +24,8 @@ type Supervisor struct {
 	wait       time.Duration
 	dirty      bool // the last cleaning failed, or none was done yet
 	listening  time.Time
+	worked     time.Time // a worker was seen then
+	asked      time.Time // GitHub was asked then to delete the registration of a listener that is stuck
 
 	mu         sync.Mutex
 	state      State

@@ -124,11 +124,14 @@ func TestEndings(t *testing.T) {
 		{"crash", "job without a result: killed by signal 9", []int64{1}, false, false},
 		{"unknown", "exit code 45", []int64{1}, false, false},
 		{"used up", "used up by a job that nobody could acquire", []int64{1}, false, false},
+		{"silent with a job's message", "handed a job that it did not begin: exit code 0", []int64{1}, false, false},
+		{"silent with a job", "job without a result: exit code 0", []int64{1}, false, false},
 		{"exit 2", "retryable: exit code 2", nil, true, false},
 		{"hangs after its job", "job completed: Succeeded", []int64{1}, false, true},
 	} {
 		t.Run(tc.behaviour, func(t *testing.T) {
 			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, func(cfg *Config) {
+				cfg.timing.deaf, cfg.timing.workerless = 300*time.Millisecond, 300*time.Millisecond
 				if tc.hangs {
 					cfg.timing.jobExit, cfg.timing.interrupt = 300*time.Millisecond, 300*time.Millisecond
 				}
@@ -186,6 +189,30 @@ func TestDrainBusy(t *testing.T) {
 	if st.Jobs != 1 || strings.Contains(s.stdout.String(), "Exiting...") {
 		t.Errorf("the job was interrupted: %+v\n%s", st, s.stdout)
 	}
+}
+
+// A listener that is silent beside its worker does its job, however long that takes and whatever GitHub would say.
+func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{behaviours: []string{"worker"}}, func(cfg *Config) {
+		cfg.timing.deaf, cfg.timing.workerless, cfg.timing.retire = 1, 1, 1
+	})
+	s.stderr.wait(t, "to=job", 1)
+	for begin, timeout := time.Now(), time.After(patience); ; {
+		if st, _ := ReadState(s.state); st.Updated.Sub(begin) >= 10*fastTiming().beat { // it was looked at as often
+			break
+		}
+		select {
+		case <-time.After(fastTiming().beat):
+		case <-timeout:
+			t.Fatal("the state is not written")
+		}
+	}
+	if _, deleted := s.github.seen(); len(deleted) > 0 {
+		t.Errorf("GitHub was asked to delete %v beside a job", deleted)
+	}
+	_ = syscall.Kill(s.listenerPID(), syscall.SIGUSR1)
+	s.stderr.wait(t, "job completed: Succeeded", 1)
+	s.stop()
 }
 
 // GitHub has been seen to call busy runners idle, or gone.

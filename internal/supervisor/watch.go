@@ -19,8 +19,8 @@ func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
 		if next, cause := s.ahead(p); next != "" {
 			return next, cause
 		}
-		if p.usedUp() && s.reg != nil {
-			s.retire(ctx)
+		if why := s.stuck(p); why != "" && s.reg != nil {
+			s.retire(ctx, why)
 		}
 		if p.jobsCompleted > 0 && overdue == nil {
 			overdue = time.After(s.t.jobExit)
@@ -46,13 +46,33 @@ func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
 // diagnostic lines alone, stays online and idle, and is never handed another (actions/runner#4617).
 func (p progress) usedUp() bool { return p.jobSkipped && p.jobsStarted == 0 }
 
-// retire stops a listener that is used up, if GitHub agrees by deleting the registration that it has no job; else it is asked again.
-func (s *Supervisor) retire(ctx context.Context) {
+// stuck tells why nothing will come of a listener although it runs; "" = it may be well. Listeners have been seen to fall silent with a
+// job's message in their hands, for hours, while GitHub called them online (actions/runner#4668, #4703, #3501).
+func (s *Supervisor) stuck(p progress) string {
+	switch {
+	case p.jobsCompleted > 0:
+		return ""
+	case p.usedUp():
+		return "nobody could acquire its job"
+	case p.jobsStarted > 0 && !s.working(p):
+		return "it announced a job, and no worker has run since"
+	case p.jobsStarted == 0 && p.jobOffered && time.Since(p.jobNews) >= s.t.deaf:
+		return "it was handed a job, and nothing has come of it"
+	}
+	return ""
+}
+
+// retire stops a listener that is stuck, if GitHub agrees by deleting the registration that it has no job; else it is asked again.
+func (s *Supervisor) retire(ctx context.Context, why string) {
+	if time.Since(s.asked) < s.t.retire {
+		return
+	}
+	s.asked = time.Now()
 	err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, s.reg.id) })
 	if err != nil && !s.cfg.Errors.NotFound(err) || s.hasJob() {
 		return
 	}
-	s.cfg.Logger.WarnContext(ctx, "Nobody could acquire the job of this registration, stopping its listener", "registration", s.reg.name)
+	s.cfg.Logger.WarnContext(ctx, "Stopping a listener that is stuck", "why", why, "registration", s.reg.name)
 	s.stopListener()
 	s.forget()
 }
@@ -91,6 +111,8 @@ func judge(e exit, p progress, conflictWait, slow time.Duration) verdict {
 		return verdict{cause: "used up by a job that nobody could acquire"}
 	case p.jobsStarted > 0:
 		return verdict{cause: "job without a result: " + e.String()}
+	case p.jobOffered: // and the registration is used up by it
+		return verdict{cause: "handed a job that it did not begin: " + e.String()}
 	case e.code == 2 || e.code == 3 || e.code == 4: // retryable, and two that only an update can cause
 		return verdict{cause: "retryable: " + e.String(), relaunch: true}
 	case p.failure != "" && p.failure != listener.Other:
