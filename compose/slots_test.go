@@ -96,7 +96,7 @@ func TestThirdSlot(t *testing.T) {
 			t.Errorf("mounts %v, want %v", mounts, want)
 		}
 		if got.StopGracePeriod != "1h0m0s" || len(got.Healthcheck.Test) != 3 || got.Restart != "unless-stopped" || got.CPUs != 3 || got.MemLimit == "" ||
-			!slices.Contains(got.SecurityOpt, "no-new-privileges:true") || got.DependsOn["github-pat"].Condition != "service_completed_successfully" {
+			!slices.Contains(got.SecurityOpt, "no-new-privileges:true") || got.DependsOn["GITHUB_PAT"].Condition != "service_completed_successfully" {
 			t.Errorf("not what runner-1 is: %+v", got)
 		}
 		if _, ok := services["runner-4"]; ok || len(services) == 0 {

@@ -38,6 +38,7 @@ type container struct {
 		SecurityOpt    []string
 		Memory         int64
 		PidsLimit      int64
+		GroupAdd       []string
 		NetworkMode    string
 		RestartPolicy  struct{ Name string }
 		LogConfig      struct{ Config map[string]string }
@@ -111,15 +112,15 @@ func TestConfinement(t *testing.T) {
 				}
 			}
 			for _, m := range c.Mounts {
-				if strings.HasSuffix(m.Source, "docker.sock") {
+				if strings.HasSuffix(m.Source, "docker.sock") && (c.service() != "DOCKER_GID" || len(h.GroupAdd) > 0) { // which sees it, and may not open it
 					sockets[c.service()] = m.Destination
 				}
 			}
 			if strings.HasPrefix(c.service(), "runner-") || c.service() == "mongo" {
 				return // jobs write where they like; the database's image begins as root
 			}
-			// Compose brings the PAT into github-pat, which ends at once.
-			if !h.ReadonlyRootfs && c.service() != "github-pat" {
+			// Compose brings the PAT into GITHUB_PAT, which ends at once.
+			if !h.ReadonlyRootfs && c.service() != "GITHUB_PAT" {
 				t.Error("its file system can be written")
 			}
 			if !slices.Equal(h.CapDrop, []string{"ALL"}) || len(h.CapAdd) > 0 {
@@ -245,15 +246,20 @@ func TestPlaceholders(t *testing.T) {
 		}
 	})
 	up := []string{"up", "--detach", "--no-build", "--pull=never"}
-	err = other.Compose(ctx, map[string]string{"GITHUB_PAT": "your-token-here"}, append(up, "exporter")...)
-	if err == nil || !strings.Contains(err.Error(), "github-pat") {
-		t.Errorf("a placeholder: %v; want the service github-pat to be named", err)
-	}
-	if said, err := other.Log(ctx, "github-pat"); err != nil || !strings.Contains(said, "GITHUB_PAT") || strings.Count(said, "\n") > 1 {
-		t.Errorf("it said %q, want one line with GITHUB_PAT (%v)", said, err)
-	}
-	if state, err := output(ctx, "docker", "inspect", "--format={{.State.Status}}", other.Container("exporter-1")); err != nil || state != "created" {
-		t.Errorf("the exporter is %s: %v", state, err)
+	for name, value := range map[string]string{
+		"GITHUB_PAT": "your-token-here", "REPO_OWNER": "<owner>", "REPO_NAME": "widgets\r", "DOCKER_GID": "123456",
+	} {
+		err = other.Compose(ctx, map[string]string{name: value}, append(up, "exporter")...)
+		// The last line on the terminal.
+		if want := "service \"" + name + "\" didn't complete successfully: exit 1"; err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s=%q: %v; want the end to be %s", name, value, err, want)
+		}
+		if said, err := other.Log(ctx, name); err != nil || !strings.Contains(said, "compose/.env: "+name) || strings.Count(said, "\n") > 1 {
+			t.Errorf("it said %q, want one line with %s (%v)", said, name, err)
+		}
+		if state, err := output(ctx, "docker", "inspect", "--format={{.State.Status}}", other.Container("exporter-1")); err != nil || state != "created" {
+			t.Errorf("%s=%q, and the exporter is %s: %v", name, value, state, err)
+		}
 	}
 	const first, second = "ghp_0123456789abcdefghijklmnopqrstuvwxyz", "ghp_zyxwvutsrqponmlkjihgfedcba9876543210"
 	started := ""
@@ -306,7 +312,7 @@ func TestUpgrade(t *testing.T) {
 	}
 	for service, id := range runs() {
 		// The three that run once are of the same image.
-		isNew := slices.Contains([]string{"remediator", "github-pat", "webhook-token", "grafana-password"}, service)
+		isNew := slices.Contains([]string{"remediator", "REPO_OWNER", "REPO_NAME", "DOCKER_GID", "GITHUB_PAT", "webhook-token", "grafana-password"}, service)
 		if (id != before[service]) != isNew {
 			t.Errorf("%s: container %.12s, before %.12s; anew: want %v", service, id, before[service], isNew)
 		}

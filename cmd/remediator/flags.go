@@ -52,17 +52,19 @@ type config struct {
 	pollInterval time.Duration
 
 	// Of the other subcommands.
-	url         string
-	httpConfig  string
-	format      string
-	limit       int
-	since       string
-	reset       string
-	pauseFor    string
-	payloadFile string
-	tokenOut    string
-	tokenMode   fs.FileMode
-	patOut      string
+	url                     string
+	httpConfig              string
+	format                  string
+	limit                   int
+	since                   string
+	reset                   string
+	pauseFor                string
+	payloadFile             string
+	tokenOut                string
+	tokenMode               fs.FileMode
+	patOut                  string
+	setting                 string // name of the one to check
+	dockerGID, dockerSocket string
 }
 
 // parse reads args and the environment. done says that everything is done already: help or version was asked for.
@@ -123,6 +125,10 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	incident.Flag("since", sinceHelp).Default("24h").StringVar(&cfg.since)
 	pat := app.Command("pat", "Check the token of --github.token-file as far as that is possible without GitHub, and write it to a file.")
 	pat.Flag("out", "File to write; who reads it next gets the new token.").Required().StringVar(&cfg.patOut)
+	setting := app.Command("setting", "Check one value of compose/.env as far as that is possible without GitHub.")
+	setting.Flag("docker.gid", "Group of the Docker socket.").Envar("DOCKER_GID").StringVar(&cfg.dockerGID)
+	setting.Flag("docker.socket", "That socket. It is looked at and not opened.").Default("/var/run/docker.sock").StringVar(&cfg.dockerSocket)
+	setting.Arg("name", "REPO_OWNER, REPO_NAME or DOCKER_GID.").Required().EnumVar(&cfg.setting, "REPO_OWNER", "REPO_NAME", "DOCKER_GID")
 	app.Command("healthcheck", "Tell whether the remediator at --remediator.url is alive, by exit code.")
 	token := app.Command("token", "Print the token of --web.bearer-token-file, or make a new one.")
 	token.Flag("out", "File to write a random token to; one that exists is left as it is. Empty: print the present one.").StringVar(&cfg.tokenOut)
@@ -187,7 +193,7 @@ func (c *config) check(thresholdGB float64, mode string) error {
 		c.tokenMode = fs.FileMode(m)
 		return nil
 	}
-	if c.command == "pat" || c.command == "healthcheck" {
+	if c.command == "pat" || c.command == "setting" || c.command == "healthcheck" {
 		return nil
 	}
 	if c.tokenFile == "" {

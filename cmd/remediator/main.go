@@ -56,6 +56,7 @@
 // # For Compose
 //
 //	ghostrunner-remediator pat --out=FILE                      check the PAT for what is no token, and write it where others read it
+//	ghostrunner-remediator setting NAME                        check REPO_OWNER, REPO_NAME or DOCKER_GID for what cannot be right
 //	ghostrunner-remediator healthcheck                         whether the remediator at --remediator.url is alive; exit 1 if not
 //
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
@@ -90,6 +91,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = token(cfg, stdout)
 	case "pat":
 		err = keepPAT(cfg, stdout)
+	case "setting":
+		err = checkSetting(cfg, stdout)
 	case "healthcheck":
 		err = cli.HealthCheck(ctx, cfg.url+"/-/healthy")
 	default:

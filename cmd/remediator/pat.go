@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 )
 
 // keepPAT writes the GitHub token into a file that only this user can read, in place of an older one. The programs read it
@@ -14,16 +16,19 @@ import (
 // It exists because Compose cannot bring a secret out of the environment into a container that is read-only; this is the one
 // that is not. It is also the place where a placeholder stops everything, before any runner is started.
 func keepPAT(cfg config, stdout io.Writer) error {
-	read := cfg.github.Token()
-	if read == nil {
-		return errors.New("GITHUB_PAT: not given: set it in compose/.env")
+	token := cfg.github.TokenEnv
+	if cfg.github.TokenFile != "" {
+		var err error
+		if token, err = cli.ReadSecret("github.token-file", cfg.github.TokenFile); err != nil {
+			return fmt.Errorf("compose/.env: GITHUB_PAT: %w", err)
+		}
 	}
-	token, err := read()
-	if err != nil {
-		return fmt.Errorf("GITHUB_PAT: %w", err)
+	if token == "" {
+		return errors.New("compose/.env: GITHUB_PAT is empty: set it to a token of GitHub")
 	}
-	if _, err := cfg.github.Scope(); err != nil {
-		return fmt.Errorf("REPO_OWNER, REPO_NAME: %w", err)
+	// Not by the name of the file, which people do not know.
+	if _, err := (&cli.GitHub{TokenEnv: token}).Token()(); err != nil {
+		return fmt.Errorf("compose/.env: %w", err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(cfg.patOut), ".pat-*")
 	if err != nil {

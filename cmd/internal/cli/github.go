@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -138,4 +139,55 @@ func noToken(s string) string {
 // Scope is where runners register: owner/repo, or the owner alone.
 func (g *GitHub) Scope() (github.Scope, error) {
 	return github.ParseScope(strings.TrimSuffix(g.Owner+"/"+g.Repo, "/"))
+}
+
+// CheckOwner says why REPO_OWNER can name nobody at GitHub, and what to do.
+func (g *GitHub) CheckOwner() error {
+	owner := strings.TrimPrefix(g.Owner, "enterprises/")
+	if why := noName(owner); why != "" {
+		return errors.New("REPO_OWNER " + why)
+	}
+	if _, err := github.ParseScope(g.Owner); err != nil {
+		return errors.New("REPO_OWNER is no name that GitHub allows: set it to the owner of the repository, such as octo, or to an organisation")
+	}
+	return nil
+}
+
+// CheckRepo says why REPO_NAME, with an owner that is one, can name nothing at GitHub, and what to do.
+func (g *GitHub) CheckRepo() error {
+	if g.Repo == "" || g.CheckOwner() != nil {
+		return nil
+	}
+	if why := noName(g.Repo); why != "" {
+		return errors.New("REPO_NAME " + why)
+	}
+	if strings.HasSuffix(g.Repo, ".git") {
+		return errors.New("REPO_NAME ends in .git, as an address does: leave that off")
+	}
+	if strings.HasPrefix(g.Owner, "enterprises/") {
+		return errors.New("REPO_NAME names a repository, but REPO_OWNER an enterprise: leave REPO_NAME empty")
+	}
+	if _, err := g.Scope(); err != nil {
+		return errors.New("REPO_NAME is no name that GitHub allows: set it to the repository, such as hello, or leave it empty for an organisation")
+	}
+	return nil
+}
+
+// noNames are what stands for a name in examples. Words that somebody may really be called are not among them.
+var noNames = regexp.MustCompile(`(?i)^(change-?me|replace-?me|placeholder|todo|xxx+|repo[-_](owner|name)|your-(org|organi[sz]ation|owner|name|user|username|account|repo|repository|github-.*|repo-name|org-name))$`)
+
+// noName says why a text can be no name at GitHub, and what to do; empty: it may be one.
+func noName(s string) string {
+	switch {
+	case strings.TrimSpace(s) == "":
+		return "is empty"
+	case strings.ContainsAny(s, " \t\r\n\"'"):
+		return "has white space or quotes in it: remove them; if .env has Windows line ends, convert it with dos2unix"
+	case strings.ContainsAny(s, "<>${}*") || strings.Contains(s, "...") || noNames.MatchString(s):
+		return "holds a placeholder or a variable that nobody replaced: put the name in its place"
+	case strings.ContainsAny(s, "/:@"):
+		return "holds more than one name: REPO_OWNER=octo and REPO_NAME=hello are what https://github.com/octo/hello is"
+	default:
+		return ""
+	}
 }
