@@ -32,6 +32,10 @@ func TestFaultsAreWhole(t *testing.T) {
 		if f.Story == "" || f.Break == nil || f.Healed == nil || f.Settled == nil || f.Patience == 0 {
 			t.Errorf("%s lacks its story, break, healed, settled or patience", f.Name)
 		}
+		// The second time it would be seen before it happens.
+		if strings.Contains(f.Metric, "_total") && f.Count == "" {
+			t.Errorf("%s: %s only grows, so it has to stand under Rises", f.Name, f.Metric)
+		}
 	}
 	todo, err := w.chosen(options{pairs: true})
 	if err != nil {

@@ -29,7 +29,7 @@ func (w *world) promised(layers ...[]scenario.Fault) []scenario.Fault {
 	all := slices.Concat(layers...)
 	for i := range all {
 		all[i].Patience = max(all[i].Patience, 5*time.Minute)
-		if all[i].Within == 0 && (all[i].Metric != "" || len(all[i].Alert) > 0) {
+		if all[i].Within == 0 && (all[i].Metric+all[i].Rises != "" || len(all[i].Alert) > 0) {
 			all[i].Within = time.Minute
 		}
 		all[i].Settled = w.calm()

@@ -14,22 +14,19 @@ func (w *world) containerFaults() []scenario.Fault {
 	seen, anew := w.replaced(two)
 	hang, hangOff := w.switched("service-hang")
 	healthy := fmt.Sprintf("ghostrunner_container_healthy{container=%q} == 1", mongo)
-	exited := func(code int, container string) string {
-		return fmt.Sprintf("ghostrunner_container_last_exit_code{container=%q} == %d", container, code)
-	}
 	return []scenario.Fault{
 		scenario.Unhealthy(w.Stack),
 		{
-			Name:   "runner exits with 0",
-			Story:  two + "'s supervisor is told to end, drains, and exits with 0 as after a good day's work",
-			Break:  inTurn(w.whenIdle(two), seen, w.kills(two, "", syscall.SIGTERM)),
-			Metric: exited(0, w.Container(two)), Healed: both(anew, scenario.Online(two)),
+			Name:  "runner exits with 0",
+			Story: two + "'s supervisor is told to end, drains, and exits with 0 as after a good day's work",
+			Break: inTurn(w.whenIdle(two), seen, w.kills(two, "", syscall.SIGTERM)),
+			Rises: exits(0, w.Container(two)), Healed: both(anew, scenario.Online(two)),
 		}, {
 			Name:  "out of memory",
 			Story: "a service of this project takes more memory than it may have, and the kernel kills it",
 			Break: act(func(ctx context.Context) error { return w.eatMemory(ctx) }),
 			// The kernel kills it again with every start: whether it is worth that is for a person to say.
-			Metric: `ghostrunner_container_oom_kills_total{container="` + w.Container("hungry") + `"} > 0`,
+			Rises:  `ghostrunner_container_oom_kills_total{container="` + w.Container("hungry") + `"}`,
 			Mend:   act(w.RemoveVictims),
 			Healed: state(w.holds(`absent(ghostrunner_container_running{container="` + w.Container("hungry") + `"})`)),
 		}, {
@@ -40,10 +37,10 @@ func (w *world) containerFaults() []scenario.Fault {
 			Mend:   w.docker("unpause", w.Container(two)),
 			Healed: scenario.Online(two), Costs: 1,
 		}, {
-			Name:   "database killed",
-			Story:  "the kernel kills the database",
-			Break:  act(func(ctx context.Context) error { return w.machine.Signal(ctx, mongo, "", syscall.SIGKILL) }),
-			Metric: exited(137, mongo), Healed: state(w.holds(healthy)),
+			Name:  "database killed",
+			Story: "the kernel kills the database",
+			Break: act(func(ctx context.Context) error { return w.machine.Signal(ctx, mongo, "", syscall.SIGKILL) }),
+			Rises: exits(137, mongo), Healed: state(w.holds(healthy)),
 		}, {
 			Name: "database hangs", Story: "the database answers nobody any more, and does not end",
 			Break:  hang,
@@ -51,6 +48,11 @@ func (w *world) containerFaults() []scenario.Fault {
 			Action: restart(mongo), Order: "kill", Container: mongo, Mend: hangOff, Healed: state(w.holds(healthy)),
 		},
 	}
+}
+
+// exits rises when a container starts anew after it ended with this code.
+func exits(code int, container string) string {
+	return fmt.Sprintf("ghostrunner_container_starts_total{container=%q} and ghostrunner_container_last_exit_code == %d", container, code)
 }
 
 // eatMemory starts a service of this project, one that may be restarted, with less memory than it takes.

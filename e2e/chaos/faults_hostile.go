@@ -33,7 +33,7 @@ func (w *world) hostileFaults() []scenario.Fault {
 				}
 				return nil
 			}),
-			Metric: `ghostrunner_remediator_queue_length > 0 or ghostrunner_remediator_actions_refused_total{reason="no_target"} >= 10000`,
+			Rises:  `ghostrunner_remediator_actions_refused_total{reason="no_target"}`,
 			Healed: both(state(w.holds(`ghostrunner_remediator_queue_length == 0`)), runnersOnline()),
 		}, {
 			Name: "hostile labels", Story: "alerts name foreign containers, parts of names, paths, the healer itself, and a foreign host",
@@ -56,7 +56,7 @@ func (w *world) hostileFaults() []scenario.Fault {
 					map[string]string{"alertname": "X", "remediation": "backoff", "runner": "foreign-0"},
 				)...)
 			}),
-			Metric: `sum(ghostrunner_remediator_actions_refused_total) > 0`,
+			Rises:  `sum(ghostrunner_remediator_actions_refused_total)`,
 			Healed: both(state(w.holds(`ghostrunner_remediator_queue_length == 0`)), runnersOnline()),
 		},
 	}

@@ -63,10 +63,10 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Metric: retrying(two), Alert: alert("GhostrunnerRunnerRetryLoop"),
 			Action: restart(two), Mend: createOff, Healed: scenario.Online(two),
 		}, {
-			Name:   "session conflict",
-			Story:  "GitHub believes that another session of " + one + " is alive",
-			Break:  inTurn(w.whenIdle(one), conflict, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
-			Metric: fmt.Sprintf("ghostrunner_runner_session_conflicts_total{runner=%q} > 1", one), Alert: alert("GhostrunnerSessionConflict"),
+			Name:  "session conflict",
+			Story: "GitHub believes that another session of " + one + " is alive",
+			Break: inTurn(w.whenIdle(one), conflict, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Rises: fmt.Sprintf("ghostrunner_runner_session_conflicts_total{runner=%q}", one), Alert: alert("GhostrunnerSessionConflict"),
 			Also: []string{"restart " + one}, Mend: conflictOff, Healed: scenario.Online(one),
 		}, {
 			Name:  "long polls dropped",
@@ -84,7 +84,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Name:   "worker killed",
 			Story:  "the kernel kills the worker of a job on " + one,
 			Break:  inTurn(w.whenBusy(one, 20*time.Second), w.kills(one, "Runner.Worker", syscall.SIGKILL)),
-			Metric: fmt.Sprintf(`ghostrunner_runner_jobs_completed_total{runner=%q,result="Failed"} > 0`, one),
+			Rises:  fmt.Sprintf(`ghostrunner_runner_jobs_completed_total{runner=%q,result="Failed"}`, one),
 			Healed: scenario.Online(one), Costs: 1,
 		}, {
 			Name:   "listener killed",
@@ -95,7 +95,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Name:   "supervisor killed",
 			Story:  "the kernel kills the supervisor of " + one + ", and everything in its container with it",
 			Break:  inTurn(w.whenIdle(one), seen, w.kills(one, "", syscall.SIGKILL)),
-			Metric: fmt.Sprintf("ghostrunner_container_last_exit_code{container=%q} == 137", w.Container(one)),
+			Rises:  exits(137, w.Container(one)),
 			Healed: both(anew, scenario.Online(one)), Costs: 1,
 		}, {
 			Name:   "registration deleted",
@@ -103,11 +103,11 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Break:  inTurn(w.whenIdle(one), seen, act(func(ctx context.Context) error { return w.deleteRegistration(ctx, one) })),
 			Healed: both(anew, scenario.Online(one)), Costs: 1,
 		}, {
-			Name:   "registration refused",
-			Story:  "GitHub says of " + one + "'s new registration that it has been deleted, as it does to a wrong clock",
-			Break:  inTurn(w.whenIdle(one), deleted, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
-			Metric: fmt.Sprintf(`ghostrunner_runner_failures_total{runner=%q,reason="registration_deleted"} > 0`, one),
-			Also:   []string{"restart " + one}, Mend: deletedOff, Healed: scenario.Online(one), Costs: 1,
+			Name:  "registration refused",
+			Story: "GitHub says of " + one + "'s new registration that it has been deleted, as it does to a wrong clock",
+			Break: inTurn(w.whenIdle(one), deleted, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Rises: fmt.Sprintf(`ghostrunner_runner_failures_total{runner=%q,reason="registration_deleted"}`, one),
+			Also:  []string{"restart " + one}, Mend: deletedOff, Healed: scenario.Online(one), Costs: 1,
 		},
 	}
 }

@@ -74,7 +74,7 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 		}
 		return cause.Mend(ctx, s)
 	}
-	f.Metric, f.Alert = "", nil // seen above; the order may come before they are asked for
+	f.Metric, f.Rises, f.Alert = "", "", nil // seen above; the order may come before they are asked for
 	return f
 }
 
@@ -123,7 +123,7 @@ func atOnce(a, b scenario.Fault) scenario.Fault {
 		}
 		return nil
 	}
-	f.Metric, f.Alert = "", nil
+	f.Metric, f.Rises, f.Alert = "", "", nil
 	f.Order = ""
 	f.Mend = func(ctx context.Context, s *stack.Stack) error {
 		for _, mend := range []step{a.Mend, b.Mend} {

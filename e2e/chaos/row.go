@@ -46,7 +46,7 @@ type row struct {
 func (o outcome) row() row {
 	f := o.Fault
 	r := row{
-		Fault: f.Name, Story: f.Story, Shows: f.Metric, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
+		Fault: f.Name, Story: f.Story, Shows: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
 		Action: strings.TrimSpace(f.Action["action"] + " " + f.Action["target"]), Allowed: f.Also, Costs: f.Costs,
 		Noticed: o.Metric.Seconds(), Alerted: o.Result.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
 	}

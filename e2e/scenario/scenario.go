@@ -19,8 +19,10 @@ type Fault struct {
 	Story string
 	// Break makes it happen.
 	Break func(context.Context, *stack.Stack) error
-	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault. Empty: it shows nowhere.
+	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault, and none before. Empty: it shows nowhere.
 	Metric string
+	// Rises is a PromQL expression likewise, for what only ever grows: the fault is seen when it exceeds what it was before.
+	Rises string
 	// Count is a PromQL expression whose changes are shown while Metric is awaited; empty: nothing is.
 	Count string
 	// Alert holds the labels of the alert that must fire. Empty: what heals by itself is told to nobody.
@@ -88,6 +90,10 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	if _, err := s.WebhookToken(ctx); err != nil {
 		return err
 	}
+	before, err := f.unseen(ctx, s)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	see := func(kind string, at *time.Duration, detail string) {
 		*at = time.Since(start)
@@ -98,7 +104,7 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	if err := f.Break(ctx, s); err != nil {
 		return err
 	}
-	if err := r.notice(ctx, s, start, see, step); err != nil {
+	if err := r.notice(ctx, s, start, before, see, step); err != nil {
 		return err
 	}
 	if len(f.Action) > 0 {
@@ -131,8 +137,23 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	return nothingElse(ctx, s, f, start)
 }
 
+// unseen waits until what shows the fault does not show, or it would be no sign of it, and returns what it must exceed.
+func (f Fault) unseen(ctx context.Context, s *stack.Stack) (before float64, err error) {
+	if f.Rises != "" {
+		before, _, err = s.Query(ctx, f.Rises)
+		return before, err
+	}
+	if f.Metric == "" {
+		return 0, nil
+	}
+	return 0, stack.Await(ctx, "end of what went before: "+f.Metric, func(ctx context.Context) (bool, error) {
+		_, shows, err := s.Query(ctx, f.Metric)
+		return !shows, err
+	})
+}
+
 // notice follows the fault to the alert that tells of it.
-func (r *Result) notice(ctx context.Context, s *stack.Stack, start time.Time, see func(string, *time.Duration, string), step Step) error {
+func (r *Result) notice(ctx context.Context, s *stack.Stack, start time.Time, before float64, see func(string, *time.Duration, string), step Step) error {
 	f := r.Fault
 	if f.Within > 0 {
 		var cancel context.CancelFunc
@@ -154,6 +175,15 @@ func (r *Result) notice(ctx context.Context, s *stack.Stack, start time.Time, se
 			return err
 		}
 		see("metric", &r.Metric, f.Metric)
+	}
+	if f.Rises != "" {
+		if err := stack.Await(ctx, "rise of "+f.Rises, func(ctx context.Context) (bool, error) {
+			now, ok, err := s.Query(ctx, f.Rises)
+			return ok && now > before, err
+		}); err != nil {
+			return err
+		}
+		see("metric", &r.Metric, f.Rises+" rises")
 	}
 	if len(f.Alert) > 0 {
 		if err := stack.Await(ctx, "alert "+f.Alert["alertname"], func(ctx context.Context) (bool, error) {
