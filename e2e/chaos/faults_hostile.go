@@ -33,7 +33,7 @@ func (w *world) hostileFaults() []scenario.Fault {
 				}
 				return nil
 			}),
-			Rises:  `ghostrunner_remediator_actions_refused_total{reason="no_target"}`,
+			Rises:  `sum(ghostrunner_remediator_actions_refused_total{reason="no_target"})`,
 			Healed: both(state(w.holds(`ghostrunner_remediator_queue_length == 0`)), runnersOnline()),
 		}, {
 			Name: "hostile labels", Story: "alerts name foreign containers, parts of names, paths, the healer itself, and a foreign host",

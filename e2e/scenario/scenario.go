@@ -21,7 +21,7 @@ type Fault struct {
 	Break func(context.Context, *stack.Stack) error
 	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault, and none before. Empty: it shows nowhere.
 	Metric string
-	// Rises is a PromQL expression likewise, for what only ever grows: the fault is seen when it exceeds what it was before.
+	// Rises is a PromQL expression of one value, for what only ever grows: the fault is seen when it exceeds what it was before.
 	Rises string
 	// Count is a PromQL expression whose changes are shown while Metric is awaited; empty: nothing is.
 	Count string
@@ -31,7 +31,9 @@ type Fault struct {
 	Within time.Duration
 	// Action is what the remediator must do, with the labels of its counter. Empty: people are told, and nothing is done.
 	Action map[string]string
-	// Also are further actions that are in order, as "action target". Everything else that is done breaks the promise.
+	// Instead are actions that may be done in its place, as "action target".
+	Instead []string
+	// Also are further actions that are in order, likewise. Everything else that is done breaks the promise.
 	Also []string
 	// Order is Docker's first event on Container that shows the action, where there is one.
 	Order, Container string
@@ -111,6 +113,10 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 		want := f.Action["action"] + " " + f.Action["target"]
 		if err := stack.Await(ctx, "action "+want, func(ctx context.Context) (bool, error) {
 			done, err := s.Done(ctx, start)
+			i := slices.IndexFunc(f.Instead, func(other string) bool { return done[other] > 0 })
+			if done[want] == 0 && i >= 0 {
+				want = f.Instead[i]
+			}
 			return done[want] > 0, err
 		}); err != nil {
 			return err
@@ -203,7 +209,7 @@ func nothingElse(ctx context.Context, s *stack.Stack, f Fault, start time.Time) 
 		return err
 	}
 	for what, n := range begun {
-		if what != f.Action["action"]+" "+f.Action["target"] && !slices.Contains(f.Also, what) {
+		if what != f.Action["action"]+" "+f.Action["target"] && !slices.Contains(f.Instead, what) && !slices.Contains(f.Also, what) {
 			return fmt.Errorf("the remediator did what this does not call for: %s, %d times", what, n)
 		}
 	}
