@@ -47,7 +47,7 @@ func (w *world) credentialFaults() []scenario.Fault {
 			Name: name, Story: story, Break: on, Metric: metric, Alert: alert(alertname), Mend: off,
 			Healed: both(valid, runnersOnline()), Patience: 5 * time.Minute, Costs: 2,
 			// A runner that waits before it asks again is unhealthy without a cause, once the token is good: a restart is in order.
-			Also: []string{"restart " + one, "restart " + two},
+			Then: []string{"restart " + one, "restart " + two},
 		}
 	}
 	rotated := bad("token rotated", "a new token takes the place of the old one at GitHub first, and then in .env: nothing is restarted for it",

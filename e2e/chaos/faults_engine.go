@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
@@ -13,14 +15,14 @@ func (w *world) engineFaults() []scenario.Fault {
 	return []scenario.Fault{
 		{
 			Name: "engine restarted", Story: "the Docker engine is restarted; its containers run on",
-			Break:  act(w.machine.Restart),
+			Break:  inTurn(act(w.machine.Restart), act(w.checkAgain)),
 			Healed: up,
 		}, {
 			// Published ports go with the engine: what was noticed meanwhile is asked of Prometheus afterwards.
 			Name: "engine down", Story: "the Docker engine is stopped for half a minute; its containers run on, unseen",
 			Break: inTurn(act(w.machine.Stop), act(func(ctx context.Context) error {
 				return watch(ctx, 30*time.Second, func(context.Context) error { return nil })
-			}), act(w.machine.Start)),
+			}), act(w.machine.Start), act(w.checkAgain)),
 			Metric: `max_over_time(ALERTS{alertname="GhostrunnerDockerDown",alertstate="firing"}[2m]) == 1`,
 			Healed: up, Within: 2 * time.Minute,
 		}, {
@@ -30,4 +32,19 @@ func (w *world) engineFaults() []scenario.Fault {
 			Mend: act(func(context.Context) error { return w.machine.Thaw() }), Healed: up,
 		},
 	}
+}
+
+// checkAgain has Docker check the health of the stack's containers. From 17.11 until 23.0 an engine that is started forgets that of
+// containers that have run on meanwhile (moby/moby#41871), and whatever becomes unhealthy after that is called healthy for ever.
+// What is paused and goes on is checked again.
+func (w *world) checkAgain(ctx context.Context) error {
+	out, err := w.Docker(ctx, "ps", "--quiet", "--filter=label=com.docker.compose.project="+w.project, "--filter=health=healthy")
+	for _, id := range strings.Fields(out) {
+		for _, do := range []string{"pause", "unpause"} {
+			if _, doErr := w.Docker(ctx, do, id); doErr != nil {
+				err = errors.Join(err, doErr)
+			}
+		}
+	}
+	return err
 }

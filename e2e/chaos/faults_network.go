@@ -19,10 +19,10 @@ func (w *world) networkFaults() []scenario.Fault {
 			Name: "DNS dead", Story: "the DNS server answers SERVFAIL to everything, as after a change of VPN",
 			Break:  act(w.dnsDies),
 			Metric: fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 0", apiName), Alert: alert("GhostrunnerDNSFailing"),
-			Mend:   act(func(context.Context) error { w.dns.live(); return nil }),
+			Mend: act(func(context.Context) error { w.dns.live(); return nil }),
+			// Names resolve again before a listener wakes from its retry: then a restart is in order.
+			Then:   []string{"restart " + one, "restart " + two},
 			Healed: both(resolves, runnersOnline()), Costs: 2,
-			// The rule looks back a minute, which the haste of the demo leaves as it is.
-			Within: 2 * time.Minute,
 		}, {
 			Name: "DNS slow", Story: "the DNS server takes a second for each answer",
 			Break:  act(func(context.Context) error { w.dns.delay.Store(int64(time.Second)); return nil }),
@@ -54,7 +54,7 @@ func (w *world) networkFaults() []scenario.Fault {
 			Metric: "ghostrunner_github_up == 0", Alert: alert("GhostrunnerGitHubUnreachable"),
 			Mend: act(func(context.Context) error { w.github.mend(everyone); return nil }),
 			// Names resolve and GitHub answers us again before a listener wakes from its retry: then a restart is in order.
-			Also:   []string{"restart " + one, "restart " + two},
+			Then:   []string{"restart " + one, "restart " + two},
 			Healed: both(runnersOnline(), w.polling(&cut)), Costs: 2, Patience: 5 * time.Minute,
 		},
 	}

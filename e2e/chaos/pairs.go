@@ -44,8 +44,9 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 	f.Story = cause.Story + "; then " + symptom.Story
 	f.Patience = 6 * time.Minute
 	f.Costs = cause.Costs + symptom.Costs
-	f.Also = slices.Concat(cause.Also, symptom.Also)
+	f.Also = slices.Concat(cause.Also, cause.Then, symptom.Also)
 	f.Break = func(ctx context.Context, s *stack.Stack) error {
+		begin := time.Now()
 		if err := cause.Break(ctx, s); err != nil {
 			return err
 		}
@@ -71,6 +72,9 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 			return err
 		}); err != nil {
 			return err
+		}
+		if begun, err := w.Begun(ctx, begin); err != nil || len(begun) > 0 {
+			return fmt.Errorf("begun while %s lasts: %v (%w)", cause.Name, begun, err)
 		}
 		return cause.Mend(ctx, s)
 	}
@@ -107,7 +111,7 @@ func atOnce(a, b scenario.Fault) scenario.Fault {
 	f.Story = a.Story + "; and " + b.Story
 	f.Patience = a.Patience + b.Patience
 	f.Costs = a.Costs + b.Costs
-	f.Also = slices.Concat(a.Also, b.Also)
+	f.Also = slices.Concat(a.Also, a.Then, b.Also, b.Then)
 	if len(a.Action) > 0 {
 		f.Also = append(f.Also, a.Action["action"]+" "+a.Action["target"])
 	}

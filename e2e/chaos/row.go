@@ -31,6 +31,7 @@ type row struct {
 	Within  float64  `json:"within_seconds,omitempty"`
 	Action  string   `json:"action,omitempty"`
 	Allowed []string `json:"also_allowed,omitempty"`
+	Then    []string `json:"allowed_when_mended,omitempty"`
 	Costs   int      `json:"jobs_that_may_end"`
 
 	Noticed float64 `json:"noticed_seconds,omitempty"`
@@ -47,7 +48,7 @@ func (o outcome) row() row {
 	f := o.Fault
 	r := row{
 		Fault: f.Name, Story: f.Story, Shows: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
-		Action: strings.TrimSpace(f.Action["action"] + " " + f.Action["target"]), Allowed: f.Also, Costs: f.Costs,
+		Action: strings.TrimSpace(f.Action["action"] + " " + f.Action["target"]), Allowed: f.Also, Then: f.Then, Costs: f.Costs,
 		Noticed: o.Metric.Seconds(), Alerted: o.Result.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
 	}
 	if o.Err != nil {
@@ -70,14 +71,14 @@ func (r row) cells() []string {
 	return []string{name, after(r.Noticed), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
 }
 
-var promises = []string{"fault", "what happens", "shows as", "alert", "within", "is done", "may be done too", "jobs that may end"}
+var promises = []string{"fault", "what happens", "shows as", "alert", "within", "is done", "may be done too", "may be done when it is over", "jobs that may end"}
 
 func (r row) promise() []string {
 	shows := "-"
 	if r.Shows != "" {
 		shows = "`" + strings.ReplaceAll(r.Shows, "|", `\|`) + "`"
 	}
-	return []string{r.Fault, r.Story, shows, dash(r.Alert), after(r.Within), dash(r.Action), dash(strings.Join(r.Allowed, ", ")), strconv.Itoa(r.Costs)}
+	return []string{r.Fault, r.Story, shows, dash(r.Alert), after(r.Within), dash(r.Action), dash(strings.Join(r.Allowed, ", ")), dash(strings.Join(r.Then, ", ")), strconv.Itoa(r.Costs)}
 }
 
 func after(s float64) string {

@@ -35,6 +35,8 @@ type Fault struct {
 	Instead []string
 	// Also are further actions that are in order, likewise. Everything else that is done breaks the promise.
 	Also []string
+	// Then are actions that are in order as soon as the fault has been mended, and not before.
+	Then []string
 	// Order is Docker's first event on Container that shows the action, where there is one.
 	Order, Container string
 	// Mend ends what the action cannot end by itself (it does not set the clock and does not renew a PAT).
@@ -125,6 +127,12 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 		r.Unhealthy, r.Ordered = order(events, f)
 	} else if len(f.Alert) > 0 {
 		step("action", "none: people are told", time.Since(start))
+	}
+	if len(f.Then) > 0 {
+		if err := nothingElse(ctx, s, f, start); err != nil {
+			return err
+		}
+		f.Also = slices.Concat(f.Also, f.Then)
 	}
 	if f.Mend != nil {
 		if err := f.Mend(ctx, s); err != nil {
