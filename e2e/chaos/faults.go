@@ -96,6 +96,10 @@ func runnersOnline() condition {
 	return both(scenario.Online(one), scenario.Online(two))
 }
 
+// offlineWithin is when GhostrunnerRunnerOffline has fired: the rule begins two minutes after the last start of the container,
+// which the haste of the demo leaves as they are, and waits for half a minute then.
+const offlineWithin = 3 * time.Minute
+
 // step is one part of a Break or Mend.
 type step = func(context.Context, *stack.Stack) error
 

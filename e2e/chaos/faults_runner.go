@@ -42,7 +42,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Story: two + "'s listener acknowledges a job and falls silent: no output, no poll, no end",
 			// Deaf is who gets a job meanwhile; the next listener is not to be.
 			Break:  inTurn(deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenOffline(two), hears),
-			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Action: restart(two), Mend: hears, Healed: scenario.Online(two),
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Within: offlineWithin, Action: restart(two), Mend: hears, Healed: scenario.Online(two),
 		},
 		{
 			Name:   "V1 poll outage",
