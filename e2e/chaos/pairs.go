@@ -23,16 +23,19 @@ func (w *world) pairs() []scenario.Fault {
 	for _, cause := range []string{"clock 10 min ahead", "DNS dead", "no way to GitHub", "GitHub 500", "GitHub 403, scope removed", "GitHub 401, token rejected"} {
 		all = append(all, w.causeAndSymptom(byName[cause], byName[unhealthy]))
 	}
-	for _, p := range [][2]string{
-		{"database hangs", unhealthy},
-		{scenario.DiskLow().Name, unhealthy},
-		{"clock 3 s ahead", unhealthy}, // a drift of seconds holds nothing back
-		{"engine hangs", unhealthy},
-		{"exporter killed", unhealthy},
-		{"remediator killed", unhealthy},
-		{"DNS slow", unhealthy},
+	hangs := byName["engine hangs"]
+	hangs.Break, hangs.Mend = inTurn(hangs.Break, w.whenAlerted(hangs.Alert), hangs.Mend), nil // nobody can restart anything meanwhile
+	hangs.Alert = nil
+	for _, a := range []scenario.Fault{
+		byName["database hangs"],
+		byName[scenario.DiskLow().Name],
+		byName["clock 3 s ahead"], // a drift of seconds holds nothing back
+		hangs,
+		byName["exporter killed"],
+		byName["remediator killed"],
+		byName["DNS slow"],
 	} {
-		all = append(all, atOnce(byName[p[0]], byName[p[1]]))
+		all = append(all, atOnce(a, byName[unhealthy]))
 	}
 	return all
 }
@@ -50,7 +53,7 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 		if err := cause.Break(ctx, s); err != nil {
 			return err
 		}
-		if err := stack.Await(ctx, "alert "+cause.Alert["alertname"], func(ctx context.Context) (bool, error) { return s.AlertActive(ctx, cause.Alert) }); err != nil {
+		if err := w.whenAlerted(cause.Alert)(ctx, s); err != nil {
 			return err
 		}
 		started, err := w.Docker(ctx, "inspect", "--format={{.State.StartedAt}}", symptom.Container)
@@ -80,6 +83,13 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 	}
 	f.Metric, f.Rises, f.Alert = "", "", nil // seen above; the order may come before they are asked for
 	return f
+}
+
+// whenAlerted waits for an alert.
+func (w *world) whenAlerted(labels map[string]string) step {
+	return act(func(ctx context.Context) error {
+		return stack.Await(ctx, "alert "+labels["alertname"], func(ctx context.Context) (bool, error) { return w.AlertActive(ctx, labels) })
+	})
 }
 
 // holdBack is how long a symptom is left alone before it counts as proven.

@@ -111,20 +111,20 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	if err := r.notice(ctx, s, start, before, see, step); err != nil {
 		return err
 	}
-	if len(f.Action) > 0 {
-		want := f.Action["action"] + " " + f.Action["target"]
-		if err := stack.Await(ctx, "action "+want, func(ctx context.Context) (bool, error) {
-			done, err := s.Done(ctx, start)
-			i := slices.IndexFunc(f.Instead, func(other string) bool { return done[other] > 0 })
-			if done[want] == 0 && i >= 0 {
+	want := f.Action["action"] + " " + f.Action["target"]
+	among := func(counts func(context.Context, time.Time) (map[string]int, error)) func(context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			n, err := counts(ctx, start)
+			if i := slices.IndexFunc(f.Instead, func(other string) bool { return n[other] > 0 }); n[want] == 0 && i >= 0 {
 				want = f.Instead[i]
 			}
-			return done[want] > 0, err
-		}); err != nil {
+			return n[want] > 0, err
+		}
+	}
+	if len(f.Action) > 0 {
+		if err := stack.Await(ctx, "action "+want, among(s.Begun)); err != nil {
 			return err
 		}
-		see("action", &r.Action, want+", verified")
-		r.Unhealthy, r.Ordered = order(events, f)
 	} else if len(f.Alert) > 0 {
 		step("action", "none: people are told", time.Since(start))
 	}
@@ -138,6 +138,14 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 		if err := f.Mend(ctx, s); err != nil {
 			return err
 		}
+	}
+	// Only now can it be verified: an outage outlasts the restart that it calls for.
+	if len(f.Action) > 0 {
+		if err := stack.Await(ctx, "end of action "+want, among(s.Done)); err != nil {
+			return err
+		}
+		see("action", &r.Action, want+", verified")
+		r.Unhealthy, r.Ordered = order(events, f)
 	}
 	if err := stack.Await(ctx, "healing of "+f.Name, func(ctx context.Context) (bool, error) { return f.Healed(ctx, s) }); err != nil {
 		return err
