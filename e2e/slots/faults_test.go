@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/machine"
+	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
 // fault is something that happens to a slot, or to all of them. How long each slot may be without work after it is over is
@@ -82,40 +84,70 @@ func kill(program string) func(*testing.T, string) func(context.Context) error {
 	}
 }
 
-// unplug pulls the cable of a container at the machine's end: its packets vanish without a word, as when a VPN changes.
+// unplug pulls the cable of a container at the machine's end: its packets vanish without a word, as when a VPN changes. A restart of
+// the container, which gives it a new cable, does not end that.
 func unplug(t *testing.T, slot string) func(context.Context) error {
-	pid, err := system.Docker(t.Context(), "inspect", "--format={{.State.Pid}}", system.Container(slot))
+	pid, end, err := pull(t.Context(), slot)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside := output(t, "nsenter", "--target", pid, "--net", "ip", "-o", "link", "show", "eth0") // "5: eth0@if6: <…"
-	_, rest, _ := strings.Cut(inside, "@if")
-	index, _, _ := strings.Cut(rest, ":")
-	var end string
-	for line := range strings.Lines(output(t, "ip", "-o", "link")) {
-		if rest, ok := strings.CutPrefix(line, index+": "); ok {
-			end, _, _ = strings.Cut(rest, "@")
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+				if syscall.Kill(pid, 0) == nil {
+					continue
+				}
+				if p, e, err := pull(ctx, slot); err == nil { // else it is not running again yet
+					pid, end = p, e
+				}
+			}
 		}
-	}
-	if end == "" {
-		t.Fatalf("no interface of this machine leads to %s: %q", slot, inside)
-	}
-	output(t, "ip", "link", "set", end, "down")
+	}()
 	return func(ctx context.Context) error {
+		stop()
+		<-done
 		if exec.CommandContext(ctx, "ip", "link", "show", end).Run() != nil {
-			return nil // the container was restarted meanwhile, and has a new one
+			return nil // the container is being restarted right now, and gets a new one
 		}
 		return exec.CommandContext(ctx, "ip", "link", "set", end, "up").Run()
 	}
 }
 
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+// pull takes down the machine's end of a container's cable.
+func pull(ctx context.Context, slot string) (pid int, end string, err error) {
+	text, err := system.Docker(ctx, "inspect", "--format={{.State.Pid}}", system.Container(slot))
 	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		return 0, "", err
 	}
-	return string(out)
+	if pid, err = strconv.Atoi(strings.TrimSpace(text)); err != nil || pid == 0 {
+		return 0, "", fmt.Errorf("%s does not run (%w)", slot, err)
+	}
+	inside, err := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(pid), "--net", "ip", "-o", "link", "show", "eth0").Output() // "5: eth0@if6: <…"
+	if err != nil {
+		return 0, "", fmt.Errorf("the cable of %s: %w", slot, err)
+	}
+	links, err := exec.CommandContext(ctx, "ip", "-o", "link").Output()
+	if err != nil {
+		return 0, "", err
+	}
+	_, rest, _ := strings.Cut(string(inside), "@if")
+	index, _, _ := strings.Cut(rest, ":")
+	for line := range strings.Lines(string(links)) {
+		if rest, ok := strings.CutPrefix(line, index+": "); ok {
+			end, _, _ = strings.Cut(rest, "@")
+		}
+	}
+	if end == "" {
+		return 0, "", fmt.Errorf("no interface of this machine leads to %s: %q", slot, inside)
+	}
+	return pid, end, exec.CommandContext(ctx, "ip", "link", "set", end, "down").Run()
 }
 
 // restart is what a person, or the remediator, does.
@@ -179,10 +211,20 @@ func atStart(name, value string) func(*testing.T, string) func(context.Context) 
 func provoked(name, value string) func(*testing.T, string) func(context.Context) error {
 	return func(t *testing.T, slot string) func(context.Context) error {
 		set(t, name, slot, value)
-		struck := enqueue(t, job("for "+name, slot, time.Second))
+		struck := enqueue(t, job(strings.TrimSpace("for "+name+" "+value), slot, time.Second))
 		awaitState(t, fmt.Sprintf("job %d to be handed out", struck.ID), handedOut(struck.ID))
 		return off(name, slot)
 	}
+}
+
+// proofs tell by a job that was queued for a fault whether the fault has struck it.
+var proofs = map[string]func(lab.Job) bool{
+	"for listener-crash":   func(j lab.Job) bool { return j.Result == "Abandoned" },
+	"for listener-crash 1": func(j lab.Job) bool { return j.Result == "Abandoned" },
+	"for ghost-job":        func(j lab.Job) bool { return j.Result == "" },
+	"for deaf":             func(j lab.Job) bool { return j.Assigned.Sub(j.Enqueued) >= scaled(time.Minute) }, // to the next listener
+	"for deaf job":         func(j lab.Job) bool { return j.Result == "Abandoned" },
+	"for worker-hang":      func(j lab.Job) bool { return j.Result == "Canceled" },
 }
 
 // hang ends as GitHub ends it: by a person's hand, or by that of timeout-minutes.
@@ -190,7 +232,7 @@ func hang(t *testing.T, slot string) func(context.Context) error {
 	set(t, "worker-hang", slot, "")
 	struck := enqueue(t, job("for worker-hang", slot, 0))
 	await(t, "the worker", func(ctx context.Context) (bool, error) {
-		programs, err := system.Docker(ctx, "top", system.Container(slot), "-eo", "args")
+		programs, err := system.Docker(ctx, "top", system.Container(slot), "-eo", "pid,args")
 		return strings.Contains(programs, "Runner.Worker"), err
 	})
 	return func(ctx context.Context) error {

@@ -69,12 +69,28 @@ type (
 	}
 )
 
-// listenerFaults are the switches that listeners act on themselves.
-func listenerFaults() []string {
-	return []string{
-		faultRetryLoop, faultPollOutageV1, faultDeaf, faultRenewLost, faultListenerCrash, faultWorkerHang, faultIgnoreSigint,
-		faultVersionDeprecated,
+// listenerFaults are the switches that listeners act on themselves, as they are for a registration, whose name may be empty. What
+// befalls a job was decided when it was handed out: a switch that is off by the time at which the listener gets there counts too.
+func (w *world) listenerFaults(name string) url.Values {
+	values := url.Values{}
+	if name == "" {
+		return values
 	}
+	for _, f := range []string{faultRetryLoop, faultPollOutageV1, faultRenewLost, faultIgnoreSigint, faultVersionDeprecated} {
+		if st, on := w.faults.find(f, name); on {
+			values.Set(f, st.Value)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.regs {
+		if r.name == name && r.job != nil {
+			for f, value := range r.job.befalls {
+				values.Set(f, value)
+			}
+		}
+	}
+	return values
 }
 
 // brokerRoutes is what a listener talks to: the broker's sessions and messages (BrokerHttpClient.cs:59-255) and the run
@@ -93,13 +109,7 @@ func (g *GitHub) brokerRoutes(mux *http.ServeMux) {
 			// Beyond the server's write timeout, for the long poll. A recorder in a test has no deadline to set.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.world.scaled(longPoll) + 10*time.Second))
 			name, out := h(r)
-			values := url.Values{}
-			for _, f := range listenerFaults() {
-				if st, on := g.world.faults.find(f, name); on && name != "" {
-					values.Set(f, st.Value)
-				}
-			}
-			w.Header().Set(headerFaults, values.Encode())
+			w.Header().Set(headerFaults, g.world.listenerFaults(name).Encode())
 			writeJSON(w, out.status, out.body)
 		})
 	}

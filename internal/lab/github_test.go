@@ -327,3 +327,32 @@ func TestRequeue(t *testing.T) {
 		t.Errorf("completed %+v", w.completed)
 	}
 }
+
+// TestWhatBefallsAJob: it was decided when the job was handed out, so whoever switches a fault on for one job can switch it off then.
+func TestWhatBefallsAJob(t *testing.T) {
+	w := newWorld(1, time.Minute)
+	set := func(on bool) {
+		t.Helper()
+		if _, err := w.faults.set(faultDeaf, "s", on, "job", time.Now()); on && err != nil {
+			t.Fatal(err)
+		}
+	}
+	reg, err := w.register("repos/o/r", "s-1", []string{"l"}, 1, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.enqueue(Job{}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	deaf := func() bool { return w.listenerFaults("s-1").Get(faultDeaf) == "job" }
+	set(true)
+	before := deaf()
+	w.takeLocked(reg, time.Now())
+	set(false)
+	handedOut := deaf()
+	set(true)
+	w.finishLocked(reg, "Abandoned", time.Now())
+	if after := deaf(); before || !handedOut || after {
+		t.Errorf("deaf before %v, with the job %v, after it %v", before, handedOut, after)
+	}
+}

@@ -51,10 +51,11 @@ type Job struct {
 	Finished time.Time `json:"finished,omitzero"`
 
 	duration time.Duration
-	locked   time.Time // the lock on the running job ends here
-	renewed  bool      // at least once
-	ghost    bool      // nobody can acquire it any more
-	cancel   bool      // the runner is to be told that it is cancelled
+	locked   time.Time         // the lock on the running job ends here
+	renewed  bool              // at least once
+	ghost    bool              // nobody can acquire it any more
+	befalls  map[string]string // the switches of what befalls it, and their values
+	cancel   bool              // the runner is to be told that it is cancelled
 }
 
 // registration is what GitHub knows of one runner.
@@ -233,6 +234,12 @@ func (w *world) takeLocked(r *registration, now time.Time) *Job {
 	w.queued = slices.Delete(w.queued, i, i+1)
 	j.Runner, j.Slot, j.Assigned = r.name, slotOf(r.name), now
 	j.ghost = w.faults.is(faultGhostJob, r.name)
+	j.befalls = map[string]string{}
+	for _, f := range []string{faultDeaf, faultListenerCrash, faultWorkerHang} {
+		if st, on := w.faults.find(f, r.name); on {
+			j.befalls[f] = st.Value
+		}
+	}
 	r.job, r.spent = j, true
 	return j
 }

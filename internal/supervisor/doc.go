@@ -19,7 +19,8 @@
 //	  - registering: has GitHub make a just-in-time configuration under a name that was never used before, and starts the
 //	    listener with it.
 //	  - connecting: the listener runs and has no session yet. listening: it printed "Listening for Jobs". job: it printed
-//	    "Running job:".
+//	    "Running job:". A listener that does nothing with a job that it was handed is ended, when GitHub lets its
+//	    registration be deleted.
 //	  - cleaning: nothing of the job survives: no process, no credential, no file in its work directory. A registration
 //	    that did no job is deleted at GitHub.
 //	  - draining: asks GitHub to delete the registration. That is the only idle test without a race (facts: a busy runner
