@@ -148,7 +148,7 @@ func play(t *testing.T, f fault, slot string) strike {
 	for _, slot := range victims {
 		probe := enqueue(t, job("after "+f.name, slot, 0))
 		// A busy machine may take as long as it wants for what is not scaled, but not for ever.
-		limit := scaled(f.within) + 45*time.Second
+		limit := scaled(f.within) + f.steady - scaled(f.steady) + 45*time.Second
 		var listens time.Time
 		done, _ := find(awaitState(t, fmt.Sprintf("%s to take a job after %q", slot, f.name), func(st lab.State) bool {
 			for _, r := range st.Registrations {
