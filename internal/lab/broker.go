@@ -131,7 +131,7 @@ func (g *GitHub) createSession(r *http.Request) (string, reply) {
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || len(in.OwnerName) > 300 {
 		return "", brokerFailure(400, "", "bad session")
 	}
-	w, now := g.world, time.Now()
+	w, now := g.world, worldNow()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweepLocked(now)
@@ -171,14 +171,14 @@ func (g *GitHub) deleteSession(r *http.Request) (string, reply) {
 	if s := reg.session; s == nil || s.id != r.URL.Query().Get("sessionId") {
 		return reg.name, brokerFailure(400, kindSessionInvalid, "session invalid")
 	}
-	reg.session, reg.seen = nil, time.Now()
+	reg.session, reg.seen = nil, worldNow()
 	w.wakeLocked()
 	return reg.name, reply{204, nil}
 }
 
 // nextMessage is the long poll: a job, an error, or after 50 s nothing.
 func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
-	w, start := g.world, time.Now()
+	w, start := g.world, worldNow()
 	query := r.URL.Query()
 	end := start.Add(w.scaled(longPoll))
 	w.mu.Lock()
@@ -188,11 +188,11 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 	defer func() {
 		if mine != nil {
 			mine.polling--
-			mine.seen = time.Now()
+			mine.seen = worldNow()
 		}
 	}()
 	for {
-		now := time.Now()
+		now := worldNow()
 		w.sweepLocked(now)
 		reg := w.byClientLocked(bearer(r))
 		if reg == nil {
@@ -298,7 +298,7 @@ func (g *GitHub) renewJob(r *http.Request) (string, reply) {
 
 // job serves a request that concerns a job which the asking registration holds.
 func (g *GitHub) job(r *http.Request, do func(*registration, *Job, time.Time) reply) (string, reply) {
-	w, now := g.world, time.Now()
+	w, now := g.world, worldNow()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweepLocked(now)
@@ -315,7 +315,7 @@ func (g *GitHub) job(r *http.Request, do func(*registration, *Job, time.Time) re
 }
 
 func (g *GitHub) completeJob(r *http.Request) (string, reply) {
-	w, now := g.world, time.Now()
+	w, now := g.world, worldNow()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweepLocked(now)

@@ -98,16 +98,16 @@ func (g *GitHub) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-sweep.C:
+		case <-sweep.C:
 			g.world.mu.Lock()
-			g.world.sweepLocked(now)
+			g.world.sweepLocked(worldNow())
 			g.world.mu.Unlock()
-		case now := <-jobs:
+		case <-jobs:
 			if g.waiting() >= 8 {
 				continue
 			}
 			job := Job{Name: "build (" + strconv.Itoa(n) + ")", Wanted: "Succeeded", duration: g.opts.JobsDuration}
-			if _, err := g.world.enqueue(job, now); err != nil {
+			if _, err := g.world.enqueue(job, worldNow()); err != nil {
 				return fmt.Errorf("enqueue: %w", err)
 			}
 			n++

@@ -96,7 +96,7 @@ func (g *GitHub) State() State {
 	calls := append([]Call{}, g.calls...)
 	g.mu.Unlock()
 
-	w, now := g.world, time.Now()
+	w, now := g.world, worldNow()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweepLocked(now)
@@ -164,7 +164,7 @@ func (g *GitHub) postJob(w http.ResponseWriter, r *http.Request) {
 		labError(w, 400, fmt.Errorf("job: the script has more than %d bytes", maxScript))
 		return
 	}
-	job, err := g.world.enqueue(Job{Name: in.Name, Wanted: in.Result, Pinned: in.Runner, Script: in.Script, duration: d}, time.Now())
+	job, err := g.world.enqueue(Job{Name: in.Name, Wanted: in.Result, Pinned: in.Runner, Script: in.Script, duration: d}, worldNow())
 	if err != nil {
 		labError(w, 409, err)
 		return
@@ -215,7 +215,7 @@ func (g *GitHub) putFault(w http.ResponseWriter, r *http.Request) {
 		labError(w, 400, fmt.Errorf("fault: %w", err))
 		return
 	}
-	st, err := g.world.faults.set(r.PathValue("name"), r.URL.Query().Get("runner"), in.On, in.Value, time.Now())
+	st, err := g.world.faults.set(r.PathValue("name"), r.URL.Query().Get("runner"), in.On, in.Value, worldNow())
 	switch {
 	case errors.Is(err, errUnknownFault):
 		labError(w, 404, err)

@@ -89,7 +89,7 @@ func (g *GitHub) scoped(h restHandler) func(*http.Request) reply {
 // accepts is the classic scope that the endpoint checks, or empty.
 func (g *GitHub) gate(accepts string, h func(*http.Request) reply) http.HandlerFunc {
 	return func(plain http.ResponseWriter, r *http.Request) {
-		began := time.Now()
+		began := worldNow()
 		w := &recorder{ResponseWriter: plain}
 		defer func() { g.record(r, w.status, began) }()
 		if st, on := g.world.faults.find(faultGitHubSlow, ""); on {
@@ -102,7 +102,7 @@ func (g *GitHub) gate(accepts string, h func(*http.Request) reply) http.HandlerF
 				return
 			}
 		}
-		now := time.Now()
+		now := worldNow()
 		head := w.Header()
 		date := now
 		if st, on := g.world.faults.find(faultGitHubDate, ""); on {
@@ -347,7 +347,7 @@ func (g *GitHub) record(r *http.Request, status int, began time.Time) {
 		g.calls = slices.Delete(g.calls, 0, 1)
 	}
 	path := r.URL.Path
-	g.calls = append(g.calls, Call{time.Now(), r.Method, path[:min(len(path), 200)], status, time.Since(began).Seconds()})
+	g.calls = append(g.calls, Call{worldNow(), r.Method, path[:min(len(path), 200)], status, worldNow().Sub(began).Seconds()})
 }
 
 func (g *GitHub) rateLimit(*http.Request) reply {
@@ -415,7 +415,7 @@ func (g *GitHub) listRunners(r *http.Request, scope string) reply {
 	if n, err := strconv.Atoi(query.Get("page")); err == nil && n > 0 {
 		page = min(n, 1<<20)
 	}
-	all := g.world.runners(scope, query.Get("name"), time.Now())
+	all := g.world.runners(scope, query.Get("name"), worldNow())
 	first := min((page-1)*size, len(all))
 	out := map[string]any{"total_count": len(all), "runners": all[first:min(first+size, len(all))]}
 	return reply{200, paged{out, links(r, page, (len(all)+size-1)/size)}}
@@ -463,7 +463,7 @@ func (g *GitHub) getRunner(r *http.Request, scope string) reply {
 	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	g.world.mu.Lock()
 	defer g.world.mu.Unlock()
-	now := time.Now()
+	now := worldNow()
 	g.world.sweepLocked(now)
 	reg := g.world.regs[id]
 	if reg == nil || reg.scope != scope {
@@ -474,7 +474,7 @@ func (g *GitHub) getRunner(r *http.Request, scope string) reply {
 
 func (g *GitHub) deleteRunner(r *http.Request, scope string) reply {
 	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	switch name, err := g.world.unregister(scope, id, time.Now()); {
+	switch name, err := g.world.unregister(scope, id, worldNow()); {
 	case errors.Is(err, errRunning):
 		return reply{422, message(`Bad request - Runner "` + name + `" is still running a job"`)}
 	case err != nil:
@@ -487,7 +487,7 @@ func (g *GitHub) deleteRunner(r *http.Request, scope string) reply {
 // the token is good for nothing.
 func token(*http.Request, string) reply {
 	return reply{201, map[string]string{
-		"token": "LAB" + rand.Text(), "expires_at": time.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.000Z"),
+		"token": "LAB" + rand.Text(), "expires_at": worldNow().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.000Z"),
 	}}
 }
 
@@ -520,7 +520,7 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 	if g.world.faults.is(faultJIT409, in.Name) {
 		return taken
 	}
-	now := time.Now()
+	now := worldNow()
 	reg, err := g.world.register(scope, in.Name, in.Labels, in.GroupID, now)
 	switch {
 	case errors.Is(err, errNameTaken):

@@ -62,7 +62,7 @@ func (n *NTP) Serve(ctx context.Context, conn net.PacketConn) error {
 	buf := make([]byte, 1024)
 	for {
 		size, from, err := conn.ReadFrom(buf)
-		received := time.Now()
+		received := worldNow()
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -76,7 +76,7 @@ func (n *NTP) Serve(ctx context.Context, conn net.PacketConn) error {
 		if !ok {
 			continue
 		}
-		binary.BigEndian.PutUint64(answer[40:], ntpTime(time.Now().Add(-ahead)))
+		binary.BigEndian.PutUint64(answer[40:], ntpTime(worldNow().Add(-ahead)))
 		_, _ = conn.WriteTo(answer[:], from)
 	}
 }
