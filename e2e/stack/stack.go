@@ -35,6 +35,8 @@ type Options struct {
 	Files []string
 	// Env overrides variables of the Compose files.
 	Env map[string]string
+	// Built says that Build has made the programs, where they cannot be looked after again.
+	Built bool
 	// Shipped keeps every interval as it is shipped, to measure what people get. False: the haste of the demo.
 	Shipped bool
 	// Out receives progress for people.

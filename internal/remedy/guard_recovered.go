@@ -28,7 +28,7 @@ func (r *Remediator) guardRecovered(ctx context.Context, p *Plan) Verdict {
 	switch p.Alert.Name() {
 	case "GhostrunnerRunnerUnhealthy", "GhostrunnerServiceUnhealthy":
 		ofHealth, ofRunning = true, true
-	case AlertRetryLoop, "GhostrunnerRunnerOffline":
+	case AlertRetryLoop, "GhostrunnerRunnerOffline", AlertSetBack:
 		ofRunning = true
 	}
 	switch {

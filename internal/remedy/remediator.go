@@ -91,6 +91,7 @@ func (r *Remediator) Run(ctx context.Context) error {
 	wg.Go(func() { r.watchDisputes(ctx) })
 	wg.Go(func() { r.watchImages(ctx) })
 	wg.Go(func() { r.fallBack(ctx) })
+	wg.Go(func() { r.watchSetBacks(ctx) })
 	<-ctx.Done()
 	r.mu.Lock()
 	r.stopping = true
