@@ -1,0 +1,197 @@
+// Package guest boots a Linux kernel for one program, so that faults can be played which need a kernel of their own: above
+// all a wall clock that really jumps.
+//
+// The kernel is User Mode Linux, which is an ordinary process: it needs no /dev/kvm, no hardware and no other emulator, so it
+// runs on a laptop, in WSL2, in a virtual machine and in CI alike. What is set in it stays in it; it cannot set the clock of
+// its host. It sees the host's files, read-only below a disk of its own, and has no network but what the program makes.
+//
+// A system call costs it some twenty microseconds and it has one processor: give what runs in it time.
+package guest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options say what the guest is made of.
+type Options struct {
+	// Dir is a folder for the disk, the kernel's package and what the program leaves. It is the one folder of the host
+	// that the guest can write.
+	Dir string
+	// DiskBytes is the size of the disk that takes whatever else the guest writes. It is a sparse file, made anew.
+	DiskBytes int64
+	// MemoryBytes is what the guest has. The host gives only what is used.
+	MemoryBytes int64
+	// Args are the arguments of this program inside the guest, Env its environment.
+	Args, Env []string
+	// Out receives all that is written to the guest's console.
+	Out io.Writer
+}
+
+// parameter of the guest's kernel names Options.Dir. The kernel hands it to its first process as an environment variable,
+// and shows it in /proc/cmdline to all others: no other kernel has it.
+const parameter = "GHOSTRUNNER_GUEST"
+
+// Inside reports whether this process runs in a guest of this package.
+func Inside() bool {
+	line, err := os.ReadFile("/proc/cmdline")
+	return err == nil && isGuest(string(line))
+}
+
+func isGuest(cmdline string) bool {
+	for _, word := range strings.Fields(cmdline) {
+		if strings.HasPrefix(word, parameter+"=") {
+			return true
+		}
+	}
+	return false
+}
+
+// StepClock sets the clock of the guest's kernel ahead, or back where by is negative. Outside of a guest it refuses: nothing
+// here ever sets the clock of somebody's machine.
+func StepClock(by time.Duration) error {
+	if !Inside() {
+		return errors.New("refused: this kernel is not a guest's, and its clock is not to be set")
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
+	to := unix.NsecToTimespec(now.Nano() + by.Nanoseconds())
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &to); err != nil {
+		return fmt.Errorf("set the clock: %w", err)
+	}
+	return nil
+}
+
+// order is what the guest's first process is to do.
+type order struct {
+	Program, Folder string
+	Args, Env       []string
+	Modules         string // the folder of the kernel's modules
+}
+
+// Run boots the guest, runs this program in it with other arguments, and returns its exit code. The program must call Boot
+// before anything else.
+func Run(ctx context.Context, o Options) (code int, err error) {
+	if os.Geteuid() != 0 {
+		return 0, errors.New("a guest needs root, to see all of the host's files: run this with sudo -E")
+	}
+	k, err := findKernel(ctx, o.Dir)
+	if err != nil {
+		return 0, err
+	}
+	lock, err := os.OpenFile(filepath.Join(o.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer lock.Close() // and lets go of it
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return 0, fmt.Errorf("another guest runs in %s: wait for it or end it", o.Dir)
+	}
+	disk := filepath.Join(o.Dir, "disk.img")
+	if err := makeDisk(ctx, disk, o.DiskBytes); err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.Remove(disk) }()
+	program, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	folder, err := os.Getwd()
+	if err != nil {
+		return 0, err
+	}
+	if err := os.Remove(exitFile(o.Dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, err
+	}
+	text, err := json.Marshal(order{Program: program, Folder: folder, Args: o.Args, Env: o.Env, Modules: k.modules})
+	if err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(orderFile(o.Dir), text, 0o600); err != nil {
+		return 0, err
+	}
+	if err := boot(ctx, k, o, program, disk); err != nil {
+		return 0, err
+	}
+	return exitCode(o.Dir)
+}
+
+// boot runs the kernel until it powers off.
+func boot(ctx context.Context, k kernel, o Options, program, disk string) error {
+	cmd := exec.CommandContext(ctx, k.program,
+		fmt.Sprintf("mem=%dM", o.MemoryBytes>>20), "umid=guest", "uml_dir="+o.Dir,
+		"root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "ubd0="+disk, "init="+program,
+		"con=null", "con0=null,fd:1", "quiet", "panic=-1", parameter+"="+o.Dir)
+	cmd.Stdout = &console{to: o.Out}
+	var trouble bytes.Buffer
+	cmd.Stderr = &trouble
+	// The kernel is many processes: they are a group, and end together.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// It dies with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the guest's kernel: %w\n%s", errors.Join(err, ctx.Err()), tail(trouble.String()))
+	}
+	return nil
+}
+
+func orderFile(dir string) string { return filepath.Join(dir, "order.json") }
+func exitFile(dir string) string  { return filepath.Join(dir, "exit") }
+
+// exitCode is what the first process has left.
+func exitCode(dir string) (int, error) {
+	text, err := os.ReadFile(exitFile(dir))
+	if err != nil {
+		return 0, fmt.Errorf("the guest has ended before its program: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+func tail(text string) string { return text[max(0, len(text)-2000):] }
+
+// makeDisk makes an empty file system in a file.
+func makeDisk(ctx context.Context, path string, size int64) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
+		return err
+	}
+	return command(ctx, "mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", path)
+}
+
+// console makes lines of a terminal lines of a program.
+type console struct{ to io.Writer }
+
+func (c *console) Write(p []byte) (int, error) {
+	_, err := c.to.Write(bytes.ReplaceAll(p, []byte("\r"), nil))
+	return len(p), err
+}
+
+// command runs one command and returns its output with its error.
+func command(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out)
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// needed are the modules that a Docker engine takes, without those that they need themselves.
+var needed = []string{
+	"overlay", "loop", "veth", "bridge", "br_netfilter", "nf_conntrack_netlink",
+	"iptable_nat", "iptable_filter", "iptable_raw", "iptable_mangle", "ip6table_nat", "ip6table_filter", "ip6table_raw", "ip6table_mangle",
+	"ipt_REJECT", "ip6t_REJECT", "xt_addrtype", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_REDIRECT", "xt_tcpudp", "xt_comment", "xt_mark", "xt_multiport", "xt_CHECKSUM",
+}
+
+// Boot does nothing in an ordinary process. In the first process of a guest it mounts, runs the program that was ordered and
+// powers off; it does not return.
+func Boot() {
+	dir := os.Getenv(parameter)
+	if os.Getpid() != 1 || dir == "" {
+		return
+	}
+	code, err := first(dir)
+	if err != nil {
+		fmt.Println("guest:", err)
+		code = 1
+	}
+	if err := os.WriteFile(exitFile(dir), []byte(strconv.Itoa(code)), 0o600); err != nil {
+		fmt.Println("guest:", err)
+	}
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) // nobody is left to hear of an error
+	select {}
+}
+
+// first is the life of the guest.
+func first(dir string) (code int, err error) {
+	text, err := os.ReadFile(orderFile(dir))
+	if err != nil {
+		return 0, err
+	}
+	var o order
+	if err := json.Unmarshal(text, &o); err != nil {
+		return 0, fmt.Errorf("%s: %w", orderFile(dir), err)
+	}
+	if err := load(o.Modules); err != nil {
+		return 0, err
+	}
+	if err := mounts(dir); err != nil {
+		return 0, err
+	}
+	for _, kv := range o.Env {
+		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
+			_ = os.Setenv("PATH", value) // so that commands are found, here too
+		}
+	}
+	legacyTables()
+	if err := command(context.Background(), "ip", "link", "set", "lo", "up"); err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(context.Background(), o.Program, o.Args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = o.Folder, o.Env, os.Stdout, os.Stdout
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	for {
+		var status syscall.WaitStatus
+		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return 0, err
+		case pid == cmd.Process.Pid && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		case pid == cmd.Process.Pid:
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+// load puts the modules into the kernel, each after those that it needs.
+func load(folder string) error {
+	f, err := os.Open(filepath.Join(folder, "modules.dep"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	path, needs := map[string]string{}, map[string][]string{}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		file, rest, _ := strings.Cut(lines.Text(), ":")
+		name := moduleName(file)
+		path[name] = filepath.Join(folder, file)
+		for _, other := range strings.Fields(rest) {
+			needs[name] = append(needs[name], moduleName(other))
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	loaded := map[string]bool{}
+	var one func(string) error
+	one = func(name string) error {
+		if loaded[name] || path[name] == "" { // what is no module is in the kernel
+			return nil
+		}
+		loaded[name] = true
+		for _, other := range needs[name] {
+			if err := one(other); err != nil {
+				return err
+			}
+		}
+		m, err := os.Open(path[name])
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		if err := unix.FinitModule(int(m.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("module %s: %w", name, err)
+		}
+		return nil
+	}
+	for _, name := range needed {
+		if err := one(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func moduleName(file string) string { return strings.TrimSuffix(filepath.Base(file), ".ko") }
+
+// mounts makes the guest's root: the host's files below, its own disk above, and the file systems that programs expect.
+func mounts(dir string) error {
+	const disk, root = "/mnt", "/mnt/root" // any folder that each machine has
+	if err := unix.Mount("/dev/ubda", disk, "ext4", 0, ""); err != nil {
+		return fmt.Errorf("mount the disk: %w", err)
+	}
+	for _, folder := range []string{"/mnt/upper", "/mnt/work", root} {
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct{ what, at, kind, data string }{
+		{"overlay", "", "overlay", "lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work"},
+		{"proc", "/proc", "proc", ""},
+		{"sysfs", "/sys", "sysfs", ""},
+		{"cgroup2", "/sys/fs/cgroup", "cgroup2", ""},
+		{"devtmpfs", "/dev", "devtmpfs", ""},
+		{"devpts", "/dev/pts", "devpts", ""},
+		{"tmpfs", "/dev/shm", "tmpfs", "mode=1777"},
+		{"tmpfs", "/run", "tmpfs", "mode=755"},
+		{"none", dir, "hostfs", dir},
+	} {
+		at := root + m.at
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(m.what, at, m.kind, 0, m.data); err != nil {
+			return fmt.Errorf("mount %s: %w", at, err)
+		}
+	}
+	// The new root above the old one, and the old one away.
+	if err := os.Chdir(root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave the old root: %w", err)
+	}
+	return os.Chdir("/")
+}
+
+// legacyTables makes iptables use the tables that this kernel has as modules, where the host's speaks nftables.
+func legacyTables() {
+	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
+		legacy := filepath.Join("/usr/sbin", strings.Replace(name, "tables", "tables-legacy", 1))
+		if _, err := os.Stat(legacy); err != nil {
+			continue
+		}
+		at := filepath.Join("/usr/sbin", name)
+		_ = os.Remove(at)
+		_ = os.Symlink(legacy, at) // the engine says so if it cannot work
+	}
+}
