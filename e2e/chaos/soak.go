@@ -46,17 +46,21 @@ func (w *world) soak(ctx context.Context, o options, r *referee, out io.Writer) 
 	return errors.Join(err, jobsErr, flat(sizes, out), ctx.Err())
 }
 
-// lasting are the faults that leave our programs running, so that what they hold can be followed, and that need no long
-// waits. In them anything of ours may be restarted or rested: with faults drawn at random one can meet the wake of another.
+// lasting are the faults that leave our programs running, so that what they hold can be followed. With faults drawn at random
+// one meets the wake of another: any slot of ours may be restarted, or rested, which six restarts within an hour earn; and which
+// of its alerts asks for that is told in the table of single faults alone.
 func (w *world) lasting() (faults []scenario.Fault) {
 	for _, layer := range [][]scenario.Fault{w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.engineFaults(), w.hostileFaults()} {
 		faults = append(faults, layer...)
 	}
 	for i := range faults {
-		faults[i].Patience = max(faults[i].Patience, 4*time.Minute)
+		faults[i].Patience = max(faults[i].Patience, 10*time.Minute) // the longest rest lasts three
+		if len(faults[i].Action) > 0 {
+			faults[i].Alert = nil
+		}
 		for _, slot := range []string{one, two} {
 			faults[i].Also = append(faults[i].Also, "restart "+slot)
-			faults[i].Instead = append(faults[i].Instead, "backoff "+slot) // the rest that six restarts in an hour earn
+			faults[i].Instead = append(faults[i].Instead, "backoff "+slot)
 		}
 		faults[i].Also = append(faults[i].Also, "restart "+w.Container("ci-mongo"), "prune engine")
 	}
