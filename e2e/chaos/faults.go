@@ -96,9 +96,14 @@ func runnersOnline() condition {
 	return both(scenario.Online(one), scenario.Online(two))
 }
 
-// offlineWithin is when GhostrunnerRunnerOffline has fired: the rule begins two minutes after the last start of the container,
-// which the haste of the demo leaves as they are, and waits for half a minute then.
-const offlineWithin = 3 * time.Minute
+// whenOld waits until the last start of a slot's container is two minutes ago. Until then nobody calls it offline, and its listener
+// may notice first.
+func (w *world) whenOld(slot string) step {
+	return act(func(ctx context.Context) error {
+		return stack.Await(ctx, slot+" to have run for two minutes",
+			w.holds(fmt.Sprintf("absent(host_container:ghostrunner_container_starts:recent{container=%q})", w.Container(slot))))
+	})
+}
 
 // step is one part of a Break or Mend.
 type step = func(context.Context, *stack.Stack) error

@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
+	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
 // apiFaults are answers of GitHub that are no answers. Runners go on working through all of them but those that keep them
@@ -32,7 +37,7 @@ func (w *world) apiFaults() []scenario.Fault {
 		{
 			Name:  "GitHub 422, a busy runner stopped",
 			Story: "somebody restarts " + one + "'s container while it works and GitHub's list calls it idle: its registration cannot be deleted, 422",
-			Break: inTurn(lie, w.whenBusy(one, 10*time.Second), seen, w.docker("restart", "--time=40", w.Container(one))),
+			Break: inTurn(lie, w.whenBusy(one, 10*time.Second), seen, w.docker("restart", "--time=40", w.Container(one)), w.refusedAsBusy),
 			Mend:  truth, Healed: both(anew, scenario.Online(one)),
 		},
 	}
@@ -103,4 +108,15 @@ func (w *world) accept(token string) error {
 		return err
 	}
 	return os.Rename(file+".new", file)
+}
+
+// refusedAsBusy demands that GitHub has refused to delete a registration just now.
+func (w *world) refusedAsBusy(ctx context.Context, _ *stack.Stack) error {
+	state, err := w.lab(ctx)
+	if err == nil && !slices.ContainsFunc(state.Calls, func(c lab.Call) bool {
+		return c.Method == http.MethodDelete && c.Status == http.StatusUnprocessableEntity && time.Since(c.Time) < time.Minute
+	}) {
+		err = errors.New("nobody tried to delete the registration of a busy runner")
+	}
+	return err
 }

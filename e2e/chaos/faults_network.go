@@ -35,13 +35,13 @@ func (w *world) networkFaults() []scenario.Fault {
 				return w.machine.Unplug(ctx, w.Container(two))
 			})),
 			// A restart gives the container a new cable.
-			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Within: offlineWithin, Action: restart(two), Costs: 1,
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Costs: 1,
 			Healed: scenario.Online(two),
 		}, {
 			Name: "black hole", Story: two + "'s connections to GitHub open, and what it sends is swallowed, until its container is started anew",
 			Break: inTurn(w.whenIdle(two), swallow),
 			// The listener waits 100 s for an answer, so it is GitHub that knows first.
-			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Within: offlineWithin, Action: restart(two), Costs: 1,
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Costs: 1,
 			Mend:   spit,
 			Healed: scenario.Online(two),
 		}, {

@@ -42,7 +42,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Story: two + "'s listener acknowledges a job and falls silent: no output, no poll, no end",
 			// Deaf is who gets a job meanwhile; the next listener is not to be.
 			Break:  inTurn(deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenOffline(two), hears),
-			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Within: offlineWithin, Action: restart(two), Mend: hears, Healed: scenario.Online(two),
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Mend: hears, Healed: scenario.Online(two),
 		},
 		{
 			Name:   "V1 poll outage",
@@ -127,17 +127,23 @@ func (w *world) polling(since *time.Time) condition {
 }
 
 // replaced returns a step that remembers a slot's registration, and the condition that another one, and only one, has taken
-// its place and listens.
+// its place and listens. What an earlier fault has left behind is removed when it is five minutes old, and does not count.
 func (w *world) replaced(slot string) (remember step, anew condition) {
-	var before int64
+	var youngest int64
 	remember = act(func(ctx context.Context) error {
 		r, _, err := w.registration(ctx, slot)
-		before = r.ID
+		youngest = r.ID
 		return err
 	})
 	anew = state(func(ctx context.Context) (bool, error) {
-		r, n, err := w.registration(ctx, slot)
-		return n == 1 && r.ID != before && r.Session != nil, err
+		state, err := w.lab(ctx)
+		var now []lab.RegistrationState
+		for _, r := range state.Registrations {
+			if r.Slot == slot && r.ID >= youngest {
+				now = append(now, r)
+			}
+		}
+		return len(now) == 1 && now[0].ID != youngest && now[0].Session != nil, err
 	})
 	return remember, anew
 }

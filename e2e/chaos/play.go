@@ -10,6 +10,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
 // list names what there is.
@@ -101,12 +102,24 @@ func (w *world) round(ctx context.Context, f scenario.Fault, r *referee, out io.
 	if f.Mend != nil {
 		_ = f.Mend(ctx, w.Stack)
 	}
-	again, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	again, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
-	if err := scenario.Ready(again, w.Stack); err != nil {
+	if err := w.anew(again); err != nil {
 		fmt.Fprintf(out, "   and after it: %v\n", err)
 	}
 	return o
+}
+
+// anew starts the stack from nothing, because its journal remembers: a runner that is on probation is not restarted, it is rested.
+func (w *world) anew(ctx context.Context) error {
+	w.pat = stack.Token
+	if err := w.accept(w.pat); err != nil {
+		return err
+	}
+	if err := w.Up(ctx); err != nil {
+		return err
+	}
+	return scenario.Ready(ctx, w.Stack)
 }
 
 // evidence prints what tells most about a promise that broke.

@@ -17,6 +17,8 @@ type Fault struct {
 	Name string
 	// Story is what happens in the world, in one sentence.
 	Story string
+	// Before waits for the state of the world that the fault is to meet. Nil: whatever it is.
+	Before func(context.Context, *stack.Stack) error
 	// Break makes it happen.
 	Break func(context.Context, *stack.Stack) error
 	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault, and none before. Empty: it shows nowhere.
@@ -93,6 +95,11 @@ func (r *Result) run(ctx context.Context, s *stack.Stack, step Step) error {
 	// Asked for while Docker answers; kept for when it does not.
 	if _, err := s.WebhookToken(ctx); err != nil {
 		return err
+	}
+	if f.Before != nil {
+		if err := f.Before(ctx, s); err != nil {
+			return err
+		}
 	}
 	before, err := f.unseen(ctx, s)
 	if err != nil {
