@@ -90,6 +90,10 @@ func (w *world) round(ctx context.Context, f scenario.Fault, r *referee, out io.
 		o.Result = scenario.Run(ctx, w.Stack, f, func(kind, detail string, since time.Duration) {
 			fmt.Fprintf(out, "   %9s  %-7s %s\n", "+"+seconds(since), kind, detail)
 		})
+		// What the fault holds up, such as an engine that hangs, would hold up the judgement too.
+		if o.Err != nil && f.Mend != nil {
+			_ = f.Mend(ctx, w.Stack)
+		}
 		o.Harmed, err = r.judge(ctx, f, before)
 	}
 	o.Fault = f
@@ -99,9 +103,6 @@ func (w *world) round(ctx context.Context, f scenario.Fault, r *referee, out io.
 	fmt.Fprintf(out, "   BROKEN     %v\n", o.Err)
 	w.evidence(ctx, out)
 	// The next fault is to meet a whole world, whatever became of this one.
-	if f.Mend != nil {
-		_ = f.Mend(ctx, w.Stack)
-	}
 	again, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	if err := w.anew(again); err != nil {

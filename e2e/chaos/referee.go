@@ -113,6 +113,8 @@ func (r *referee) harm(ctx context.Context) (jobs int, err error) {
 
 // judge looks at the world after a fault: the jobs that it cost, and whether that and all else is as promised.
 func (r *referee) judge(ctx context.Context, f scenario.Fault, before int) (harmed int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	after, err := r.harm(ctx)
 	if err != nil {
 		return 0, err
