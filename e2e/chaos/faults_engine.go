@@ -12,6 +12,9 @@ import (
 // engineFaults strike the Docker engine itself. Its containers live on (`live-restore`).
 func (w *world) engineFaults() []scenario.Fault {
 	up := both(state(w.holds("ghostrunner_docker_up == 1")), runnersOnline())
+	// Containers ask the engine for names: without it nobody hears of a job. GitHub gives it up after ten minutes, which are twelve
+	// seconds here.
+	const lost = 2
 	return []scenario.Fault{
 		{
 			Name: "engine restarted", Story: "the Docker engine is restarted; its containers run on",
@@ -24,12 +27,12 @@ func (w *world) engineFaults() []scenario.Fault {
 				return watch(ctx, 30*time.Second, func(context.Context) error { return nil })
 			}), act(w.machine.Start), act(w.checkAgain)),
 			Metric: `max_over_time(ALERTS{alertname="GhostrunnerDockerDown",alertstate="firing"}[2m]) == 1`,
-			Healed: up, Within: 2 * time.Minute,
+			Healed: up, Within: 2 * time.Minute, Costs: lost,
 		}, {
 			Name: "engine hangs", Story: "the Docker engine accepts connections and answers none",
 			Break:  act(func(context.Context) error { return w.machine.Freeze() }),
 			Metric: "ghostrunner_docker_up == 0", Alert: alert("GhostrunnerDockerDown"),
-			Mend: act(func(context.Context) error { return w.machine.Thaw() }), Healed: up,
+			Mend: act(func(context.Context) error { return w.machine.Thaw() }), Healed: up, Costs: lost,
 		},
 	}
 }
