@@ -35,7 +35,7 @@ func (r *Remediator) Routes(mux *http.ServeMux, auth func(http.Handler) http.Han
 		"POST /api/v1/resume":                  r.postResume,
 		"POST /api/v1/explain":                 r.postExplain,
 	} {
-		mux.Handle(pattern, r.limited(auth(fn)))
+		mux.Handle(pattern, limited(r.requests, auth(fn)))
 	}
 }
 

@@ -227,7 +227,7 @@ func TestFiring(t *testing.T) {
 	})
 }
 
-// TestTooManyAtOnce holds every place and finds each door closed.
+// TestTooManyAtOnce holds every place and finds each door closed, but that of the webhook, which has places of its own.
 func TestTooManyAtOnce(t *testing.T) {
 	r, _, _ := start(t, newFake(), nil)
 	ready(t, r)
@@ -236,12 +236,21 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 	h := api(r)
 	for _, c := range []struct{ method, path string }{
-		{"POST", "/webhook"}, {"GET", "/api/v1/attempts"}, {"GET", "/api/v1/breakers"}, {"GET", "/api/v1/status"},
+		{"GET", "/api/v1/attempts"}, {"GET", "/api/v1/breakers"}, {"GET", "/api/v1/status"},
 		{"POST", "/api/v1/breakers/x/reset"}, {"POST", "/api/v1/pause"}, {"POST", "/api/v1/resume"}, {"POST", "/api/v1/explain"},
 	} {
 		if w := ask(t, h, c.method, c.path, ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s %s: %d, want 503 and Retry-After", c.method, c.path, w.Code)
 		}
+	}
+	if w := post(r, payload(alertOf("One", ActionRestart, "runner", "ci-1"))); w.Code != 202 {
+		t.Errorf("the webhook: %d, want 202", w.Code)
+	}
+	for range maxRequests {
+		r.deliveries <- struct{}{}
+	}
+	if w := ask(t, h, "POST", "/webhook", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("the webhook with all its places taken: %d, want 503 and Retry-After", w.Code)
 	}
 	<-r.requests
 	if w := ask(t, h, "GET", "/api/v1/attempts", ""); w.Code != 200 {

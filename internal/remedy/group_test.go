@@ -3,6 +3,7 @@ package remedy
 import (
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,14 +35,16 @@ func TestWritesShareTransactions(t *testing.T) {
 		}
 		before := transactions()
 		var wg sync.WaitGroup
+		var come atomic.Int64
 		for i := range uint64(writers) {
 			wg.Go(func() {
+				come.Add(1)
 				if err := j.write(t.Context(), put(bucketInbox, seqKey(i), Alert{})); err != nil {
 					t.Error(err)
 				}
 			})
 		}
-		time.Sleep(10 * time.Millisecond)
+		until(t, "the writers to come", func() bool { return come.Load() == writers })
 		if err := busy.Rollback(); err != nil {
 			t.Fatal(err)
 		}

@@ -31,17 +31,18 @@ func (r *Remediator) usedImage(ctx context.Context, id string) {
 	r.mu.Lock()
 	last, ok := r.state.used[id]
 	r.mu.Unlock()
-	if ok && now.Sub(last) < usedAgain {
+	// A last use that is yet to come is from before the clock was set back: now is what is known.
+	if age := now.Sub(last); ok && age >= 0 && age < usedAgain {
 		return
 	}
 	writes := []write{{bucket: bucketImages, key: []byte(id), value: []byte(now.UTC().Format(time.RFC3339Nano))}}
 	r.mu.Lock()
 	r.state.used[id] = now
 	if len(r.state.used) > maxUsedImages {
-		oldest, at := "", now
+		oldest := ""
 		for other, t := range r.state.used {
-			if t.Before(at) {
-				oldest, at = other, t
+			if other != id && (oldest == "" || t.Before(r.state.used[oldest])) {
+				oldest = other
 			}
 		}
 		delete(r.state.used, oldest)

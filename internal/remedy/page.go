@@ -60,7 +60,7 @@ var signInWords = map[string]string{
 // Page is the status page: what a person wants to know at a glance, and for those whom signedIn knows the buttons of the
 // API. It works without scripts. Reading it needs no token, as /metrics needs none.
 func (r *Remediator) Page(signedIn func(*http.Request) bool) http.Handler {
-	return r.limited(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return limited(r.requests, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		v := view{
 			Now: time.Now(), Status: r.Status(), Attempts: r.Attempts(pageAttempts),
 			SignedIn: signedIn(req), SignIn: signInWords[req.URL.Query().Get("signin")],

@@ -251,3 +251,31 @@ func TestImageUseIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// TestImageUseAfterTheClockWasSetBack: what was used "later" than now is forgotten when there is too much, and a use that is seen
+// counts as of now.
+func TestImageUseAfterTheClockWasSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newFake(runner("ci-1"))
+		r, _, _ := start(t, d, nil)
+		ready(t, r)
+		r.mu.Lock()
+		for i := range maxUsedImages {
+			r.state.used["later-"+time.Duration(i).String()] = time.Now().Add(time.Hour + time.Duration(i))
+		}
+		r.mu.Unlock()
+		for range 2 {
+			d.uses <- "new"
+			d.uses <- "later-5ns"
+		}
+		synctest.Wait()
+		for _, image := range []string{"new", "later-5ns"} {
+			if got := r.lastUse(Image{ID: image}); !got.Equal(time.Now()) {
+				t.Errorf("%s was last used %s, want now", image, got)
+			}
+		}
+		if n := len(r.state.used); n != maxUsedImages || !r.lastUse(Image{ID: "later-0s"}).IsZero() {
+			t.Errorf("%d images are remembered, want %d, and the oldest forgotten", n, maxUsedImages)
+		}
+	})
+}

@@ -21,7 +21,8 @@ type Remediator struct {
 	metrics    *metrics
 	actions    []Action
 	containers *containerList
-	requests   chan struct{}       // one token for each request that is being answered
+	deliveries chan struct{}       // one token for each request to the webhook that is being answered
+	requests   chan struct{}       // one for each other request
 	bodies     *semaphore.Weighted // bytes of the payloads that are being decoded
 
 	wake  chan struct{} // something is in the inbox
@@ -54,6 +55,7 @@ func New(opts Options) (*Remediator, error) {
 		log:        opts.Logger,
 		metrics:    newMetrics(opts.Registry),
 		containers: &containerList{docker: opts.Docker},
+		deliveries: make(chan struct{}, maxRequests),
 		requests:   make(chan struct{}, maxRequests),
 		bodies:     semaphore.NewWeighted(maxBodies),
 		wake:       make(chan struct{}, 1),

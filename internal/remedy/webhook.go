@@ -17,7 +17,8 @@ const (
 	maxBody = 16 << 20
 	// maxBodies bounds the payloads in bytes that are read and decoded at the same time, in which they grow several times.
 	maxBodies = 2 * maxBody
-	// maxRequests bounds the requests that are answered at the same time.
+	// maxRequests bounds the requests that are answered at the same time, those of the webhook apart from all others: whoever reads
+	// the page slowly, for which no token is needed, must not keep alerts out.
 	maxRequests = 64
 )
 
@@ -31,7 +32,7 @@ var (
 // repeats what was answered with 503, and gives up on any other error
 // (prometheus/alertmanager notify/util.go, type Retrier).
 func (r *Remediator) Webhook(auth func(http.Handler) http.Handler) http.Handler {
-	next := r.limited(auth(http.HandlerFunc(r.webhook)))
+	next := limited(r.deliveries, auth(http.HandlerFunc(r.webhook)))
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		rec := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
 		next.ServeHTTP(rec, req)
@@ -40,11 +41,11 @@ func (r *Remediator) Webhook(auth func(http.Handler) http.Handler) http.Handler 
 }
 
 // limited answers 503 to the request that would be one too many, whatever it wants.
-func (r *Remediator) limited(next http.Handler) http.Handler {
+func limited(places chan struct{}, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		select {
-		case r.requests <- struct{}{}:
-			defer func() { <-r.requests }()
+		case places <- struct{}{}:
+			defer func() { <-places }()
 			next.ServeHTTP(w, req)
 		default:
 			unavailable(w, errors.New("too many requests at once"))

@@ -146,7 +146,7 @@ func TestWebhookUnavailable(t *testing.T) {
 	release := d.hang(nil)
 	r, _, _ := start(t, d, func(o *Options) { o.QueueLimit = 3 })
 	t.Cleanup(release)
-	if w := post(&Remediator{requests: make(chan struct{}), metrics: r.metrics}, payload()); w.Code != 503 {
+	if w := post(&Remediator{deliveries: make(chan struct{}), metrics: r.metrics}, payload()); w.Code != 503 {
 		t.Errorf("no free slot: %d, want 503", w.Code)
 	}
 	ready(t, r)
