@@ -240,7 +240,8 @@ func (n *names) change(ctx context.Context, text []byte, how string) {
 	n.failed = err != nil
 }
 
-// writeInPlace overwrites a file and cuts it to its new length.
+// writeInPlace overwrites a file and cuts it to its new length. A new file under the old name would be the safer way, but Docker mounts
+// a container's resolv.conf into it, and a mounted file cannot be renamed over.
 func writeInPlace(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
