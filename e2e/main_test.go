@@ -30,8 +30,13 @@ func run(m *testing.M) int {
 	defer cancel()
 	s, err := stack.New(stack.Options{
 		Project: project, FirstPort: 21068, Out: os.Stdout,
-		// Long enough to kill the remediator in its middle, on a busy machine too.
-		Env: map[string]string{"BACKOFF_DURATION": "30s"},
+		// Jobs are logged in to Docker Hub, so that there is one more secret to look for.
+		Files: []string{"compose/dockerhub.yaml"},
+		Env: map[string]string{
+			"DOCKERHUB_USERNAME": "octo", "DOCKERHUB_TOKEN": hubToken,
+			// Long enough to kill the remediator in its middle, on a busy machine too.
+			"BACKOFF_DURATION": "30s",
+		},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

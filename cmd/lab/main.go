@@ -14,6 +14,7 @@
 // GitHub's REST API for self-hosted runners (at / and at /api/v3/), the broker that listeners poll, and the lab's own API:
 //
 //	GET    /lab/v1/state                       everything that a test may want to assert
+//	GET    /lab/v1/jitconfigs                  the newest 100 just-in-time configurations that were handed out
 //	POST   /lab/v1/jobs                        {"name","duration":"10s","result":"Succeeded","runner":SLOT,"script":BASH}, each optional
 //	POST   /lab/v1/jobs/ID/cancel              what a person does, or GitHub after timeout-minutes: the runner is told
 //	DELETE /lab/v1/jobs                        forget the jobs that are still queued

@@ -200,6 +200,7 @@ func (s *Stack) Down(ctx context.Context) error {
 	if s.env == nil {
 		// Compose wants the variables that the files name, whatever their values.
 		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0", "COMPOSE_PROFILES": "mongo,grafana"}
+		maps.Copy(s.env, s.opts.Env)
 	}
 	err := s.compose(ctx, nil, "down", "--volumes", "--remove-orphans", "--timeout=20")
 	return errors.Join(err, s.RemoveVictims(ctx), s.RemoveBallast(ctx))

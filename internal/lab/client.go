@@ -48,6 +48,12 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	return st, c.do(ctx, http.MethodGet, "/lab/v1/state", nil, &st)
 }
 
+// JITConfigs returns the newest 100 just-in-time configurations that were handed out, oldest first.
+func (c *Client) JITConfigs(ctx context.Context) ([]string, error) {
+	var blobs []string
+	return blobs, c.do(ctx, http.MethodGet, "/lab/v1/jitconfigs", nil, &blobs)
+}
+
 // Enqueue queues a job.
 func (c *Client) Enqueue(ctx context.Context, job JobRequest) (Job, error) {
 	var queued Job

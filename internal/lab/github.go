@@ -41,6 +41,7 @@ type GitHub struct {
 	mu       sync.Mutex
 	requests map[int]uint64 // REST answers by status code
 	calls    []Call         // the newest maxCalls
+	jits     []string       // the newest maxHandedOut
 	used     int            // of the quota, in this hour
 	reset    time.Time      // when the hour ends
 }

@@ -214,7 +214,12 @@ func TestDelete(t *testing.T) {
 // TestJITBlob: three files, the settings with a BOM and the lab's own address.
 func TestJITBlob(t *testing.T) {
 	b := newBench(t)
-	raw, err := base64.StdEncoding.DecodeString(b.jit(name))
+	blob := b.jit(name)
+	b.jit("another")
+	if told, err := NewClient(b.url).JITConfigs(t.Context()); err != nil || len(told) != 2 || told[0] != blob {
+		t.Errorf("%d are told to have been handed out, want this one and another (%v)", len(told), err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(blob)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,11 +66,19 @@ type SessionState struct {
 	Struck   bool      `json:"struck"`  // retry-loop has killed its poll
 }
 
+// handedOut are the newest just-in-time configurations, oldest first, so that a test can look for them where they should not be.
+func (g *GitHub) handedOut() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.jits)
+}
+
 // labRoutes is the lab's own API. It has no authentication: a lab holds nothing worth it, and must not be exposed.
 func (g *GitHub) labRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Healthy.\n") })
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Ready.\n") })
 	mux.HandleFunc("GET /lab/v1/state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, g.State()) })
+	mux.HandleFunc("GET /lab/v1/jitconfigs", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, g.handedOut()) })
 	mux.HandleFunc("POST /lab/v1/jobs", g.postJob)
 	mux.HandleFunc("POST /lab/v1/jobs/{id}/cancel", g.cancelJob)
 	mux.HandleFunc("DELETE /lab/v1/jobs", g.clearJobs)

@@ -543,6 +543,9 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 		g.opts.Logger.Error("make JIT configuration", "err", err)
 		return reply{500, map[string]string{"message": "Server Error"}}
 	}
+	g.mu.Lock()
+	g.jits = append(g.jits[max(0, len(g.jits)+1-maxHandedOut):], blob)
+	g.mu.Unlock()
 	g.world.mu.Lock()
 	defer g.world.mu.Unlock()
 	return reply{201, map[string]any{"runner": g.world.runnerLocked(reg, now), "encoded_jit_config": blob}}

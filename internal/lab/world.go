@@ -16,6 +16,7 @@ const (
 	maxQueued        = 1000
 	maxCompleted     = 1000
 	maxCalls         = 1000
+	maxHandedOut     = 100
 	maxScript        = 64 << 10 // bytes: it travels in one variable of the environment
 )
 
