@@ -3,8 +3,10 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
+	"os/exec"
 	"regexp"
 	"runtime"
 	"slices"
@@ -17,19 +19,28 @@ import (
 // maxImage is what an image of ours may weigh, in bytes.
 const maxImage = 25_000_000
 
-// built are the images of the shipped Dockerfiles: by architecture and program, and chronyd's.
+// built are the images of the shipped Dockerfiles: by architecture and program, chronyd's, and the runner's.
 var built struct {
-	ours   map[string]map[string]string
-	chrony string
+	ours           map[string]map[string]string
+	chrony, runner string
 }
 
-// buildImages builds them, if TestImages is to run. That is done before there is a stack: it takes gigabytes of disk where little
+// buildImages builds them, if a test of theirs is to run. That is done before there is a stack: it takes gigabytes of disk where little
 // is here yet, and the stack would prune for it.
 func buildImages(ctx context.Context, s *stack.Stack) (err error) {
-	if pattern := flag.Lookup("test.run").Value.String(); pattern != "" {
-		if wanted, err := regexp.MatchString(pattern, "TestImages"); err != nil || !wanted {
+	wanted := func(test string) bool {
+		pattern := flag.Lookup("test.run").Value.String()
+		matched, matchErr := regexp.MatchString(pattern, test)
+		err = errors.Join(err, matchErr)
+		return matched // an empty pattern matches everything
+	}
+	if wanted("TestRunnerImage") {
+		if built.runner, err = s.RunnerImage(ctx, stack.RunnerVersion); err != nil {
 			return err
 		}
+	}
+	if !wanted("TestImages") {
+		return err
 	}
 	built.ours = map[string]map[string]string{}
 	for _, arch := range []string{"arm64", "amd64"} {
@@ -115,5 +126,43 @@ func TestImages(t *testing.T) {
 	caps, err := output(ctx, "docker", "inspect", "--format={{.HostConfig.CapAdd}}", other.Container("chrony-1"))
 	if err != nil || strings.Contains(caps, "SYS_TIME") {
 		t.Errorf("chronyd may set the clock: %s %v", caps, err)
+	}
+}
+
+// TestRunnerImage looks at what jobs run in. It has shells and tools, which are what it is for; what nobody needs there is a program
+// that changes who runs it, a device, a file that everybody may write, or anything of the PAT.
+func TestRunnerImage(t *testing.T) {
+	ctx := t.Context()
+	programs, faults := look(ctx, t, built.runner)
+	if !slices.Contains(programs, "/usr/bin/sudo") || !slices.Contains(programs, "/usr/local/bin/ghostrunner-runner") {
+		t.Errorf("these are not the runner's files: %d programs", len(programs))
+	}
+	for _, fault := range faults {
+		if !strings.HasSuffix(fault, " is a shell") {
+			t.Error(fault)
+		}
+	}
+	for _, args := range [][]string{{"image", "inspect", built.runner}, {"history", "--no-trunc", built.runner}} {
+		if text, err := output(ctx, "docker", args...); err != nil || strings.Contains(text, "GITHUB_PAT") || !strings.Contains(text, "ghostrunner-runner") {
+			t.Errorf("docker %s: %v\n%s", args[0], err, text)
+		}
+	}
+	// The supervisor gives sudo what the image does not: see compose/sudo.yaml.
+	for sudo, want := range map[string]string{"true": "0", "false": ""} {
+		name := project + "-sudo-" + sudo
+		if _, err := output(ctx, "docker", "run", "--detach", "--name="+name, "--label=com.docker.compose.project="+project, "--network=none",
+			"--env=RUNNER_SUDO="+sudo, "--env=GITHUB_PAT="+stack.Token, "--env=REPO_OWNER=acme", "--env=RUNNER_NAME=ci-runner-1", "--env=DNS_FALLBACK=none",
+			"--env=GITHUB_API_URL=http://127.0.0.1:1", built.runner); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = output(context.Background(), "docker", "rm", "--force", name) })
+		await(t, "the supervisor to have begun", func(ctx context.Context) (bool, error) {
+			log, err := exec.CommandContext(ctx, "docker", "logs", name).CombinedOutput()
+			return strings.Contains(string(log), "failures="), err
+		})
+		got, err := output(ctx, "docker", "exec", "--user=1001:1001", name, "sudo", "-n", "id", "-u")
+		if got != want || (err == nil) != (sudo == "true") {
+			t.Errorf("RUNNER_SUDO=%s: a job becomes %q, %v", sudo, got, err)
+		}
 	}
 }

@@ -18,24 +18,41 @@ import (
 // runs it, and nothing that everybody may write.
 func holdsOneProgram(ctx context.Context, t *testing.T, image string) {
 	t.Helper()
-	container, err := output(ctx, "docker", "create", "--label", "com.docker.compose.project="+project, image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := exec.CommandContext(ctx, "docker", "export", container).Output()
-	if _, rmErr := output(ctx, "docker", "rm", container); err != nil || rmErr != nil {
-		t.Fatalf("%s: %v, %v", image, err, rmErr)
-	}
-	programs, faults, err := scan(bytes.NewReader(files))
-	if err != nil {
-		t.Fatal(err)
-	}
+	programs, faults := look(ctx, t, image)
 	for _, fault := range faults {
 		t.Errorf("%s: %s", image, fault)
 	}
 	if !slices.Equal(programs, []string{"/ghostrunner"}) {
 		t.Errorf("%s: %v can be executed, want /ghostrunner alone", image, programs)
 	}
+}
+
+// look scans all files of an image.
+func look(ctx context.Context, t *testing.T, image string) (programs, faults []string) {
+	t.Helper()
+	container, err := output(ctx, "docker", "create", "--label", "com.docker.compose.project="+project, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := output(context.WithoutCancel(ctx), "docker", "rm", container); err != nil {
+			t.Error(err)
+		}
+	}()
+	export := exec.CommandContext(ctx, "docker", "export", container)
+	files, err := export.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := export.Start(); err != nil {
+		t.Fatal(err)
+	}
+	programs, faults, err = scan(files)
+	_, drainErr := io.Copy(io.Discard, files) // what is behind the end of the archive
+	if err := errors.Join(err, drainErr, export.Wait()); err != nil {
+		t.Fatalf("%s: %v", image, err)
+	}
+	return programs, faults
 }
 
 // What finds no fault must be able to find one.
@@ -51,6 +68,7 @@ func TestScanFindsFaults(t *testing.T) {
 		{tar.Header{Name: "dir/", Typeflag: tar.TypeDir, Mode: 0o777}, "everybody may write /dir"},
 		{tar.Header{Name: "su", Typeflag: tar.TypeReg, Mode: 0o4755}, "/su changes who runs it"},
 		{tar.Header{Name: "wall", Typeflag: tar.TypeReg, Mode: 0o2755}, "/wall changes who runs it"},
+		{tar.Header{Name: "var/mail/", Typeflag: tar.TypeDir, Mode: 0o2775}, ""}, // hands its group on, to files
 		{tar.Header{Name: "bin/sh", Typeflag: tar.TypeSymlink, Linkname: "dash", Mode: 0o777}, "/bin/sh is a shell"},
 		{tar.Header{Name: "busybox", Typeflag: tar.TypeReg, Mode: 0o755}, "/busybox is a shell"},
 		{tar.Header{Name: "sda", Typeflag: tar.TypeBlock, Mode: 0o600}, "/sda is a device"},
@@ -89,7 +107,7 @@ func scan(r io.Reader) (programs, faults []string, err error) {
 			fault("%s is a device")
 		case slices.Contains(shells, path.Base(name)) && !dir:
 			fault("%s is a shell")
-		case h.Mode&setID != 0:
+		case h.Mode&setID != 0 && !dir:
 			fault("%s changes who runs it")
 		case h.Mode&0o002 != 0 && !link && (!dir || h.Mode&sticky == 0):
 			faults = append(faults, "everybody may write "+name)

@@ -184,6 +184,9 @@ func TestSudo(t *testing.T) {
 	if err != nil || statErr != nil || info.Mode().Perm() != 0o440 || !strings.HasSuffix(string(rule), "\n#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n") {
 		t.Errorf("%v %v %v %q", err, statErr, info.Mode(), rule)
 	}
+	if info, err := os.Stat(filepath.Join(dir, "sudo")); err != nil || info.Mode() != 0o755|os.ModeSetuid {
+		t.Errorf("sudo cannot become root: %v, %v", info.Mode(), err)
+	}
 	if err := SetSudo(file, testUID, false); err != nil {
 		t.Error(err)
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // SetSudo lets the job's user become root without a password, or takes that away again: it writes or removes one file among sudo's
-// own (sudoers(5); its directory belongs to the image). A job that is root can read the token and change what runs the next job.
+// own (sudoers(5); its directory belongs to the image), and gives the program the bit by which it becomes root, which no program in
+// our image has. A job that is root can read the token and change what runs the next job.
 func SetSudo(file string, uid int, on bool) error {
 	if !on {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -24,7 +25,11 @@ func SetSudo(file string, uid int, on bool) error {
 	if err := os.WriteFile(file, []byte(rule), 0o440); err != nil {
 		return fmt.Errorf("give sudo to jobs: %w", err)
 	}
-	return os.Chmod(file, 0o440) // sudo refuses a file that others can write
+	err := os.Chmod(file, 0o440)                                   // sudo refuses a file that others can write
+	if program, lookErr := exec.LookPath("sudo"); lookErr == nil { // CheckSudo tells where it is missing
+		err = errors.Join(err, os.Chmod(program, 0o755|fs.ModeSetuid))
+	}
+	return err
 }
 
 // CheckSudo checks that sudo can work where it is wanted.
