@@ -53,7 +53,7 @@ func Inside() bool {
 }
 
 func isGuest(cmdline string) bool {
-	for _, word := range strings.Fields(cmdline) {
+	for word := range strings.FieldsSeq(cmdline) {
 		if strings.HasPrefix(word, parameter+"=") {
 			return true
 		}

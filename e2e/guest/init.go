@@ -101,7 +101,7 @@ func load(folder string) error {
 		file, rest, _ := strings.Cut(lines.Text(), ":")
 		name := moduleName(file)
 		path[name] = filepath.Join(folder, file)
-		for _, other := range strings.Fields(rest) {
+		for other := range strings.FieldsSeq(rest) {
 			needs[name] = append(needs[name], moduleName(other))
 		}
 	}
