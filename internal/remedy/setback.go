@@ -49,23 +49,26 @@ func (r *Remediator) watchSetBacks(ctx context.Context) {
 		until time.Time
 	}
 	open := map[string]asked{} // by container id
+	var owed time.Duration     // set back by so much, and Docker has not said yet what is to be restarted
 	for last := r.now(); sleep(ctx, setBackInterval); {
 		now := r.now()
 		by := setBack(last, now)
 		last = now
 		if by >= minSetBack {
-			list, err := r.containers.recent(ctx)
-			if err != nil {
-				r.log.Warn("The clock was set back, and Docker does not say what is to be restarted for it", "by", by, "err", err)
-			}
+			owed = by
 			r.log.Warn("The clock was set back: what waits for the time that it showed is restarted", "by", by)
 			if err := r.leaveNote(now, by); err != nil {
 				r.log.Warn("No note of it can be left: what they have written down of the future stays", "err", err)
 			}
-			for _, c := range list {
-				if c.allows(healClock) && c.Running() {
-					open[c.ID] = asked{alert: setBackAlert(c, by, now.Time), until: now.Add(setBackAge)}
+		}
+		if owed > 0 {
+			if list, err := r.containers.recent(ctx); err == nil { // else the keeper says that Docker is gone
+				for _, c := range list {
+					if c.allows(healClock) && c.Running() {
+						open[c.ID] = asked{alert: setBackAlert(c, owed, now.Time), until: now.Add(setBackAge)}
+					}
 				}
+				owed = 0
 			}
 		}
 		for id, a := range open {

@@ -1,6 +1,8 @@
 package remedy
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,7 +73,18 @@ func TestClockSetBack(t *testing.T) {
 		if len(d.done()) > 0 || note() != "" {
 			t.Fatalf("set ahead: %v, %q", d.done(), note())
 		}
+		// Just then Docker does not answer.
+		d.mu.Lock()
+		d.containers = func(context.Context) ([]Container, error) { return nil, errors.New("no answer") }
+		d.mu.Unlock()
 		back.Add(int64(8 * time.Hour))
+		elapse(time.Minute)
+		if len(d.done()) > 0 {
+			t.Fatalf("without Docker: %v", d.done())
+		}
+		d.mu.Lock()
+		d.containers = nil
+		d.mu.Unlock()
 		elapse(time.Minute)
 		want := []string{"restart id-prometheus -1ns"}
 		if diff := cmp.Diff(want, d.done()); diff != "" {
