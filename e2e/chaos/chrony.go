@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/blueguy23/ghostrunner/e2e/guest"
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
@@ -33,7 +34,17 @@ func serveTime(ctx context.Context) error {
 
 // synchronised runs it with its time server.
 func (c *chronyd) synchronised(context.Context) error {
+	if guest.Inside() {
+		return c.shipped()
+	}
 	return c.start("server " + machine.Address + " iburst minpoll 0 maxpoll 1\n")
+}
+
+// shipped runs it as the stack's own container does: it steers the clock, which is the guest's.
+func (c *chronyd) shipped() error {
+	c.cmd = exec.CommandContext(context.Background(), "sh", filepath.Join("compose", "chrony", "entrypoint.sh"))
+	c.cmd.Env = append(os.Environ(), "CLOCK_MODE=step", "NTP_SERVERS="+machine.Address)
+	return c.cmd.Start()
 }
 
 // alone runs it without a time source: it never synchronises.

@@ -16,7 +16,7 @@ import (
 func (w *world) faults() []scenario.Fault { return append(w.early(), w.late()...) }
 
 func (w *world) early() []scenario.Fault {
-	return w.promised(w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.diskFaults(),
+	return w.promised(w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.jumpFaults(), w.networkFaults(), w.apiFaults(), w.diskFaults(),
 		w.engineFaults(), w.pipelineFaults(), w.hostileFaults())
 }
 

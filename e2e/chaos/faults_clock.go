@@ -7,8 +7,8 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// clockFaults change what the time sources say, never a clock. A jump of the wall clock cannot be played here: the kernel
-// has one for all (see internal/clock and internal/remedy for the tests with a clock of their own).
+// clockFaults change what the time sources say, never a clock: the kernel has one for all. jumpFaults have a kernel of their
+// own.
 func (w *world) clockFaults() []scenario.Fault {
 	// A clock that is off is off by every source; chronyd, which steers it, is the last to see it.
 	off := func(name, story string, seconds int, metric, alertname string) scenario.Fault {

@@ -6,6 +6,7 @@
 //	go run ./e2e/chaos --list                 what there is
 //	go run ./e2e/chaos --only='retry loop'    one of it, or several
 //	go run ./e2e/chaos --machines=2           everything, on two machines at once
+//	go run ./e2e/chaos --guest                and the jumps of the clock, on a kernel of their own (package guest)
 //	go run ./e2e/chaos --soak=30m --seed=7    faults drawn at random, jobs all the while, and nothing may grow
 //
 // It runs on a machine of its own (package machine), because some faults take the Docker engine, its disk or its network
@@ -25,6 +26,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/blueguy23/ghostrunner/e2e/guest"
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
@@ -42,6 +44,8 @@ type options struct {
 	// Of a program that plays on one of several machines: which, and where its rows go as they come.
 	machine int
 	rows    string
+	// guest plays the faults that need a kernel of their own too.
+	guest bool
 }
 
 // name is that of the stack, and of the folder of its machine.
@@ -56,6 +60,7 @@ func (o options) name() string {
 func (o options) dir() string { return filepath.Join(".cache", "machines", o.name()) }
 
 func main() {
+	guest.Boot()
 	app := kingpin.New("chaos", "Breaks the whole of ghostrunner in every way that it knows, and demands what is promised.")
 	var o options
 	app.Flag("list", "List the scenarios and pairs, and do nothing.").BoolVar(&o.list)
@@ -67,6 +72,7 @@ func main() {
 	app.Flag("into", "An earlier result (JSON), of which this run replaces what it plays.").StringVar(&o.into)
 	app.Flag("markdown", "Write the result as a page of Markdown to this file.").StringVar(&o.markdown)
 	app.Flag("json", "Write the result as JSON to this file.").StringVar(&o.json)
+	app.Flag("guest", "Play the faults too that need a kernel of their own, the jumps of the clock: slow, for an idle machine.").BoolVar(&o.guest)
 	app.Flag("machine", "").Hidden().IntVar(&o.machine)
 	app.Flag("rows", "").Hidden().StringVar(&o.rows)
 	if _, err := app.Parse(os.Args[1:]); err != nil {
@@ -85,7 +91,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options, out io.Writer) error {
+func run(ctx context.Context, o options, out io.Writer) (err error) {
 	// Asked of a world that does not run, before a machine is made.
 	todo, err := unplugged().chosen(o)
 	if err != nil {
@@ -104,8 +110,15 @@ func run(ctx context.Context, o options, out io.Writer) error {
 			return err
 		}
 	}
-	if o.machines > 1 {
-		return onMachines(ctx, o, todo, out)
+	if !machine.Inside() && o.machine == 0 && o.soak == 0 {
+		todo, left := playable(o, todo, guest.Missing(), out)
+		if _, there := kernels(todo); o.machines > 1 || len(there) > 0 {
+			return errors.Join(onMachines(ctx, o, todo, out), left)
+		}
+		if len(todo) == 0 {
+			return left
+		}
+		defer func() { err = errors.Join(err, left) }()
 	}
 	dir, err := filepath.Abs(o.dir())
 	if err != nil {

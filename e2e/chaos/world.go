@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"path/filepath"
 	"strconv"
-	"time"
 
+	"github.com/blueguy23/ghostrunner/e2e/guest"
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 	"github.com/blueguy23/ghostrunner/e2e/stack"
@@ -53,9 +54,13 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 		return nil, err
 	}
 	env["LAB_TOKENS"] = tokens
+	files := []string{filepath.Join("e2e", "chaos", "chaos.yaml")}
+	if guest.Inside() {
+		maps.Copy(env, unhurried())
+		files = append(files, filepath.Join("e2e", "chaos", "guest.yaml"))
+	}
 	s, err := stack.New(stack.Options{
-		Project: o.name(), FirstPort: 20068, Out: out, Env: env,
-		Files: []string{filepath.Join("e2e", "chaos", "chaos.yaml")},
+		Project: o.name(), FirstPort: 20068, Out: out, Env: env, Files: files, Built: guest.Inside(),
 	})
 	if err != nil {
 		return nil, err
@@ -80,7 +85,7 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 	if err := w.chrony.synchronised(ctx); err != nil {
 		return w, err
 	}
-	ready, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	ready, cancel := context.WithTimeout(ctx, patience())
 	defer cancel()
 	if err := scenario.Ready(ready, s); err != nil {
 		return w, err

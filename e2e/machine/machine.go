@@ -2,7 +2,7 @@
 // table, a disk of a chosen size, and a Docker engine that may be restarted, frozen or filled up.
 //
 // It is three Linux namespaces (mount, network, process) and a file system in a file, not a virtual machine: the kernel
-// and its clock are shared, so what needs another time of day cannot be tried here. Everything ends with the program: the
+// and its clock are shared, so what needs another time of day needs package guest. Everything ends with the program: the
 // kernel kills what runs in the process namespace, and takes the mounts and the network away with the last of it. Needs
 // root on Linux, and the commands dockerd, mkfs.ext4, mount and ip.
 package machine
