@@ -8,25 +8,19 @@ FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
 PROGRAMS := exporter remediator proxy runner lab
 
-.PHONY: help demo demo-down bench figures idle chaos soak load slots test e2e flip lint dashboards fuzz vuln build dist kills
+.PHONY: help demo demo-down bench chaos soak slots test e2e flip lint dashboards fuzz vuln build dist kills
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
 	@go run ./e2e/demo up
 demo-down:  ## remove every container, volume and network of the demo
 	@go run ./e2e/demo down
-bench:      ## how soon the shipped configuration orders a restart, over 50 of them, and what that costs (8 min)
-	@go run ./e2e/bench
+bench:      ## reaction, cost idle and loaded, scrape, flood, webhook, log scan and start, in one table (14 min); PART=scrape,webhook for some, AGAINST='sh healer.sh' for another healer beside it (10 min more)
+	@mkdir -p .cache && go run ./e2e/bench -only='$(PART)' -against='$(AGAINST)' -benchfmt=.cache/bench.txt -json=.cache/bench.json
 chaos: $(TOOLS) ## every fault that there is, alone and in pairs, on MACHINES (2) of their own: root, dockerd, chronyd; ONLY='retry loop' for one (50 min)
 	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)',--machines=$(or $(MACHINES),2)) --markdown=.cache/chaos.md --json=.cache/chaos.json
 soak: $(TOOLS) ## jobs and faults at random for SOAK (30m), from SEED: nothing may grow, no job be harmed
 	@go run ./e2e/chaos --soak=$(or $(SOAK),30m) --seed=$(or $(SEED),0)
-figures:    ## what the exporter takes: memory, CPU and time of a scrape with 2 and with 1,000 runners, and during a flood (5 min)
-	@go run ./e2e/figures
-load:       ## what the remediator's door bears: floods of alerts, single ones while Docker hangs, and what it costs to do nothing (3 min)
-	@go run ./e2e/load
-idle:       ## what the whole stack costs while nothing happens, by container (7 min)
-	@go run ./e2e/idle
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests
 	go test -race -shuffle=on -timeout=20m ./cmd/... ./internal/... ./rules/... ./compose/... ./docs/...
 	go test -count=1 -run='TestModel$$' ./internal/remedy # all of it: the race detector leaves a twentieth

@@ -3,81 +3,126 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"syscall"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// rival is what another healer did in the same run, on the same engine, with the same containers.
+// rival is another healer that runs: a shell command, and all that it starts on this machine but in containers.
 type rival struct {
-	Command   string          `json:"command"`
-	Reactions []time.Duration `json:"reactions_ns"`
-	// CPU is in seconds, of the command and all that it started.
-	CPU     float64 `json:"cpu_seconds"`
-	Seconds float64 `json:"seconds"`
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when err is set
+	err   error
 }
 
-// against runs another healer's command while containers with its label become unhealthy. Ours sees them, and may not
-// touch them.
-func (b *bench) against(ctx context.Context, command, label string, cycles int) (r rival, err error) {
-	r.Command = command
-	cmd := exec.CommandContext(ctx, "sh", "-c", command)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+// startRival also returns a context that ends with it.
+func startRival(ctx context.Context, command string) (*rival, context.Context, error) {
+	r := &rival{cmd: exec.CommandContext(ctx, "sh", "-c", command), ended: make(chan struct{})}
+	r.cmd.Stdout, r.cmd.Stderr = os.Stderr, os.Stderr
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// All of it, or what the shell started lives on.
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
-		return r, err
+	r.cmd.Cancel = func() error { return syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM) }
+	r.cmd.WaitDelay = 5 * time.Second
+	if err := r.cmd.Start(); err != nil {
+		return nil, nil, err
 	}
-	began := time.Now()
-	for n := range cycles {
-		d, err := b.against1(ctx, n, label)
-		if err != nil {
-			_ = cmd.Cancel()
-			_ = cmd.Wait()
-			return r, fmt.Errorf("%s: %w", command, err)
-		}
-		r.Reactions = append(r.Reactions, d)
-		if b.verbose {
-			fmt.Fprintf(b.out, "    %3d  %s\n", n+1, millis(d))
-		}
-	}
-	r.Seconds = time.Since(began).Seconds()
-	_ = cmd.Cancel()
-	_ = cmd.Wait() // ended by our signal
-	r.CPU = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
-	return r, nil
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		r.err = r.cmd.Wait()
+		close(r.ended)
+		cancel()
+	}()
+	return r, ctx, nil
 }
 
-// against1 is one container, from Docker's unhealthy event to the first of the order.
-func (b *bench) against1(ctx context.Context, n int, label string) (time.Duration, error) {
+// stop ends it. An error says that it had ended by itself, before.
+func (r *rival) stop() error {
+	select {
+	case <-r.ended:
+		return fmt.Errorf("the other healer has ended by itself (%v)", r.err) //nolint:errorlint // nil is told too
+	default:
+	}
+	err := r.cmd.Cancel()
+	<-r.ended
+	return err
+}
+
+// used is what its processes have taken up to now, those that have ended included, and hold now.
+type used struct {
+	cpu      time.Duration
+	resident float64
+}
+
+func (r *rival) used() (u used) {
+	for _, p := range measure.Processes(func(p measure.Process) bool { return p.Group == r.cmd.Process.Pid }) {
+		u.cpu, u.resident = u.cpu+p.CPU, u.resident+p.Resident
+	}
+	return u
+}
+
+// cost is what it takes in a stretch of time, by the names that our own figures have.
+func (r *rival) cost(part string, stretch func() error) ([]measure.Figure, error) {
+	begun, before := time.Now(), r.used()
+	err := stretch()
+	after := r.used()
+	return []measure.Figure{
+		{Part: part, Name: "these together: CPU", Value: measure.PerMinute(after.cpu-before.cpu, time.Since(begun)), Unit: measure.CPUPerMinute},
+		{Part: part, Name: "these together: memory resident", Value: after.resident, Unit: measure.Bytes},
+	}, err
+}
+
+// other runs another healer's command, while nothing happens and then while containers with its label become unhealthy. Ours sees
+// them, and may not touch them.
+func (b *bench) other(ctx context.Context, v victims) (all []measure.Figure, err error) {
+	fmt.Fprintf(b.out, "  · %s without any fault, then %d restarts, by %s\n", b.idle, b.cycles, b.against)
+	r, ctx, err := startRival(ctx, b.against)
+	if err != nil {
+		return nil, err
+	}
+	idle, err := r.cost("idle", func() error { return measure.Pause(ctx, b.idle) })
+	var reactions []float64
+	var loaded []measure.Figure
+	if err == nil {
+		loaded, err = r.cost("loaded", func() error {
+			for n := range b.cycles {
+				took, err := v.rivalCycle(ctx, n+1, b.label)
+				if err != nil {
+					return err
+				}
+				reactions = append(reactions, took.Seconds())
+				if b.verbose {
+					fmt.Fprintf(b.out, "    %3d  %s\n", n+1, took.Round(time.Millisecond))
+				}
+			}
+			return nil
+		})
+	}
+	if stopped := r.stop(); stopped != nil {
+		err = stopped // whatever was waited for, this is why it did not come
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", b.against, err)
+	}
+	return append(append(idle, loaded...), quantiles(reactions)...), nil
+}
+
+// rivalCycle is one container, from Docker's unhealthy event to the first of the order, until it is healthy again.
+func (v victims) rivalCycle(ctx context.Context, n int, label string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	if err := pause(ctx, rand.N(spread)); err != nil {
-		return 0, err
-	}
-	victim, err := b.stack.StartVictim(ctx, b.image, fmt.Sprintf("rival-%d", n), "--label="+label, "--label=ghostrunner.role=", "--label=ghostrunner.heal=")
-	if err != nil {
-		return 0, err
-	}
-	unhealthy, err := b.await(ctx, victim, "health_status: unhealthy")
-	if err != nil {
-		return 0, err
-	}
-	ordered, err := b.await(ctx, victim, "kill")
+	victim, unhealthy, ordered, err := v.breakOne(ctx, fmt.Sprintf("rival-%d", n), "--label="+label, "--label=ghostrunner.role=", "--label=ghostrunner.heal=")
 	if err != nil {
 		return 0, err
 	}
 	if err := stack.Await(ctx, victim+" to be healthy", func(ctx context.Context) (bool, error) {
-		health, err := b.stack.Docker(ctx, "inspect", "--format={{.State.Health.Status}}", victim)
+		health, err := v.stack.Docker(ctx, "inspect", "--format={{.State.Health.Status}}", victim)
 		return health == "healthy", err
 	}); err != nil {
 		return 0, err
 	}
-	return ordered.Sub(unhealthy), b.stack.RemoveVictims(ctx)
+	return ordered.Sub(unhealthy), v.stack.RemoveVictims(ctx)
 }

@@ -2,115 +2,136 @@ package main
 
 import (
 	"context"
-	"os"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// programs are those that the budget is about.
-var programs = []string{"prometheus", "alertmanager", "exporter"}
+// The services of the stack whose cost is told one by one; those of them that run a program of this project; and the three that the
+// reaction is a matter of. What is left are the database and Grafana, which are stand-ins where no registry answers.
+var (
+	watching = []string{"prometheus", "alertmanager", "exporter", "exporter-proxy", "remediator", "remediator-proxy"}
+	ours     = []string{"exporter", "exporter-proxy", "remediator", "remediator-proxy", "runner-1", "runner-2"}
+	reacting = []string{"prometheus", "alertmanager", "exporter"}
+)
 
-// cost is what a stretch of time took.
+// cost is what a stretch of time took: the kernel's accounts of each container, its health checks among it, by Compose service.
 type cost struct {
-	Seconds float64 `json:"seconds"`
-	// CPU is in seconds, by program (process_cpu_seconds_total).
-	CPU map[string]float64 `json:"cpu_seconds"`
-	// Resident is memory in bytes, by program, at the end (process_resident_memory_bytes).
-	Resident map[string]float64 `json:"resident_bytes"`
-	// Samples were taken into Prometheus's database, those of the rules included.
-	Samples float64 `json:"samples"`
+	length time.Duration
+	cpu    map[string]time.Duration
+	// engine is the CPU time of dockerd, containerd and what they start.
+	engine time.Duration
+	// memory is what each container held at the end, resident what its first process did.
+	memory, resident map[string]float64
+	// samples were taken into Prometheus's database, those of the rules included.
+	samples float64
+}
+
+// costOf measures a stretch of time. The engine is looked at innermost, because it does work for the other looks.
+func costOf(ctx context.Context, s *stack.Stack, stretch func() error) (c cost, err error) {
+	usage, err := s.Usage(ctx)
+	if err != nil {
+		return c, err
+	}
+	samples, err := appended(ctx, s)
+	if err != nil {
+		return c, err
+	}
+	engine, begun := engineCPU(), time.Now()
+	if err := stretch(); err != nil {
+		return c, err
+	}
+	c.length, c.engine = time.Since(begun), engineCPU()-engine
+	if c.samples, err = appended(ctx, s); err != nil {
+		return c, err
+	}
+	c.samples -= samples
+	after, err := s.Usage(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.cpu, c.memory = map[string]time.Duration{}, map[string]float64{}
+	for service, now := range after {
+		if !strings.HasPrefix(service, "lab") { // the simulated world is no part of it
+			c.cpu[service], c.memory[service] = now.CPU-usage[service].CPU, float64(now.Memory)
+		}
+	}
+	c.resident, err = s.Resident(ctx)
+	return c, err
 }
 
 // add joins a later stretch.
 func (c *cost) add(later cost) {
-	if c.CPU == nil {
-		c.CPU = map[string]float64{}
+	for service, cpu := range c.cpu {
+		later.cpu[service] += cpu
 	}
-	for p, s := range later.CPU {
-		c.CPU[p] += s
-	}
-	c.Seconds += later.Seconds
-	c.Samples += later.Samples
-	c.Resident = later.Resident
+	later.length, later.engine, later.samples = later.length+c.length, later.engine+c.engine, later.samples+c.samples
+	*c = later
 }
 
-// cpuPerMinute is one program's.
-func (c *cost) cpuPerMinute(program string) float64 { return c.CPU[program] / c.Seconds * 60 }
-
-// total is all programs'.
-func (c *cost) total() (perMinute float64) {
-	for _, p := range programs {
-		perMinute += c.cpuPerMinute(p)
+// figures are those of each program that watches, alone and together.
+func (c *cost) figures(part string) (all []measure.Figure) {
+	for _, service := range watching {
+		all = append(all,
+			measure.Figure{Part: part, Name: service + ": CPU", Value: c.minutely(service), Unit: measure.CPUPerMinute},
+			measure.Figure{Part: part, Name: service + ": memory resident", Value: c.resident[service], Unit: measure.Bytes})
 	}
-	return perMinute
+	resident := 0.0
+	for _, service := range watching {
+		resident += c.resident[service]
+	}
+	return append(all,
+		measure.Figure{Part: part, Name: "these together: CPU", Value: c.minutely(watching...), Unit: measure.CPUPerMinute},
+		measure.Figure{Part: part, Name: "these together: memory resident", Value: resident, Unit: measure.Bytes},
+		measure.Figure{Part: part, Name: "the Docker engine, whatever it does: CPU", Value: measure.PerMinute(c.engine, c.length), Unit: measure.CPUPerMinute})
 }
 
-// costOf measures a stretch of time.
-func costOf(ctx context.Context, s *stack.Stack, stretch func() error) (cost, error) {
-	before, err := readMeters(ctx, s)
+// promised are the figures that have a budget while there is no fault (docs/figures.md, docs/cost.md).
+func (c *cost) promised() []measure.Figure {
+	var whole []string
+	held := 0.0
+	for service := range c.cpu {
+		whole = append(whole, service)
+		if slices.Contains(ours, service) {
+			held += c.memory[service]
+		}
+	}
+	return []measure.Figure{
+		{Part: "idle", Name: strings.Join(reacting, ", ") + ": CPU", Value: c.minutely(reacting...), Unit: measure.CPUPerMinute, Budget: measure.AtMost(0.6)},
+		{Part: "idle", Name: "every container of our own: CPU", Value: c.minutely(ours...), Unit: measure.CPUPerMinute, Budget: measure.AtMost(0.6)},
+		{Part: "idle", Name: "every container of our own: memory held", Value: held, Unit: measure.Bytes, Budget: measure.AtMost(128e6)},
+		{Part: "idle", Name: "every container: CPU", Value: c.minutely(whole...), Unit: measure.CPUPerMinute, Budget: measure.AtMost(2)},
+		{Part: "idle", Name: "samples that Prometheus stores", Value: c.samples / c.length.Seconds(), Unit: measure.PerSecond},
+	}
+}
+
+// minutely is what some services took together, in CPU seconds a minute.
+func (c *cost) minutely(services ...string) float64 {
+	var sum time.Duration
+	for _, service := range services {
+		sum += c.cpu[service]
+	}
+	return measure.PerMinute(sum, c.length)
+}
+
+func appended(ctx context.Context, s *stack.Stack) (float64, error) {
+	page, err := s.Page(ctx, s.Ports.Prometheus)
 	if err != nil {
-		return cost{}, err
+		return 0, err
 	}
-	begin := time.Now()
-	if err := stretch(); err != nil {
-		return cost{}, err
-	}
-	after, err := readMeters(ctx, s)
-	if err != nil {
-		return cost{}, err
-	}
-	c := cost{
-		Seconds: time.Since(begin).Seconds(), CPU: map[string]float64{}, Resident: after.resident,
-		Samples: after.samples - before.samples,
-	}
-	for _, p := range programs {
-		c.CPU[p] = after.cpu[p] - before.cpu[p]
-	}
-	return c, nil
+	samples, _, err := page.Sum("prometheus_tsdb_head_samples_appended_total", nil)
+	return samples, err
 }
 
-// meters are counters that only grow, and gauges.
-type meters struct {
-	cpu, resident map[string]float64
-	samples       float64
-}
-
-// readMeters asks each program once: the page of Prometheus alone costs it some milliseconds.
-func readMeters(ctx context.Context, s *stack.Stack) (meters, error) {
-	m := meters{cpu: map[string]float64{}, resident: map[string]float64{}}
-	for program, port := range map[string]int{
-		"prometheus": s.Ports.Prometheus, "alertmanager": s.Ports.Alertmanager, "exporter": s.Ports.Exporter,
-	} {
-		page, err := s.Page(ctx, port)
-		if err != nil {
-			return m, err
-		}
-		if m.cpu[program], _, err = page.Sum("process_cpu_seconds_total", nil); err != nil {
-			return m, err
-		}
-		if m.resident[program], _, err = page.Sum("process_resident_memory_bytes", nil); err != nil {
-			return m, err
-		}
-		if program == "prometheus" {
-			if m.samples, _, err = page.Sum("prometheus_tsdb_head_samples_appended_total", nil); err != nil {
-				return m, err
-			}
-		}
+// engineCPU is 0 where the engine is not on this machine.
+func engineCPU() (total time.Duration) {
+	for _, p := range measure.Processes(func(p measure.Process) bool {
+		return slices.Contains([]string{"dockerd", "containerd", "containerd-shim", "docker-proxy"}, p.Name)
+	}) {
+		total += p.CPU
 	}
-	return m, nil
-}
-
-// loadAverage is that of the last minute, at the beginning; the second place is for that at the end. Figures of a machine
-// that was busy otherwise are worth little.
-func loadAverage() (load [2]float64) {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return load
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	load[0], _ = strconv.ParseFloat(first, 64) // 0 where there is none
-	return load
+	return total
 }

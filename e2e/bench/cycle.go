@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
@@ -18,72 +18,69 @@ const spread = 2 * time.Second
 
 // cycle is one container that became unhealthy and was restarted. Its four parts add up to the reaction.
 type cycle struct {
-	Phase    int           `json:"phase"`
-	Reaction time.Duration `json:"reaction_ns"`
-	// Judged: Docker's event → the evaluation that found it. Routed: → the webhook, by way of Alertmanager. Decided: → the
-	// remediator's guards passed. Ordered: → Docker's event of the order, with the intent written to disk before.
-	Judged  time.Duration `json:"judged_ns"`
-	Routed  time.Duration `json:"routed_ns"`
-	Decided time.Duration `json:"decided_ns"`
-	Ordered time.Duration `json:"ordered_ns"`
+	reaction time.Duration
+	// judged: Docker's event → the evaluation that found it. routed: → the webhook, by way of Alertmanager. decided: → the
+	// remediator's guards passed. ordered: → Docker's event of the order, with the intent written to disk before.
+	judged, routed, decided, ordered time.Duration
 }
 
-// bench is what the cycles share.
-type bench struct {
-	stack   *stack.Stack
-	events  <-chan stack.Event
-	image   string
-	verbose bool
-	out     io.Writer
+func (c cycle) String() string {
+	millis := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	return fmt.Sprintf("%s = judged %s + routed %s + decided %s + ordered %s",
+		millis(c.reaction), millis(c.judged), millis(c.routed), millis(c.decided), millis(c.ordered))
+}
+
+// victims are the containers that become unhealthy, one at a time.
+type victims struct {
+	stack  *stack.Stack
+	events <-chan stack.Event
+	image  string
+}
+
+// breakOne starts one, at a random moment, and waits until somebody orders its restart. It returns its name, and Docker's time
+// stamps of both events.
+func (v victims) breakOne(ctx context.Context, name string, more ...string) (victim string, unhealthy, ordered time.Time, err error) {
+	if err := measure.Pause(ctx, rand.N(spread)); err != nil {
+		return "", unhealthy, ordered, err
+	}
+	victim, err = v.stack.StartVictim(ctx, v.image, name, more...)
+	if err != nil {
+		return victim, unhealthy, ordered, err
+	}
+	if unhealthy, err = v.await(ctx, victim, "health_status: unhealthy"); err != nil {
+		return victim, unhealthy, ordered, err
+	}
+	ordered, err = v.await(ctx, victim, "kill")
+	return victim, unhealthy, ordered, err
 }
 
 // cycle runs number n, to the end: the remediator has seen the container healthy, and it is removed.
-func (b *bench) cycle(ctx context.Context, phase, n int) (cycle, error) {
+func (v victims) cycle(ctx context.Context, n int) (cycle, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := pause(ctx, rand.N(spread)); err != nil {
-		return cycle{}, err
-	}
 	// A name of its own for each, because of the cooldown.
-	victim, err := b.stack.StartVictim(ctx, b.image, fmt.Sprintf("victim-%d", n))
+	victim, unhealthy, ordered, err := v.breakOne(ctx, fmt.Sprintf("victim-%d", n))
 	if err != nil {
 		return cycle{}, err
 	}
-	unhealthy, err := b.await(ctx, victim, "health_status: unhealthy")
+	a, err := v.completed(ctx, victim)
 	if err != nil {
 		return cycle{}, err
 	}
-	ordered, err := b.await(ctx, victim, "kill")
-	if err != nil {
-		return cycle{}, err
-	}
-	a, err := b.completed(ctx, victim)
-	if err != nil {
-		return cycle{}, err
-	}
-	if err := b.stack.RemoveVictims(ctx); err != nil {
-		return cycle{}, err
-	}
-	c := cycle{
-		Phase:    phase,
-		Reaction: ordered.Sub(unhealthy),
-		Judged:   a.Alert.StartsAt.Sub(unhealthy),
-		Routed:   a.Alert.Received.Sub(a.Alert.StartsAt),
-		Decided:  a.Began.Sub(a.Alert.Received),
-		Ordered:  ordered.Sub(a.Began),
-	}
-	if b.verbose {
-		fmt.Fprintf(b.out, "    %3d  %s = judged %s + routed %s + decided %s + ordered %s\n",
-			n, millis(c.Reaction), millis(c.Judged), millis(c.Routed), millis(c.Decided), millis(c.Ordered))
-	}
-	return c, nil
+	return cycle{
+		reaction: ordered.Sub(unhealthy),
+		judged:   a.Alert.StartsAt.Sub(unhealthy),
+		routed:   a.Alert.Received.Sub(a.Alert.StartsAt),
+		decided:  a.Began.Sub(a.Alert.Received),
+		ordered:  ordered.Sub(a.Began),
+	}, v.stack.RemoveVictims(ctx)
 }
 
 // await returns Docker's time stamp of the next such event.
-func (b *bench) await(ctx context.Context, container, action string) (time.Time, error) {
+func (v victims) await(ctx context.Context, container, action string) (time.Time, error) {
 	for {
 		select {
-		case e, open := <-b.events:
+		case e, open := <-v.events:
 			switch {
 			case !open:
 				return time.Time{}, errors.New("Docker's event stream ended") //nolint:staticcheck // a name
@@ -104,14 +101,14 @@ type attempt struct {
 }
 
 // completed waits until the remediator has verified the restart.
-func (b *bench) completed(ctx context.Context, target string) (a attempt, err error) {
-	token, err := b.stack.WebhookToken(ctx)
+func (v victims) completed(ctx context.Context, target string) (a attempt, err error) {
+	token, err := v.stack.WebhookToken(ctx)
 	if err != nil {
 		return a, err
 	}
 	header := http.Header{"Authorization": {"Bearer " + token}}
 	err = stack.Await(ctx, "the restart of "+target+" to be verified", func(ctx context.Context) (bool, error) {
-		status, text, err := b.stack.Do(ctx, http.MethodGet, b.stack.Ports.Remediator, "/api/v1/attempts?limit=5", header, nil)
+		status, text, err := v.stack.Do(ctx, http.MethodGet, v.stack.Ports.Remediator, "/api/v1/attempts?limit=5", header, nil)
 		if err != nil || status != http.StatusOK {
 			return false, fmt.Errorf("attempts: status %d: %w", status, err)
 		}

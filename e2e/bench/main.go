@@ -1,21 +1,16 @@
-// The bench measures how soon the shipped configuration orders a restart, and what that costs: the whole of ghostrunner on
-// this machine's Docker, with the intervals that people get and not those of the demo.
+// The bench measures what ghostrunner promises in figures, on this machine, and tells all of it in one table: how soon the shipped
+// configuration orders a restart, what every program costs while nothing happens and while restarts do, and what each program bears.
 //
 //	go run ./e2e/bench     (make bench)
-//	go run ./e2e/bench -against './autoheal.sh'     another healer too, in the same run
+//	go run ./e2e/bench -only=scrape,webhook     (make bench PART=scrape,webhook)
+//	go run ./e2e/bench -only=reaction -against='sh e2e/bench/testdata/polling.sh'     another healer too, in the same run
 //
-// In each cycle a throw-away container becomes unhealthy and the remediator restarts it. The reaction is the time between
-// two time stamps of Docker: of its event "health_status: unhealthy" and of the "kill" that begins the restart. The cost is
-// the CPU time of Prometheus, Alertmanager and the exporter, over a minute without any fault and over the cycles.
-//
-// When Prometheus scrapes and evaluates within its intervals is fixed by hashes of names, so that one and the same
-// configuration is quick for as long as one container of Prometheus lives and slow with the next. The cycles are therefore
-// spread over several containers of it (-phases).
-//
-// It exits with 1 if a budget is broken. Everything that it created is removed at the end, but for the images.
+// It exits with 1 if a budget is broken. Everything that it created is removed at the end, but for the images. Times mean little on a
+// machine that does other work; the CPU time of a program means nearly the same.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,19 +19,29 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/e2e/scenario"
-	"github.com/blueguy23/ghostrunner/e2e/stack"
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
-// What the shipped configuration must keep (docs/cost.md).
-const (
-	budgetMedian  = time.Second
-	budgetSlowest = 2 * time.Second
-	budgetCPU     = 0.6 // seconds a minute, of the three programs together and without any fault
-)
+// parts are what there is to measure, in this order. What keeps the machine busiest is last.
+var parts = []struct {
+	name    string
+	measure func(*bench, context.Context) ([]measure.Figure, error)
+}{
+	{"start", (*bench).start},       // exporter and remediator, from nothing to ready
+	{"scrape", (*bench).scrape},     // the exporter with few and with many runners
+	{"flood", (*bench).flood},       // the exporter, while a job prints without measure
+	{"rest", (*bench).rest},         // the remediator with nothing to do
+	{"webhook", (*bench).webhook},   // the remediator's door
+	{"scan", (*bench).scan},         // reading logs
+	{"reaction", (*bench).reaction}, // the whole stack, without a fault and with restarts
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,154 +55,141 @@ func main() {
 
 // options are the flags.
 type options struct {
+	only           []string
 	cycles, phases int
 	idle           time.Duration
-	verbose        bool
-	json           string
+	runners        []int
 	against, label string
+	json, benchfmt string
+	verbose        bool
 }
 
-func parse(args []string) (options, error) {
-	var o options
+func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.IntVar(&o.cycles, "cycles", 50, "containers that become unhealthy, one after the other")
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	only := flags.String("only", "", "`parts` to measure, of "+strings.Join(names, ",")+"; empty: all")
+	flags.IntVar(&o.cycles, "cycles", 50, "containers that become unhealthy, one after the other; 0: none, the cost without a fault alone")
 	flags.IntVar(&o.phases, "phases", 5, "containers of Prometheus that the cycles are spread over")
-	flags.DurationVar(&o.idle, "idle", time.Minute, "how long the cost without any fault is measured")
-	flags.BoolVar(&o.verbose, "v", false, "one line for each cycle")
-	flags.StringVar(&o.json, "json", "", "`file` for the figures as JSON")
-	flags.StringVar(&o.against, "against", "", "shell `command` of another healer, which is measured over as many restarts after ours")
+	flags.DurationVar(&o.idle, "idle", time.Minute, "how long each thing is measured while nothing happens to it")
+	runners := flags.String("runners", "2,1000", "`numbers` of runners that the exporter is scraped with")
+	flags.StringVar(&o.against, "against", "", "shell `command` of another healer, which is measured after ours over as many cycles")
 	flags.StringVar(&o.label, "against-label", "autoheal=true", "`label` by which the other healer knows what is its to restart")
+	flags.StringVar(&o.json, "json", "", "`file` for the figures as JSON")
+	flags.StringVar(&o.benchfmt, "benchfmt", "", "`file` for the figures as Go benchmarks, for benchstat")
+	flags.BoolVar(&o.verbose, "v", false, "one line for each cycle, and what the programs log")
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	for name := range strings.FieldsFuncSeq(*only, comma) {
+		if !slices.Contains(names, name) {
+			return o, fmt.Errorf("-only: there is no %q; want some of %s", name, strings.Join(names, ","))
+		}
+		o.only = append(o.only, name)
+	}
+	for n := range strings.FieldsFuncSeq(*runners, comma) {
+		number, err := strconv.Atoi(n)
+		if err != nil || number < 1 {
+			return o, fmt.Errorf("-runners: %q is no number of runners", n)
+		}
+		o.runners = append(o.runners, number)
 	}
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.cycles < 1 || o.phases < 1 || o.phases > o.cycles:
+	case o.cycles < 0 || o.phases < 1 || o.cycles > 0 && o.phases > o.cycles:
 		return o, errors.New("-cycles, -phases: want at least one cycle for each phase")
 	case o.idle < 10*time.Second:
-		return o, errors.New("-idle: want 10s or more, the CPU clock ticks in hundredths of a second")
+		return o, errors.New("-idle: want 10s or more, the engine's CPU clock ticks in hundredths of a second")
+	case o.against != "" && (o.cycles == 0 || !o.wants("reaction")):
+		return o, errors.New("-against: the other healer is measured in the cycles of the part reaction")
 	}
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, out io.Writer) (err error) {
+func comma(r rune) bool { return r == ',' }
+
+func (o options) wants(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
+
+// bench is what all parts share.
+type bench struct {
+	options
+
+	dir string // for programs, journals and sockets
+	out io.Writer
+	// rival are the figures of another healer, by the names that ours have.
+	rival []measure.Figure
+}
+
+// report is what is kept of a run.
+type report struct {
+	Date    time.Time        `json:"date"`
+	Load    [2]float64       `json:"load"` // average of the last minute, at the begin and at the end
+	Against string           `json:"against,omitempty"`
+	Figures []measure.Figure `json:"figures"`
+	Rival   []measure.Figure `json:"rival,omitempty"`
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
 	o, err := parse(args)
 	if err != nil {
 		return err
 	}
-	s, err := stack.New(stack.Options{Project: "ghostrunner-bench", FirstPort: 22068, Shipped: true, Out: out})
+	dir, err := os.MkdirTemp("", "gr") // short, because a socket's path must be
 	if err != nil {
 		return err
 	}
-	defer func() {
-		// Also after an interrupt, which has ended ctx.
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
-		defer cancel()
-		err = errors.Join(err, s.Down(clean))
-	}()
-	r, err := measure(ctx, s, o, out)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.Diagnose(ctx, os.Stderr)
+	defer func() { _ = os.RemoveAll(dir) }()
+	b := &bench{options: o, dir: dir, out: out}
+	r := report{Date: time.Now().UTC(), Against: o.against}
+	r.Load[0] = measure.LoadAverage()
+	var failed error
+	for _, p := range parts {
+		if !o.wants(p.name) || ctx.Err() != nil {
+			continue
 		}
-		return err
+		fmt.Fprintf(out, "%s %s\n", time.Now().Format(time.TimeOnly), p.name)
+		figures, err := p.measure(b, ctx)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, err))
+		}
+		r.Figures = append(r.Figures, figures...)
 	}
-	r.print(out)
+	r.Load[1], r.Rival = measure.LoadAverage(), b.rival
+	measure.Print(out, r.Figures, r.Rival)
+	fmt.Fprintf(out, "\n%s after %s; load average %.2f before, %.2f after\n", r.Date.Format(time.RFC3339), time.Since(r.Date).Round(time.Second), r.Load[0], r.Load[1])
+	return errors.Join(failed, r.save(o), measure.Broken(r.Figures))
+}
+
+// save writes the files that were asked for.
+func (r report) save(o options) error {
+	var errs []error
 	if o.json != "" {
 		text, err := json.MarshalIndent(r, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(o.json, append(text, '\n'), 0o644); err != nil {
-			return err
-		}
+		errs = append(errs, err, os.WriteFile(o.json, append(text, '\n'), 0o644))
 	}
-	return r.broken()
+	if o.benchfmt != "" {
+		var text bytes.Buffer
+		errs = append(errs, measure.WriteBenchmarks(&text, r.Figures, r.Rival), os.WriteFile(o.benchfmt, text.Bytes(), 0o644))
+	}
+	return errors.Join(errs...)
 }
 
-// measure starts the stack and takes all figures.
-func measure(ctx context.Context, s *stack.Stack, o options, out io.Writer) (*report, error) {
-	fmt.Fprintf(out, "ghostrunner bench: the shipped configuration, %d restarts over %d phases of Prometheus\n", o.cycles, o.phases)
-	r := &report{Load: loadAverage()}
-	if err := s.Up(ctx); err != nil {
-		return nil, err
+// program is one of this module, built when it is first wanted.
+func (b *bench) program(ctx context.Context, from string) (string, error) {
+	path := filepath.Join(b.dir, filepath.Base(from))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
 	}
-	image, err := s.VictimImage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := ready(ctx, s); err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(out, "  · %s without any fault\n", o.idle)
-	r.Idle, err = costOf(ctx, s, func() error { return pause(ctx, o.idle) })
-	if err != nil {
-		return nil, err
-	}
-	b := bench{stack: s, image: image, verbose: o.verbose, out: out}
-	if b.events, err = s.Events(ctx); err != nil {
-		return nil, err
-	}
-	for phase := range o.phases {
-		if phase > 0 {
-			if err := s.Recreate(ctx, "prometheus"); err != nil {
-				return nil, err
-			}
-			if err := ready(ctx, s); err != nil {
-				return nil, err
-			}
-		}
-		cycles := (o.cycles*(phase+1))/o.phases - (o.cycles*phase)/o.phases
-		fmt.Fprintf(out, "  · %d restarts, phase %d of %d\n", cycles, phase+1, o.phases)
-		cost, err := costOf(ctx, s, func() error {
-			for range cycles {
-				c, err := b.cycle(ctx, phase+1, len(r.Cycles)+1)
-				if err != nil {
-					return err
-				}
-				r.Cycles = append(r.Cycles, c)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		r.Busy.add(cost)
-	}
-	if o.against != "" {
-		fmt.Fprintf(out, "  · %d restarts by %s\n", o.cycles, o.against)
-		rival, err := b.against(ctx, o.against, o.label, o.cycles)
-		if err != nil {
-			return nil, err
-		}
-		r.Rival = &rival
-	}
-	r.Load[1] = loadAverage()[0]
-	return r, nil
+	return path, measure.Build(ctx, path, from)
 }
 
-// startUp is how long the start of a program may cost more than its work does.
-const startUp = 5 * time.Second
-
-// ready waits until both runners are online, every target is scraped, and what it took to get there is over.
-func ready(ctx context.Context, s *stack.Stack) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute) // the runners' health is checked every 30 s
-	defer cancel()
-	if err := scenario.Ready(ctx, s); err != nil {
-		return fmt.Errorf("the stack did not get ready: %w", err)
+// log is where the programs log to.
+func (b *bench) log() io.Writer {
+	if b.verbose {
+		return os.Stderr
 	}
-	return pause(ctx, startUp)
-}
-
-// pause waits; an error if ctx ended first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return io.Discard
 }

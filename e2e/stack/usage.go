@@ -20,14 +20,12 @@ type Usage struct {
 
 // Usage asks the engine about every container of the project that runs, by Compose service.
 func (s *Stack) Usage(ctx context.Context) (map[string]Usage, error) {
-	out, err := docker(ctx, "ps", "--filter", "label=com.docker.compose.project="+s.opts.Project, "--no-trunc",
-		"--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
+	ids, err := s.running(ctx)
 	if err != nil {
 		return nil, err
 	}
 	usage := map[string]Usage{}
-	for line := range strings.Lines(out) {
-		id, service, _ := strings.Cut(strings.TrimSpace(line), " ")
+	for service, id := range ids {
 		var stats struct {
 			CPU struct {
 				Usage struct {
@@ -50,6 +48,49 @@ func (s *Stack) Usage(ctx context.Context) (map[string]Usage, error) {
 		}
 	}
 	return usage, nil
+}
+
+// Resident asks the engine for the resident memory in bytes of the first process of every container of the project that runs, by
+// Compose service. The engine looks, because it may have process numbers of its own.
+func (s *Stack) Resident(ctx context.Context) (map[string]float64, error) {
+	ids, err := s.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resident := map[string]float64{}
+	for service, id := range ids {
+		first, err := docker(ctx, "inspect", "--format={{.State.Pid}}", id)
+		if err != nil {
+			return nil, err
+		}
+		top, err := docker(ctx, "top", id, "-o", "pid,rss")
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(top) {
+			var pid string
+			var kib float64
+			if n, _ := fmt.Sscan(line, &pid, &kib); n == 2 && pid == first {
+				resident[service] = kib * 1024
+			}
+		}
+		if resident[service] == 0 {
+			return nil, fmt.Errorf("no memory of process %s of %s in:\n%s", first, service, top)
+		}
+	}
+	return resident, nil
+}
+
+// running are the ids of the project's containers that run, by Compose service.
+func (s *Stack) running(ctx context.Context) (map[string]string, error) {
+	out, err := docker(ctx, "ps", "--filter", "label=com.docker.compose.project="+s.opts.Project, "--no-trunc",
+		"--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
+	ids := map[string]string{}
+	for line := range strings.Lines(out) {
+		id, service, _ := strings.Cut(strings.TrimSpace(line), " ")
+		ids[service] = id
+	}
+	return ids, err
 }
 
 // engineGet asks Docker's API for what its command line does not tell.

@@ -9,18 +9,19 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
 const (
-	floodRate = 200_000_000 // bytes a minute
+	floodRate   = 200_000_000 // bytes a minute
+	floodLength = 30 * time.Second
 	// look is the time between two looks at the other runner: its lines are seen that much late by the measurement itself.
 	look = 50 * time.Millisecond
-	// calm is how long is looked before the flood.
+	// calm is how long is looked before the flood, and how long scrapes are timed in another one.
 	calm = 10 * time.Second
 )
 
@@ -42,8 +43,8 @@ func command(ctx context.Context, stdin io.Reader, args ...string) (string, erro
 
 func (b *bench) talkers(ctx context.Context) (*talkers, error) {
 	t := &talkers{label: fmt.Sprintf("ghostrunner.figures=%d", time.Now().UnixNano())}
-	program := filepath.Join(b.dir, "talker")
-	if err := build(ctx, program, "./cmd/exporter/testdata/talker"); err != nil {
+	program, err := b.program(ctx, "cmd/exporter/testdata/talker")
+	if err != nil {
 		return nil, err
 	}
 	content, err := os.ReadFile(program)
@@ -73,7 +74,7 @@ func (t *talkers) start(ctx context.Context, slot string, mode ...string) (strin
 
 // remove removes all, also after an interrupt, which has ended ctx.
 func (t *talkers) remove(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	var errs []error
 	for _, kind := range [][2]string{{"ps", "rm"}, {"images", "rmi"}} {
@@ -86,8 +87,9 @@ func (t *talkers) remove(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// flooded measures what a job that prints without measure does to an exporter, and to what it sees of another runner.
-func (b *bench) flooded(ctx context.Context) (all []figure, err error) {
+// flood measures what a job that prints without measure does to an exporter, and to what it sees of another runner. It is printed by
+// a real container on this machine's Docker, whose log is rotated meanwhile.
+func (b *bench) flood(ctx context.Context) (all []measure.Figure, err error) {
 	t, err := b.talkers(ctx)
 	if err != nil {
 		return nil, err
@@ -97,58 +99,38 @@ func (b *bench) flooded(ctx context.Context) (all []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer stopHub()
-	e, err := b.start(ctx, os.Getenv("DOCKER_HOST"), "http://"+hub, "--docker.label="+t.label)
+	defer func() { err = errors.Join(err, stopHub()) }()
+	e, err := b.exporter(ctx, os.Getenv("DOCKER_HOST"), "http://"+hub, "--docker.label="+t.label)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, e.stop()) }()
+	defer func() { err = errors.Join(err, e.Stop()) }()
 	other, err := t.start(ctx, "ci-other", "beat", "200ms")
 	if err != nil {
 		return nil, err
 	}
-	const jobs = `ghostrunner_runner_jobs_started_total{runner="ci-other"}`
-	err = until(ctx, "the other runner", look, func() (bool, error) {
-		p, err := e.read(ctx, "?collect[]=listener")
-		n, _ := p.value(jobs)
+	w := watcher{exporter: e, seen: map[int]time.Time{}}
+	err = measure.Until(ctx, "the other runner", look, func() (bool, error) {
+		n, err := w.jobs(ctx)
 		return n > 0, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	seen := map[int]time.Time{} // when each job of the other runner was first told of
-	watch := func(whole time.Duration) (cpu float64, from, to int, err error) {
-		before, err := e.cpu()
-		if err != nil {
-			return 0, 0, 0, err
-		}
-		begun := time.Now()
-		err = every(ctx, look, whole, func() error {
-			p, err := e.read(ctx, "?collect[]=listener")
-			n, _ := p.value(jobs)
-			if to = int(n); from == 0 {
-				from = to + 1 // that one may have been there for a while
-			} else if seen[to].IsZero() {
-				seen[to] = time.Now()
-			}
-			return err
-		})
-		after, err2 := e.cpu()
-		return (after - before).Seconds() / time.Since(begun).Seconds(), from, to, errors.Join(err, err2)
-	}
-	calmCPU, calmFrom, calmTo, err := watch(calm)
+	before, err := w.watch(ctx, calm)
 	if err != nil {
 		return nil, err
 	}
-	flood, err := t.start(ctx, "ci-flood", "flood", strconv.Itoa(floodRate), b.flood.String())
+	fmt.Fprintf(b.out, "  · a flood of %s, and one of %s with scrapes\n", floodLength, calm)
+	flood, err := t.start(ctx, "ci-flood", "flood", strconv.Itoa(floodRate), floodLength.String())
 	if err != nil {
 		return nil, err
 	}
-	floodCPU, floodFrom, floodTo, err := watch(b.flood)
+	during, err := w.watch(ctx, floodLength)
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.whileFlooded(ctx, t, e)
+	took, err := whileFlooded(ctx, t, e)
 	if err != nil {
 		return nil, err
 	}
@@ -159,50 +141,85 @@ func (b *bench) flooded(ctx context.Context) (all []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	late := func(from, to int) (worst time.Duration) {
-		for n := from; n <= to; n++ {
-			if at, ok := seen[n]; ok {
-				worst = max(worst, at.Sub(written[n]))
-			}
-		}
-		return worst
-	}
-	resident, err := e.memory("VmHWM")
-	if err != nil {
-		return nil, err
-	}
-	return []figure{
-		{"flood: CPU that it adds to the exporter", "% of a core", 100 * (floodCPU - calmCPU), 5},
-		{"flood: a line of another runner, longest until told", "ms", millis(late(floodFrom, floodTo)), 1000},
-		{"without it: the same", "ms", millis(late(calmFrom, calmTo)), 0},
-		{"flood: scrape, p99", "ms", millis(s.quantile(0.99)), 0},
-		{"flood: resident memory, the most ever", "MiB", resident, 30},
-	}, nil
+	resident, err := measure.Memory(e.PID, "VmHWM")
+	return []measure.Figure{
+		// 5 % of a core.
+		{Part: "flood", Name: "CPU that it adds", Value: during.cpu - before.cpu, Unit: measure.CPUPerMinute, Budget: measure.AtMost(3)},
+		{Part: "flood", Name: "a line of another runner, longest until told", Value: w.late(during, written), Unit: measure.Seconds, Budget: measure.AtMost(1)},
+		{Part: "flood", Name: "the same without it", Value: w.late(before, written), Unit: measure.Seconds},
+		{Part: "flood", Name: "scrape, p99", Value: measure.Quantile(took, 0.99), Unit: measure.Seconds},
+		{Part: "flood", Name: "memory resident, the most ever", Value: resident, Unit: measure.Bytes, Budget: measure.AtMost(30 << 20)},
+	}, err
 }
 
-// whileFlooded times scrapes during another flood.
-func (b *bench) whileFlooded(ctx context.Context, t *talkers, e *exporter) (*scraped, error) {
-	id, err := t.start(ctx, "ci-flood-2", "flood", strconv.Itoa(floodRate), "10s")
+// watcher looks at the jobs of the other runner, each of which is a line in its log.
+type watcher struct {
+	exporter
+
+	seen map[int]time.Time // when each job was first told of
+}
+
+// stretch is what was watched: the CPU time in seconds a minute, and the first and the last job.
+type stretch struct {
+	cpu         float64
+	first, last int
+}
+
+// jobs is how many the exporter has told of.
+func (w watcher) jobs(ctx context.Context) (int, error) {
+	p, err := w.read(ctx, "?collect[]=listener")
+	n, _ := p.value(`ghostrunner_runner_jobs_started_total{runner="ci-other"}`)
+	return int(n), err
+}
+
+func (w watcher) watch(ctx context.Context, whole time.Duration) (s stretch, err error) {
+	cpu, err := w.CPUOf(func() error {
+		return measure.Every(ctx, look, whole, func() (err error) {
+			s.last, err = w.jobs(ctx)
+			if s.first == 0 {
+				s.first = s.last + 1 // that one may have been there for a while
+			} else if w.seen[s.last].IsZero() {
+				w.seen[s.last] = time.Now()
+			}
+			return err
+		})
+	})
+	s.cpu = measure.PerMinute(cpu, whole)
+	return s, err
+}
+
+// late is the longest time in seconds from the printing of a job's line until it was told of; not a number if none was.
+func (w watcher) late(s stretch, printed map[int]time.Time) float64 {
+	var all []float64
+	for n := s.first; n <= s.last; n++ {
+		if at, ok := w.seen[n]; ok {
+			all = append(all, at.Sub(printed[n]).Seconds())
+		}
+	}
+	return measure.Quantile(all, 1)
+}
+
+// whileFlooded times scrapes during another flood, in seconds.
+func whileFlooded(ctx context.Context, t *talkers, e exporter) (took []float64, err error) {
+	id, err := t.start(ctx, "ci-flood-2", "flood", strconv.Itoa(floodRate), calm.String())
 	if err != nil {
 		return nil, err
 	}
-	s := &scraped{}
-	err = every(ctx, look, 10*time.Second, func() error {
-		_, took, err := e.scrape(ctx)
-		s.took = append(s.took, took)
+	err = measure.Every(ctx, look, calm, func() error {
+		_, one, err := e.scrape(ctx)
+		took = append(took, one.Seconds())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(s.took)
-	return s, e.countedAll(ctx, "ci-flood-2", id)
+	return took, e.countedAll(ctx, "ci-flood-2", id)
 }
 
 // countedAll waits for the end of a flood, and compares what its program says that it printed with what was counted.
-func (e *exporter) countedAll(ctx context.Context, slot, id string) error {
+func (e exporter) countedAll(ctx context.Context, slot, id string) error {
 	var want float64
-	err := until(ctx, "the end of the flood", time.Second, func() (bool, error) {
+	err := measure.Until(ctx, "the end of the flood", time.Second, func() (bool, error) {
 		last, err := command(ctx, nil, "logs", "--tail=1", id)
 		n, _ := fmt.Sscanf(last, "printed %g lines", &want)
 		return n == 1, err
@@ -211,12 +228,15 @@ func (e *exporter) countedAll(ctx context.Context, slot, id string) error {
 		return err
 	}
 	var got float64
-	err = until(ctx, "the last of the lines", look, func() (bool, error) {
+	err = measure.Until(ctx, "the last of the lines", look, func() (bool, error) {
 		p, err := e.read(ctx, "?collect[]=listener")
 		got, _ = p.value(`ghostrunner_runner_log_lines_total{runner="` + slot + `"}`)
 		return got >= want, err
 	})
-	if err != nil || got != want {
+	if err == nil && got != want {
+		err = errors.New("some twice")
+	}
+	if err != nil {
 		return fmt.Errorf("%v lines were printed and %v counted: %w", want, got, err)
 	}
 	return nil

@@ -7,33 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 )
-
-func TestParse(t *testing.T) {
-	if o, err := parse(nil); err != nil || len(o.runners) != 2 || o.runners[1] != 1000 {
-		t.Errorf("without flags: %+v, %v; want 2 and 1,000 runners", o, err)
-	}
-	if o, err := parse([]string{"-runners=", "-flood=0"}); err != nil || len(o.runners) != 0 || o.flood != 0 {
-		t.Errorf("nothing at all: %+v, %v", o, err)
-	}
-	for _, bad := range []string{"-runners=many", "-runners=0", "-idle=1s", "-scrapes=5", "-flood=1s", "more"} {
-		if _, err := parse(strings.Fields(bad)); err == nil {
-			t.Errorf("%s was accepted", bad)
-		}
-	}
-}
-
-// A budget that is exactly kept is kept, and one that is broken by the least is named.
-func TestBroken(t *testing.T) {
-	kept := []figure{{"a", "ms", 5, 5}, {"told only", "ms", 1e9, 0}}
-	if err := broken(kept); err != nil {
-		t.Errorf("kept: %v", err)
-	}
-	if err := broken(append(kept, figure{"b", "ms", 5.01, 5})); err == nil || !strings.Contains(err.Error(), "b: 5.01 ms, the budget is 5") {
-		t.Errorf("broken: %v", err)
-	}
-}
 
 func TestPage(t *testing.T) {
 	p := page("\na{x=\"1\"} 2\na{x=\"2\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\n")
@@ -94,15 +68,5 @@ func TestGitHub(t *testing.T) {
 	}
 	if status, _, body := get(first, etag); status != http.StatusNotModified || body != "" {
 		t.Errorf("asked again: %d with %d bytes", status, len(body))
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	s := scraped{}
-	for i := range 101 {
-		s.took = append(s.took, time.Duration(i))
-	}
-	if p := s.quantile(0.99); p != 99 {
-		t.Errorf("p99 of 0 to 100 is %d", p)
 	}
 }

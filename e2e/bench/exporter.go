@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/measure"
+)
+
+// exporter is one that runs.
+type exporter struct{ *measure.Program }
+
+// exporter starts the program as people do: but for where Docker and GitHub are, and what the network would have to answer, all
+// flags have their defaults.
+func (b *bench) exporter(ctx context.Context, dockerHost, gitHubURL string, more ...string) (exporter, error) {
+	path, err := b.program(ctx, "cmd/exporter")
+	if err != nil {
+		return exporter{}, err
+	}
+	cmd := exec.CommandContext(ctx, path, append([]string{
+		"--web.listen-address=127.0.0.1:0", "--docker.host=" + dockerHost, "--github.api-url=" + gitHubURL, "--github.owner=gr", "--github.repo=figures",
+		"--clock.ntp-servers=", "--dns.names=localhost", "--listener.state-file=" + filepath.Join(b.dir, "state-"+strconv.FormatInt(time.Now().UnixNano(), 36)),
+	}, more...)...)
+	cmd.Env = []string{"GITHUB_PAT=figures", "PATH=" + os.Getenv("PATH")}
+	p, err := measure.Start(cmd, b.log())
+	return exporter{p}, err
+}
+
+// simulated starts one with n runners of a simulated Docker and a simulated GitHub. What is returned ends all of it.
+func (b *bench) simulated(ctx context.Context, n int) (e exporter, end func() error, err error) {
+	engine, stopEngine, err := serve("unix", filepath.Join(b.dir, strconv.Itoa(n)+".sock"), docker(n))
+	if err != nil {
+		return e, nil, err
+	}
+	hub, stopHub, err := serve("tcp", "127.0.0.1:0", gitHub(n))
+	if err != nil {
+		return e, nil, errors.Join(err, stopEngine())
+	}
+	e, err = b.exporter(ctx, "unix://"+engine, "http://"+hub)
+	if err != nil {
+		return e, nil, errors.Join(err, stopHub(), stopEngine())
+	}
+	return e, func() error { return errors.Join(e.Stop(), stopHub(), stopEngine()) }, nil
+}
+
+// scrape asks as Prometheus does, so for a compressed answer, and returns how long it took to the last byte.
+func (e exporter) scrape(ctx context.Context) (raw []byte, took time.Duration, err error) {
+	status, raw, took, err := e.Do(ctx, http.MethodGet, "/metrics", http.Header{
+		"Accept":          {"application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"},
+		"Accept-Encoding": {"gzip"}, // set by hand, it is not undone by the client, whose time does not count
+	}, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("/metrics: status %d: %.200s", status, raw)
+	}
+	return raw, took, err
+}
+
+// page is what one scrape gave.
+type page string
+
+// read asks for plain text.
+func (e exporter) read(ctx context.Context, query string) (page, error) {
+	status, text, _, err := e.Do(ctx, http.MethodGet, "/metrics"+query, nil, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("/metrics%s: status %d", query, status)
+	}
+	return page("\n" + string(text)), err
+}
+
+// series is how many there are of a metric.
+func (p page) series(name string) int { return strings.Count(string(p), "\n"+name+"{") }
+
+// value is that of one series, as it stands in the text.
+func (p page) value(series string) (v float64, ok bool) {
+	_, rest, ok := strings.Cut(string(p), "\n"+series+" ")
+	if !ok {
+		return 0, false
+	}
+	rest, _, _ = strings.Cut(rest, "\n")
+	v, err := strconv.ParseFloat(rest, 64)
+	return v, err == nil
+}

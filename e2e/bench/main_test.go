@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/measure"
+)
+
+func TestParse(t *testing.T) {
+	if o, err := parse(nil); err != nil || o.cycles != 50 || len(o.runners) != 2 || o.runners[1] != 1000 || !o.wants("scan") {
+		t.Errorf("without flags: %+v, %v; want 50 cycles, 2 and 1,000 runners, and all parts", o, err)
+	}
+	if o, err := parse([]string{"-only=scrape,start"}); err != nil || !o.wants("scrape") || o.wants("reaction") {
+		t.Errorf("two parts: %+v, %v", o, err)
+	}
+	for _, bad := range []string{
+		"-cycles=-1", "-phases=0", "-cycles=2 -phases=3", "-idle=1s", "-runners=many", "-runners=0", "-only=everything", "more",
+		"-against=true -only=scrape", "-against=true -cycles=0",
+	} {
+		if _, err := parse(strings.Fields(bad)); err == nil {
+			t.Errorf("%s was accepted", bad)
+		}
+	}
+}
+
+// TestSave: what a run leaves for programs to read.
+func TestSave(t *testing.T) {
+	dir := t.TempDir()
+	o := options{json: filepath.Join(dir, "json"), benchfmt: filepath.Join(dir, "benchfmt")}
+	r := report{
+		Against: "true",
+		Figures: []measure.Figure{{Part: "a", Name: "b", Value: 2, Unit: measure.Seconds, Budget: measure.AtMost(0)}},
+		Rival:   []measure.Figure{{Part: "a", Name: "b", Value: 3, Unit: measure.Seconds}},
+	}
+	if err := r.save(o); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(o.json)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back report
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if len(back.Figures) != 1 || back.Figures[0].Value != 2 || !back.Figures[0].Broken() || back.Rival[0].Value != 3 || back.Against != "true" {
+		t.Errorf("read back: %+v", back)
+	}
+	lines, err := os.ReadFile(o.benchfmt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"healer: ghostrunner\nBenchmarkA/b-", "healer: other\nBenchmarkA/b-", "\t1\t3 sec/op\n"} {
+		if !strings.Contains(string(lines), want) {
+			t.Errorf("no %q in:\n%s", want, lines)
+		}
+	}
+}
+
+func TestReactions(t *testing.T) {
+	cycles := []cycle{{reaction: time.Second, judged: 600 * time.Millisecond}, {reaction: time.Second, judged: 700 * time.Millisecond}, {reaction: 2 * time.Second}}
+	if err := measure.Broken(reactions(cycles)); err != nil {
+		t.Errorf("the budgets exactly kept: %v", err)
+	}
+	cycles[0].reaction += time.Millisecond
+	cycles[1].reaction += time.Millisecond
+	if err := measure.Broken(reactions(cycles)); err == nil || !strings.Contains(err.Error(), "p50: 1 s") {
+		t.Errorf("the median broken: %v", err)
+	}
+	cycles[0].reaction, cycles[2].reaction = time.Second, 2001*time.Millisecond
+	cycles[1].reaction = time.Second
+	if err := measure.Broken(reactions(cycles)); err == nil || !strings.Contains(err.Error(), "max: 2 s") {
+		t.Errorf("the slowest broken: %v", err)
+	}
+}
+
+// TestCost adds up two stretches, and breaks each budget alone.
+func TestCost(t *testing.T) {
+	build := func(exporter, database time.Duration, held float64) cost {
+		one := func() cost {
+			return cost{
+				length: time.Minute, cpu: map[string]time.Duration{"exporter": exporter, "mongo": database}, engine: time.Second, samples: 60,
+				memory: map[string]float64{"exporter": held, "mongo": 1 << 40}, resident: map[string]float64{"exporter": 1},
+			}
+		}
+		c := one()
+		c.add(one())
+		return c
+	}
+	c := build(600*time.Millisecond, 1400*time.Millisecond, 128e6)
+	if c.length != 2*time.Minute || c.engine != 2*time.Second || c.samples != 120 || c.minutely("exporter", "mongo") != 2 {
+		t.Errorf("two stretches: %+v", c)
+	}
+	if err := measure.Broken(c.promised()); err != nil {
+		t.Errorf("the budgets exactly kept: %v", err)
+	}
+	for want, c := range map[string]cost{
+		"every container of our own: CPU":         build(601*time.Millisecond, 0, 0),
+		"every container: CPU":                    build(0, 2001*time.Millisecond, 0),
+		"every container of our own: memory held": build(0, 0, 128e6+1),
+	} {
+		if err := measure.Broken(c.promised()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}

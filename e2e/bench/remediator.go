@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/measure"
+)
+
+// remediator is one that runs, with a new journal on the disk of temporary files.
+type remediator struct {
+	*measure.Program
+
+	token string
+}
+
+// remediator starts one that no container on this machine is for.
+func (b *bench) remediator(ctx context.Context, flags ...string) (r remediator, err error) {
+	path, err := b.program(ctx, "cmd/remediator")
+	if err != nil {
+		return r, err
+	}
+	dir, err := os.MkdirTemp(b.dir, "run-")
+	if err != nil {
+		return r, err
+	}
+	token := filepath.Join(dir, "token")
+	if said, err := exec.CommandContext(ctx, path, "token", "--out="+token).CombinedOutput(); err != nil {
+		return r, fmt.Errorf("make a token: %w: %s", err, said)
+	}
+	secret, err := os.ReadFile(token)
+	if err != nil {
+		return r, err
+	}
+	r.token = strings.TrimSpace(string(secret))
+	r.Program, err = measure.Start(exec.CommandContext(ctx, path, append([]string{
+		"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + token,
+		"--docker.label=ghostrunner-bench=none", "--journal.path=" + filepath.Join(dir, "journal.db"),
+	}, flags...)...), b.log())
+	return r, err
+}
+
+// readyRemediator starts one and waits until it is.
+func (b *bench) readyRemediator(ctx context.Context, flags ...string) (remediator, error) {
+	r, err := b.remediator(ctx, flags...)
+	if err != nil {
+		return r, err
+	}
+	if _, err = r.Ready(ctx); err != nil {
+		err = errors.Join(err, r.Stop())
+	}
+	return r, err
+}
+
+// post sends a payload and returns how long its answer took.
+func (r remediator) post(ctx context.Context, body []byte) (time.Duration, error) {
+	status, said, took, err := r.Do(ctx, http.MethodPost, "/webhook", http.Header{
+		"Authorization": {"Bearer " + r.token}, "Content-Type": {"application/json"},
+	}, body)
+	if err == nil && status != http.StatusAccepted {
+		err = fmt.Errorf("answered %d: %s", status, said)
+	}
+	return took, err
+}
+
+// get returns a page that only those with the token may read.
+func (r remediator) get(ctx context.Context, path string) ([]byte, error) {
+	status, body, _, err := r.Do(ctx, http.MethodGet, path, http.Header{"Authorization": {"Bearer " + r.token}}, nil)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s: status %d: %.200s", path, status, body)
+	}
+	return body, err
+}
+
+// queue is how many alerts wait for a decision.
+func (r remediator) queue(ctx context.Context) (int, error) {
+	body, err := r.get(ctx, "/api/v1/status")
+	if err != nil {
+		return 0, err
+	}
+	var status struct{ Queue int }
+	return status.Queue, json.Unmarshal(body, &status)
+}
+
+var begunLine = regexp.MustCompile(`(?m)^ghostrunner_remediator_reaction_seconds_count\S* (\d+)$`)
+
+// acted is how many actions were begun.
+func (r remediator) acted(ctx context.Context) (begun int, err error) {
+	body, err := r.get(ctx, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	lines := begunLine.FindAllSubmatch(body, -1)
+	if len(lines) == 0 {
+		return 0, errors.New("no reaction_seconds_count in /metrics")
+	}
+	for _, l := range lines {
+		n, err := strconv.Atoi(string(l[1]))
+		if err != nil {
+			return 0, err
+		}
+		begun += n
+	}
+	return begun, nil
+}
+
+// deafDocker is a socket that takes every connection and answers nothing.
+func (b *bench) deafDocker() (host string, closer func() error, err error) {
+	path := filepath.Join(b.dir, "deaf.sock")
+	l, err := net.Listen("unix", path) //nolint:noctx // a local socket
+	if err != nil {
+		return "", nil, err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(io.Discard, conn) }() // until the other side gives up
+		}
+	}()
+	return "unix://" + path, l.Close, nil
+}

@@ -1,0 +1,64 @@
+package measure
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+)
+
+// WriteBenchmarks writes figures in the format of Go benchmarks, which benchstat compares: a line for each figure or, where it has
+// samples, for each of them. The figures of another healer are of the same benchmarks, with another value of "healer":
+//
+//	benchstat old.txt new.txt
+//	benchstat -col healer new.txt
+func WriteBenchmarks(out io.Writer, ours, others []Figure) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "goos: %s\ngoarch: %s\n", runtime.GOOS, runtime.GOARCH)
+	if cpu := processor(); cpu != "" {
+		fmt.Fprintf(&text, "cpu: %s\n", cpu)
+	}
+	for _, healer := range []struct {
+		name    string
+		figures []Figure
+	}{{"ghostrunner", ours}, {"other", others}} {
+		if len(healer.figures) == 0 {
+			continue
+		}
+		fmt.Fprintf(&text, "healer: %s\n", healer.name)
+		for _, f := range healer.figures {
+			values := f.Samples
+			if len(values) == 0 {
+				values = []float64{f.Value}
+			}
+			for _, v := range values {
+				fmt.Fprintf(&text, "%s\t1\t%g %s\n", f.benchmark(), v, f.Unit)
+			}
+		}
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+var notInName = regexp.MustCompile(`[^A-Za-z0-9.]+`)
+
+// benchmark is the name of the figure as one: no spaces, a capital after "Benchmark", and at its end the number of processors, or
+// a number at the end of the figure's own name would be taken for that.
+func (f Figure) benchmark() string {
+	word := func(s string) string { return strings.Trim(notInName.ReplaceAllString(s, "_"), "_") }
+	part := word(f.Part)
+	return fmt.Sprintf("Benchmark%s/%s-%d", strings.ToUpper(part[:1])+part[1:], word(f.Name), runtime.GOMAXPROCS(0))
+}
+
+// processor is the name of this machine's; empty where Linux does not tell.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if key, value, _ := strings.Cut(line, ":"); strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,95 @@
+package measure
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is one of this machine's, as /proc tells of it.
+type Process struct {
+	Name  string
+	Group int
+	// CPU is the time that it took, and that its children took which have ended. Linux shows it in hundredths of a second.
+	CPU time.Duration
+	// Resident is its memory in bytes.
+	Resident float64
+}
+
+// Processes are all that match, at this moment. None where there is no /proc.
+func Processes(match func(Process) bool) (all []Process) {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is good
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		if p, err := parseStat(string(text)); err == nil && match(p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// parseStat reads /proc/PID/stat. The name, in parentheses, may hold anything.
+func parseStat(text string) (p Process, err error) {
+	begin, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
+	if begin < 0 || end < begin {
+		return p, fmt.Errorf("unknown form of stat: %q", text)
+	}
+	p.Name = text[begin+1 : end]
+	fields := strings.Fields(text[end+1:]) // the first of them is the third of proc(5)
+	if len(fields) < 22 {
+		return p, fmt.Errorf("unknown form of stat: %q", text)
+	}
+	number := func(field int) (n int) {
+		if err == nil {
+			n, err = strconv.Atoi(fields[field-3])
+		}
+		return n
+	}
+	p.Group = number(5)
+	ticks := number(14) + number(15) + number(16) + number(17)
+	p.CPU = time.Duration(ticks) * 10 * time.Millisecond
+	p.Resident = float64(number(24) * os.Getpagesize())
+	return p, err
+}
+
+// CPU is the time that a process has had on a processor, to the nanosecond.
+func CPU(pid int) (time.Duration, error) {
+	var t unix.Timespec
+	// What clock_getcpuclockid(3) makes of a process: its number inverted, and the kind of clock that the scheduler keeps.
+	err := unix.ClockGettime(int32(^pid<<3|2), &t)
+	if err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// Memory is a row of /proc/PID/status in bytes: VmRSS is what is resident, VmHWM the most that ever was.
+func Memory(pid int, row string) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, row+":"); ok {
+			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
+			return kib * 1024, err
+		}
+	}
+	return 0, fmt.Errorf("no %s of process %d", row, pid)
+}
+
+// LoadAverage is that of the last minute; 0 where there is none. Times of a machine that was busy otherwise are worth little.
+func LoadAverage() float64 {
+	text, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(text), " ")
+	load, _ := strconv.ParseFloat(first, 64)
+	return load
+}
