@@ -169,12 +169,13 @@ func TestReport(t *testing.T) {
 	bad := outcome{Result: scenario.Result{Fault: scenario.Fault{Name: "b", Costs: 2}, Err: errors.New("not healed")}, Harmed: 1}.row()
 	dir := t.TempDir()
 	o := options{markdown: filepath.Join(dir, "md"), json: filepath.Join(dir, "json")}
+	lost := row{Fault: "V1 poll outage", Broken: notPlayed + "machine 2 ended"}
 	if err := report(t.Context(), o, []row{good}, time.Minute, io.Discard); err != nil {
 		t.Error(err)
 	}
 	var out bytes.Buffer
-	err := report(t.Context(), o, []row{good, bad}, time.Minute, &out)
-	if err == nil || !strings.Contains(err.Error(), "1 of 2") {
+	err := report(t.Context(), o, []row{good, bad, lost}, time.Minute, &out)
+	if err == nil || !strings.Contains(err.Error(), "2 of 3") {
 		t.Errorf("a broken promise: %v", err)
 	}
 	if !strings.Contains(out.String(), "BROKEN") {
@@ -187,7 +188,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"| a | 1.0 s | GhostrunnerX | 2.0 s | restart ci-runner-1 | 3.0 s | 0 |", "| b | - | - | - | - | BROKEN | 1 |",
 		"`x == 1 or y` | GhostrunnerX | 60.0 s | restart ci-runner-1 | prune engine | - | 0 |",
-		time.Now().UTC().Format("2006-01-02"), strconv.Itoa(runtime.NumCPU()) + " cores", "not played then: retry loop, ",
+		time.Now().UTC().Format("2006-01-02"), strconv.Itoa(runtime.NumCPU()) + " cores", "not played then: retry loop, ", ", V1 poll outage, ",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)

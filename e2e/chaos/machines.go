@@ -49,12 +49,15 @@ func deal(todo []scenario.Fault, machines int) [][]scenario.Fault {
 	return hands
 }
 
+// notPlayed begins what a row says that nobody has played.
+const notPlayed = "not played: "
+
 // gather puts the rows of all machines into the order of the list. A fault without one is a promise that was not kept.
 func gather(hands [][]scenario.Fault, played [][]row, failures []error, todo []scenario.Fault) []row {
 	byName := map[string]row{}
 	for i, hand := range hands {
 		for _, f := range hand {
-			missing := outcome{Result: scenario.Result{Fault: f, Err: fmt.Errorf("not played: machine %d ended (%w)", i+1, failures[i])}}
+			missing := outcome{Result: scenario.Result{Fault: f, Err: fmt.Errorf(notPlayed+"machine %d ended (%w)", i+1, failures[i])}}
 			byName[f.Name] = missing.row()
 		}
 		for _, r := range played[i] {

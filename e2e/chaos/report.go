@@ -96,6 +96,9 @@ func page(r result, names []string) ([]byte, error) {
 	played := map[string]bool{}
 	var results, promised [][]string
 	for _, row := range r.Rows {
+		if strings.HasPrefix(row.Broken, notPlayed) {
+			continue
+		}
 		played[row.Fault] = true
 		results, promised = append(results, row.cells()), append(promised, row.promise())
 	}
