@@ -31,7 +31,7 @@ test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose te
 # One package at a time: two stacks at once would measure each other.
 e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
 	go test -count=1 -p=1 -timeout=20m -v ./e2e/...
-slots: $(TOOLS) ## 200 jobs in a row through two slots while everything breaks that can, then restarts, stops, an upgrade, a hostile job (25 min)
+slots: $(TOOLS) ## 200 jobs in a row through two slots while everything breaks that can, then restarts, stops, an upgrade, a hostile job (30 min)
 	go test -count=1 -timeout=90m -v ./e2e/slots -jobs=200
 flip: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: some test must fail for each (4 min)
 	go test -count=1 -timeout=30m -tags=flip -run=TestEveryFlipIsCaught ./rules
