@@ -76,15 +76,23 @@ func TestForget(t *testing.T) {
 			if err := os.WriteFile(note, []byte("one"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			want("silences", "old", "set-back")
+			want("silences", "old", "set-back", "forgotten")
+			for _, name := range []string{"wal/00000001", "wbl/00000001", "chunks_head/000001", "nflog", "coming/chunks/000001"} {
+				if _, err := os.Stat(filepath.Join(dir, "forgotten", name)); err != nil {
+					t.Error(err)
+				}
+			}
 			// The same note is no new one.
 			write("wal/00000001", "")
 			write("nflog", "")
-			want("silences", "old", "set-back", "wal", "nflog")
+			want("silences", "old", "set-back", "forgotten", "wal", "nflog")
 			if err := os.WriteFile(note, []byte("two"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			want("silences", "old", "set-back")
+			want("silences", "old", "set-back", "forgotten")
+			if _, err := os.Stat(filepath.Join(dir, "forgotten", "coming")); err == nil {
+				t.Error("what was put aside the time before is still there")
+			}
 		})
 	}
 }

@@ -61,8 +61,11 @@ func forget() error {
 			old = append(old, filepath.Dir(meta))
 		}
 	}
+	if err := errors.Join(os.RemoveAll("forgotten"), os.Mkdir("forgotten", 0o755)); err != nil {
+		return err
+	}
 	for _, name := range old {
-		if err := os.RemoveAll(name); err != nil {
+		if err := os.Rename(name, filepath.Join("forgotten", name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
