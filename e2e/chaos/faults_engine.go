@@ -42,7 +42,7 @@ func (w *world) engineFaults() []scenario.Fault {
 // What is paused and goes on is checked again.
 func (w *world) checkAgain(ctx context.Context) error {
 	out, err := w.Docker(ctx, "ps", "--quiet", "--filter=label=com.docker.compose.project="+w.project, "--filter=health=healthy")
-	for _, id := range strings.Fields(out) {
+	for id := range strings.FieldsSeq(out) {
 		for _, do := range []string{"pause", "unpause"} {
 			if _, doErr := w.Docker(ctx, do, id); doErr != nil {
 				err = errors.Join(err, doErr)

@@ -26,11 +26,11 @@ func TestDeal(t *testing.T) {
 	for machines, want := range map[int][]string{1: {"abcde"}, 2: {"ace", "bd"}, 3: {"ad", "be", "c"}, 9: {"a", "b", "c", "d", "e"}} {
 		var got []string
 		for _, hand := range deal(named("a", "b", "c", "d", "e"), machines) {
-			var names string
+			var names strings.Builder
 			for _, f := range hand {
-				names += f.Name
+				names.WriteString(f.Name)
 			}
-			got = append(got, names)
+			got = append(got, names.String())
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%d machines: %q, want %q", machines, got, want)
@@ -43,15 +43,15 @@ func TestGather(t *testing.T) {
 	todo := named("a", "b", "c", "d", "e")
 	broke := errors.New("out of memory")
 	all := gather(deal(todo, 2), [][]row{{{Fault: "a"}, {Fault: "c"}, {Fault: "e"}}, {{Fault: "b"}}}, []error{nil, broke}, todo)
-	var got string
+	var got strings.Builder
 	for _, r := range all {
-		got += r.Fault
+		got.WriteString(r.Fault)
 		if missing := r.Fault == "d"; (r.Broken != "") != missing {
 			t.Errorf("%s: %q", r.Fault, r.Broken)
 		}
 	}
-	if got != "abcde" || !strings.Contains(all[3].Broken, "machine 2 ended (out of memory)") {
-		t.Errorf("%s: %+v", got, all)
+	if got.String() != "abcde" || !strings.Contains(all[3].Broken, "machine 2 ended (out of memory)") {
+		t.Errorf("%s: %+v", got.String(), all)
 	}
 	// A program that ends well and has played nothing has kept nothing.
 	if all := gather(deal(todo, 1), [][]row{nil}, []error{nil}, todo); all[0].Broken == "" {

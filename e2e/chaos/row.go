@@ -49,7 +49,7 @@ func (o outcome) row() row {
 	r := row{
 		Fault: f.Name, Story: f.Story, Shows: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
 		Action: strings.TrimSpace(f.Action["action"] + " " + f.Action["target"]), Allowed: f.Also, Then: f.Then, Costs: f.Costs,
-		Noticed: o.Metric.Seconds(), Alerted: o.Result.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
+		Noticed: o.Metric.Seconds(), Alerted: o.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
 	}
 	if o.Err != nil {
 		r.Broken = o.Err.Error()

@@ -191,7 +191,7 @@ func TestProcess(t *testing.T) {
 		t.Error("a row that does not exist was found")
 	}
 	// A group of its own, whose child has worked and ended.
-	cmd := exec.Command("sh", "-c", `i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done & wait; echo done; cat`)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done & wait; echo done; cat`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
