@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 
 func TestPipelineAfterAJump(t *testing.T) {
 	if why := guest.Missing(); why != "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal(why)
+		}
 		t.Skip(why)
 	}
 	root, err := filepath.Abs(filepath.Join("..", ".."))
