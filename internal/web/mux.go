@@ -76,7 +76,7 @@ func metricsHandler(o Options, logger *slog.Logger) http.Handler {
 			ErrorHandling: promhttp.ContinueOnError,
 		})
 	}
-	h = limit(h, maxScrapes)
+	h = limit(unheard(h), maxScrapes)
 	if o.Registry == nil {
 		return h
 	}
