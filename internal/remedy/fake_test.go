@@ -90,12 +90,13 @@ func (f *fakeDocker) state(id string) string {
 }
 
 func (f *fakeDocker) Containers(ctx context.Context) ([]Container, error) {
-	if f.containers != nil {
-		return f.containers(ctx)
-	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.list), nil
+	instead, list := f.containers, slices.Clone(f.list)
+	f.mu.Unlock()
+	if instead != nil {
+		return instead(ctx)
+	}
+	return list, nil
 }
 
 func (f *fakeDocker) Processes(ctx context.Context, id string) ([]string, error) {
