@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// listAge is how old a container list may be when a target is resolved. Actions
-// look again for themselves.
+// listAge is how old a container list may be when a target is resolved, unless the
+// alert is younger. Actions look again for themselves.
 const listAge = time.Second
 
 // containerList shares one listing among the alerts that are decided at the same
@@ -18,10 +18,11 @@ type containerList struct {
 	docker Lister
 	seen   atomic.Pointer[sighting] // the last listing that worked
 
-	mu   sync.Mutex // held while Docker is asked
-	at   time.Time
-	list []Container
-	err  error
+	mu    sync.Mutex // held while Docker is asked
+	asked time.Time  // before the last question
+	at    time.Time  // after it
+	list  []Container
+	err   error
 }
 
 // sighting is what was seen, and when.
@@ -34,8 +35,18 @@ type sighting struct {
 const glanceTimeout = 500 * time.Millisecond
 
 func (l *containerList) recent(ctx context.Context) ([]Container, error) {
+	return l.since(ctx, time.Time{})
+}
+
+// since is a list that is recent, and not older than something that was heard at a
+// time: a list from before an alert can show the container as it was before it fell
+// ill.
+func (l *containerList) since(ctx context.Context, heard time.Time) ([]Container, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.err == nil && l.asked.Before(heard) {
+		l.at = time.Time{}
+	}
 	return l.look(ctx)
 }
 
@@ -61,11 +72,12 @@ func (l *containerList) look(ctx context.Context) ([]Container, error) {
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	asked := time.Now()
 	list, err := l.docker.Containers(call)
 	if ctx.Err() != nil { // the caller gave up, which says nothing about Docker
 		return nil, ctx.Err()
 	}
-	l.list, l.err, l.at = list, err, time.Now()
+	l.list, l.err, l.asked, l.at = list, err, asked, time.Now()
 	if err == nil {
 		l.seen.Store(&sighting{list, l.at})
 	}

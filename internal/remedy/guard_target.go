@@ -9,7 +9,7 @@ import (
 // container, by exact match; if both are given they must agree. Prune has no such
 // target: it works on the engine.
 func (r *Remediator) guardTarget(ctx context.Context, p *Plan) Verdict {
-	list, err := r.containers.recent(ctx)
+	list, err := r.containers.since(ctx, p.Alert.Received)
 	if err != nil {
 		return refuse(UnknownState, "docker does not list its containers: "+err.Error())
 	}
