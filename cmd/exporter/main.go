@@ -50,6 +50,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime/debug"
 
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return cli.Fail(stderr, program, err)
 	}
 	if cfg.healthcheck {
-		if err := cli.HealthCheck(ctx, cfg.healthURL); err != nil {
+		if err := cli.HealthCheck(ctx, http.DefaultClient, cfg.healthURL); err != nil {
 			return cli.Fail(stderr, program, err)
 		}
 		return 0

@@ -52,6 +52,15 @@ func call(ctx context.Context, cfg config, method, path string, body io.Reader, 
 	return nil
 }
 
+// healthcheck asks for a sign of life, through the same door and without the token.
+func healthcheck(ctx context.Context, cfg config) error {
+	client, err := newClient(cfg.httpConfig)
+	if err != nil {
+		return err
+	}
+	return cli.HealthCheck(ctx, client, strings.TrimSuffix(cfg.url, "/")+"/-/healthy")
+}
+
 // newClient returns what asks a remediator behind --web.config.file: with an authority and a certificate, if a file names them.
 func newClient(file string) (*http.Client, error) {
 	if file == "" {

@@ -94,7 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "setting":
 		err = checkSetting(cfg, stdout)
 	case "healthcheck":
-		err = cli.HealthCheck(ctx, cfg.url+"/-/healthy")
+		err = healthcheck(ctx, cfg)
 	default:
 		err = command(ctx, cfg, stdout)
 	}

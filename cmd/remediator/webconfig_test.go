@@ -157,6 +157,9 @@ func TestMutualTLS(t *testing.T) {
 		if code != want || strings.Count(errs.String(), "\n") != code {
 			t.Errorf("history with %s: exit %d, %s%s", file, code, out.String(), errs.String())
 		}
+		if code := run(t.Context(), []string{"--remediator.url=" + secure + "/", "--http.config.file=" + file, "healthcheck"}, &out, &errs); code != want {
+			t.Errorf("healthcheck with %s: exit %d, %s", file, code, errs.String())
+		}
 	}
 	// Who signs in over TLS gets a cookie that no plain connection ever shows.
 	resp, err := request(t, client, "POST", secure+"/signin", "application/x-www-form-urlencoded", url.Values{"token": {strings.TrimPrefix(token, "Bearer ")}}.Encode())

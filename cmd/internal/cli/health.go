@@ -10,14 +10,14 @@ import (
 const healthTimeout = 5 * time.Second
 
 // HealthCheck asks a server of ours whether it is alive. Docker runs it: our images hold nothing else that could ask.
-func HealthCheck(ctx context.Context, url string) error {
+func HealthCheck(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
