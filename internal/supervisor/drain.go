@@ -17,7 +17,8 @@ const workerProgram = "Runner.Worker"
 //   - no answer: asked again. After a while the listener is interrupted if nothing here speaks for a job.
 //
 // Whatever GitHub says, a listener that printed "Running job:" or has a worker process is not interrupted: GitHub has been
-// seen to call busy runners idle (actions/runner#4422). Only where no worker has run for ten minutes is there no job (see working). Docker's own patience (stop_grace_period) bounds all of this.
+// seen to call busy runners idle (actions/runner#4422). Only an announcement without a worker for ten minutes is no job any more
+// (see working). Docker's own patience (stop_grace_period) bounds all of this.
 func (s *Supervisor) drain(ctx context.Context) (Phase, string) {
 	ctx = context.WithoutCancel(ctx)
 	defer func() {
