@@ -8,18 +8,20 @@
 # but what was put aside the time before: a clock may also have been set back wrongly, and then all that is worth keeping.
 set -eu
 note=${NOTE:-/run/clock/set-back}
-if [ -e "$note" ] && ! cmp -s "$note" ./set-back; then
+if [ -e "$note" ] && ! cmp -s "$note" forgotten/done; then
   echo "forget.sh: the clock was set back: what was written down of the time since goes to $PWD/forgotten" >&2
-  rm -rf forgotten
-  mkdir forgotten
-  for old in wal wbl chunks_head nflog; do
-    if [ -e "$old" ]; then mv "$old" forgotten/; fi
-  done
-  now=$(date +%s)
-  for meta in */meta.json; do
-    end=$(sed -n 's/.*"maxTime": *\([0-9]*\)[0-9][0-9][0-9].*/\1/p' "$meta" 2>/dev/null | head -n 1)
-    if [ "${end:-0}" -gt "$now" ]; then mv "${meta%/meta.json}" forgotten/; fi
-  done
-  cp "$note" ./set-back
+  # Who was stopped in the middle of it goes on, and removes nothing.
+  cmp -s "$note" forgotten/begun || { rm -rf forgotten && mkdir forgotten && cp "$note" forgotten/begun; } || true
+  if cmp -s "$note" forgotten/begun; then # else the disk is full, and everything stays
+    for old in wal wbl chunks_head nflog; do
+      if [ -e "$old" ] && [ ! -e "forgotten/$old" ]; then mv "$old" forgotten/; fi
+    done
+    now=$(date +%s)
+    for meta in */meta.json; do
+      end=$(sed -n 's/.*"maxTime": *\([0-9]*\)[0-9][0-9][0-9].*/\1/p' "$meta" 2>/dev/null | head -n 1)
+      if [ "${end:-0}" -gt "$now" ]; then mv "${meta%/meta.json}" forgotten/; fi
+    done
+    cp "$note" forgotten/done || true
+  fi
 fi
 exec "$@"

@@ -76,20 +76,35 @@ func TestForget(t *testing.T) {
 			if err := os.WriteFile(note, []byte("one"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			want("silences", "old", "set-back", "forgotten")
+			want("silences", "old", "forgotten")
 			for _, name := range []string{"wal/00000001", "wbl/00000001", "chunks_head/000001", "nflog", "coming/chunks/000001"} {
 				if _, err := os.Stat(filepath.Join(dir, "forgotten", name)); err != nil {
 					t.Error(err)
 				}
 			}
+			// Who was stopped before the end goes on, and loses nothing of what was put aside.
+			if err := os.Remove(filepath.Join(dir, "forgotten", "done")); err != nil {
+				t.Fatal(err)
+			}
+			write("nflog", "of the present") // is not in the way of what was put aside
+			write("later/meta.json", fmt.Sprintf("{ \"maxTime\": %d }", time.Now().Add(time.Hour).UnixMilli()))
+			want("silences", "old", "forgotten", "nflog")
+			for _, name := range []string{"wal/00000001", "nflog", "coming/chunks/000001", "later/meta.json", "done"} {
+				if _, err := os.Stat(filepath.Join(dir, "forgotten", name)); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := os.Remove(filepath.Join(dir, "nflog")); err != nil {
+				t.Fatal(err)
+			}
 			// The same note is no new one.
 			write("wal/00000001", "")
 			write("nflog", "")
-			want("silences", "old", "set-back", "forgotten", "wal", "nflog")
+			want("silences", "old", "forgotten", "wal", "nflog")
 			if err := os.WriteFile(note, []byte("two"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			want("silences", "old", "set-back", "forgotten")
+			want("silences", "old", "forgotten")
 			if _, err := os.Stat(filepath.Join(dir, "forgotten", "coming")); err == nil {
 				t.Error("what was put aside the time before is still there")
 			}

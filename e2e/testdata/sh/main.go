@@ -46,8 +46,17 @@ func forget() error {
 	if err != nil {
 		return err
 	}
-	if known, err := os.ReadFile("set-back"); err == nil && bytes.Equal(known, note) {
+	known := func(name string) bool {
+		text, err := os.ReadFile(filepath.Join("forgotten", name))
+		return err == nil && bytes.Equal(text, note)
+	}
+	if known("done") {
 		return nil
+	}
+	if !known("begun") {
+		if err := errors.Join(os.RemoveAll("forgotten"), os.Mkdir("forgotten", 0o755), os.WriteFile("forgotten/begun", note, 0o644)); err != nil {
+			return err
+		}
 	}
 	old := []string{"wal", "wbl", "chunks_head", "nflog"}
 	blocks, err := filepath.Glob("*/meta.json")
@@ -61,13 +70,13 @@ func forget() error {
 			old = append(old, filepath.Dir(meta))
 		}
 	}
-	if err := errors.Join(os.RemoveAll("forgotten"), os.Mkdir("forgotten", 0o755)); err != nil {
-		return err
-	}
 	for _, name := range old {
+		if _, err := os.Stat(filepath.Join("forgotten", name)); err == nil {
+			continue
+		}
 		if err := os.Rename(name, filepath.Join("forgotten", name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return os.WriteFile("set-back", note, 0o644)
+	return os.WriteFile("forgotten/done", note, 0o644)
 }
