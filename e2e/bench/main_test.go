@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,10 +82,10 @@ func TestReactions(t *testing.T) {
 
 // TestCost adds up two stretches, and breaks each budget alone.
 func TestCost(t *testing.T) {
-	build := func(exporter, database time.Duration, held float64) cost {
+	build := func(cpu map[string]time.Duration, held float64) cost {
 		one := func() cost {
 			return cost{
-				length: time.Minute, cpu: map[string]time.Duration{"exporter": exporter, "mongo": database}, engine: time.Second, samples: 60,
+				length: time.Minute, cpu: maps.Clone(cpu), engine: time.Second, samples: 60,
 				memory: map[string]float64{"exporter": held, "mongo": 1 << 40}, resident: map[string]float64{"exporter": 1},
 			}
 		}
@@ -92,7 +93,7 @@ func TestCost(t *testing.T) {
 		c.add(one())
 		return c
 	}
-	c := build(600*time.Millisecond, 1400*time.Millisecond, 128e6)
+	c := build(map[string]time.Duration{"exporter": 600 * time.Millisecond, "mongo": 1400 * time.Millisecond}, 128e6)
 	if c.length != 2*time.Minute || c.engine != 2*time.Second || c.samples != 120 || c.minutely("exporter", "mongo") != 2 {
 		t.Errorf("two stretches: %+v", c)
 	}
@@ -100,12 +101,13 @@ func TestCost(t *testing.T) {
 		t.Errorf("the budgets exactly kept: %v", err)
 	}
 	for want, c := range map[string]cost{
-		"every container of our own: CPU":         build(601*time.Millisecond, 0, 0),
-		"every container: CPU":                    build(0, 2001*time.Millisecond, 0),
-		"every container of our own: memory held": build(0, 0, 128e6+1),
+		"prometheus, alertmanager, exporter: CPU": build(map[string]time.Duration{"prometheus": 601 * time.Millisecond}, 0),
+		"every container of our own: CPU":         build(map[string]time.Duration{"remediator": 601 * time.Millisecond}, 0),
+		"every container: CPU":                    build(map[string]time.Duration{"mongo": 2001 * time.Millisecond}, 0),
+		"every container of our own: memory held": build(map[string]time.Duration{"exporter": 0}, 128e6+1),
 	} {
-		if err := measure.Broken(c.promised()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
+		if err := measure.Broken(c.promised()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %q alone", err, want)
 		}
 	}
 }
