@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/measure"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
 // exporter is one that runs.
@@ -63,28 +64,24 @@ func (e exporter) scrape(ctx context.Context) (raw []byte, took time.Duration, e
 	return raw, took, err
 }
 
-// page is what one scrape gave.
-type page string
-
 // read asks for plain text.
-func (e exporter) read(ctx context.Context, query string) (page, error) {
+func (e exporter) read(ctx context.Context, query string) (stack.Page, error) {
 	status, text, _, err := e.Do(ctx, http.MethodGet, "/metrics"+query, nil, nil)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("/metrics%s: status %d", query, status)
 	}
-	return page("\n" + string(text)), err
+	return stack.Page(text), err
 }
 
-// series is how many there are of a metric.
-func (p page) series(name string) int { return strings.Count(string(p), "\n"+name+"{") }
-
-// value is that of one series, as it stands in the text.
-func (p page) value(series string) (v float64, ok bool) {
-	_, rest, ok := strings.Cut(string(p), "\n"+series+" ")
-	if !ok {
-		return 0, false
+// value is the sum of some series of the page that is read.
+func (e exporter) value(ctx context.Context, query, name string, labels map[string]string) (float64, error) {
+	p, err := e.read(ctx, query)
+	if err != nil {
+		return 0, err
 	}
-	rest, _, _ = strings.Cut(rest, "\n")
-	v, err := strconv.ParseFloat(rest, 64)
-	return v, err == nil
+	v, _, err := p.Sum(name, labels)
+	return v, err
 }
+
+// series is how many of a metric a page has.
+func series(p stack.Page, name string) int { return strings.Count("\n"+string(p), "\n"+name+"{") }

@@ -167,8 +167,7 @@ type stretch struct {
 
 // jobs is how many the exporter has told of.
 func (w watcher) jobs(ctx context.Context) (int, error) {
-	p, err := w.read(ctx, "?collect[]=listener")
-	n, _ := p.value(`ghostrunner_runner_jobs_started_total{runner="ci-other"}`)
+	n, err := w.value(ctx, "?collect[]=listener", "ghostrunner_runner_jobs_started_total", map[string]string{"runner": "ci-other"})
 	return int(n), err
 }
 
@@ -228,9 +227,8 @@ func (e exporter) countedAll(ctx context.Context, slot, id string) error {
 		return err
 	}
 	var got float64
-	err = measure.Until(ctx, "the last of the lines", look, func() (bool, error) {
-		p, err := e.read(ctx, "?collect[]=listener")
-		got, _ = p.value(`ghostrunner_runner_log_lines_total{runner="` + slot + `"}`)
+	err = measure.Until(ctx, "the last of the lines", look, func() (_ bool, err error) {
+		got, err = e.value(ctx, "?collect[]=listener", "ghostrunner_runner_log_lines_total", map[string]string{"runner": slot})
 		return got >= want, err
 	})
 	if err == nil && got != want {

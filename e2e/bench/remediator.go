@@ -11,12 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/measure"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
 // remediator is one that runs, with a new journal on the disk of temporary files.
@@ -94,26 +93,17 @@ func (r remediator) queue(ctx context.Context) (int, error) {
 	return status.Queue, json.Unmarshal(body, &status)
 }
 
-var begunLine = regexp.MustCompile(`(?m)^ghostrunner_remediator_reaction_seconds_count\S* (\d+)$`)
-
 // acted is how many actions were begun.
-func (r remediator) acted(ctx context.Context) (begun int, err error) {
+func (r remediator) acted(ctx context.Context) (begun float64, err error) {
 	body, err := r.get(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
-	lines := begunLine.FindAllSubmatch(body, -1)
-	if len(lines) == 0 {
-		return 0, errors.New("no reaction_seconds_count in /metrics")
+	begun, found, err := stack.Page(body).Sum("ghostrunner_remediator_reaction_seconds_count", nil)
+	if err == nil && !found {
+		err = errors.New("no reaction_seconds_count in /metrics")
 	}
-	for _, l := range lines {
-		n, err := strconv.Atoi(string(l[1]))
-		if err != nil {
-			return 0, err
-		}
-		begun += n
-	}
-	return begun, nil
+	return begun, err
 }
 
 // deafDocker is a socket that takes every connection and answers nothing.

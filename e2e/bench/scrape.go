@@ -110,12 +110,12 @@ func (e exporter) whole(ctx context.Context, n int) (took time.Duration, err err
 			"ghostrunner_runner_online", "ghostrunner_runner_job_running", "ghostrunner_runner_info", "ghostrunner_container_healthy",
 			"ghostrunner_container_starts_total", "ghostrunner_runner_log_lines_total",
 		} {
-			if p.series(name) != n {
+			if series(p, name) != n {
 				return false, err
 			}
 		}
-		_, known := p.value("ghostrunner_pat_valid")
-		return known && p.series("ghostrunner_disk_free_bytes") > 0 && p.series("ghostrunner_dns_lookup_success") > 0, err
+		_, known, sumErr := p.Sum("ghostrunner_pat_valid", nil)
+		return known && series(p, "ghostrunner_disk_free_bytes") > 0 && series(p, "ghostrunner_dns_lookup_success") > 0, errors.Join(err, sumErr)
 	})
 	return took, err
 }
@@ -129,9 +129,7 @@ type scraped struct {
 
 func (e exporter) scrapes(ctx context.Context) (s scraped, err error) {
 	allocated := func() (float64, error) {
-		p, err := e.read(ctx, "?collect[]=exporter")
-		v, _ := p.value("go_memstats_alloc_bytes_total")
-		return v, err
+		return e.value(ctx, "?collect[]=exporter", "go_memstats_alloc_bytes_total", nil)
 	}
 	before, err := allocated()
 	if err != nil {

@@ -9,19 +9,9 @@ import (
 	"testing"
 )
 
-func TestPage(t *testing.T) {
-	p := page("\na{x=\"1\"} 2\na{x=\"2\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\n")
-	if n := p.series("a"); n != 2 {
+func TestSeries(t *testing.T) {
+	if n := series("a{x=\"1\"} 2\na{x=\"2\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\n", "a"); n != 2 {
 		t.Errorf("%d series of a, want 2", n)
-	}
-	if v, ok := p.value("b"); !ok || v != 1.5e6 {
-		t.Errorf("b is %v, %t", v, ok)
-	}
-	if v, ok := p.value(`a{x="2"}`); !ok || v != 3 {
-		t.Errorf("a of 2 is %v, %t", v, ok)
-	}
-	if _, ok := p.value("c"); ok {
-		t.Error("there is no c")
 	}
 }
 

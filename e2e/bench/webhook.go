@@ -99,7 +99,7 @@ func (b *bench) burst(ctx context.Context, world string, decided bool, flags ...
 		return nil, err
 	}
 	most, err := measure.Memory(r.PID, "VmHWM")
-	figure("actions begun", float64(begun), measure.Count, measure.AtMost(0))
+	figure("actions begun", begun, measure.Count, measure.AtMost(0))
 	figure("memory resident, the most ever", most, measure.Bytes, measure.AtMost(64<<20))
 	return all, err
 }

@@ -151,3 +151,28 @@ func lines(t *testing.T, path string) []string {
 	}
 	return strings.Split(string(text), "\n")
 }
+
+// A sum is of one metric, whatever others begin with its name, and of the series that have the labels.
+func TestSum(t *testing.T) {
+	page := Page("# TYPE a counter\na{x=\"1\",y=\"1\"} 2\na{x=\"2\",y=\"1\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\nc nothing\n")
+	for _, test := range []struct {
+		name   string
+		labels map[string]string
+		want   float64
+		found  bool
+	}{
+		{"a", nil, 5, true},
+		{"a", map[string]string{"x": "2"}, 3, true},
+		{"a", map[string]string{"x": "1", "y": "1"}, 2, true},
+		{"a", map[string]string{"x": "3"}, 0, false},
+		{"b", nil, 1.5e6, true},
+		{"none", nil, 0, false},
+	} {
+		if sum, found, err := page.Sum(test.name, test.labels); sum != test.want || found != test.found || err != nil {
+			t.Errorf("%s with %v: %v, %t, %v; want %v, %t", test.name, test.labels, sum, found, err, test.want, test.found)
+		}
+	}
+	if _, _, err := page.Sum("c", nil); err == nil {
+		t.Error("a value that is no number was added")
+	}
+}
