@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -47,11 +46,12 @@ func (v victims) breakOne(ctx context.Context, name string, more ...string) (vic
 	if err != nil {
 		return victim, unhealthy, ordered, err
 	}
-	if unhealthy, err = v.await(ctx, victim, "health_status: unhealthy"); err != nil {
+	verdict, err := stack.AwaitEvent(ctx, v.events, victim, "health_status: unhealthy")
+	if err != nil {
 		return victim, unhealthy, ordered, err
 	}
-	ordered, err = v.await(ctx, victim, "kill")
-	return victim, unhealthy, ordered, err
+	order, err := stack.AwaitEvent(ctx, v.events, victim, "kill")
+	return victim, verdict.At, order.At, err
 }
 
 // cycle runs number n, to the end: the remediator has seen the container healthy, and it is removed.
@@ -74,23 +74,6 @@ func (v victims) cycle(ctx context.Context, n int) (cycle, error) {
 		decided:  a.Began.Sub(a.Alert.Received),
 		ordered:  ordered.Sub(a.Began),
 	}, v.stack.RemoveVictims(ctx)
-}
-
-// await returns Docker's time stamp of the next such event.
-func (v victims) await(ctx context.Context, container, action string) (time.Time, error) {
-	for {
-		select {
-		case e, open := <-v.events:
-			switch {
-			case !open:
-				return time.Time{}, errors.New("Docker's event stream ended") //nolint:staticcheck // a name
-			case e.Container == container && e.Action == action:
-				return e.At, nil
-			}
-		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("waiting for %q of %s: %w", action, container, ctx.Err())
-		}
-	}
 }
 
 // attempt is a line of the remediator's history, as far as it is needed here.

@@ -80,7 +80,7 @@ func (w *world) hole(slot string) (dig, fill step) {
 		}
 		swallowed := address
 		go func() {
-			if awaitEvent(ctx, events, w.Container(slot), "start") == nil {
+			if _, err := stack.AwaitEvent(ctx, events, w.Container(slot), "start"); err == nil {
 				w.github.mend(swallowed)
 			}
 		}()

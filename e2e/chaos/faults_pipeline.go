@@ -41,7 +41,7 @@ func (w *world) pipelineFaults() []scenario.Fault {
 				if err := unhealthy.Break(ctx, w.Stack); err != nil {
 					return err
 				}
-				if err := awaitEvent(ctx, events, w.Container(two), "kill"); err != nil {
+				if _, err := stack.AwaitEvent(ctx, events, w.Container(two), "kill"); err != nil {
 					return err
 				}
 				return w.kill(ctx, part)
@@ -106,23 +106,6 @@ func (w *world) wholeAgain() condition {
 		}
 		return w.AlertActive(ctx, alert("GhostrunnerWatchdog"))
 	})
-}
-
-// awaitEvent waits for the next such event of a container.
-func awaitEvent(ctx context.Context, events <-chan stack.Event, container, action string) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s of %s: %w", action, container, ctx.Err())
-		case e, open := <-events:
-			switch {
-			case !open:
-				return errors.New("the event stream of Docker ended")
-			case e.Container == container && e.Action == action:
-				return nil
-			}
-		}
-	}
 }
 
 // secondAlertmanager starts one with the same configuration, and tells Prometheus of both.

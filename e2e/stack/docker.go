@@ -120,6 +120,23 @@ func (s *Stack) Events(ctx context.Context) (<-chan Event, error) {
 	return events, nil
 }
 
+// AwaitEvent waits for the next such event of a container.
+func AwaitEvent(ctx context.Context, events <-chan Event, container, action string) (Event, error) {
+	for {
+		select {
+		case e, open := <-events:
+			switch {
+			case !open:
+				return Event{}, errors.New("the event stream of Docker ended")
+			case e.Container == container && e.Action == action:
+				return e, nil
+			}
+		case <-ctx.Done():
+			return Event{}, fmt.Errorf("waiting for %q of %s: %w", action, container, ctx.Err())
+		}
+	}
+}
+
 // Leftovers lists containers, volumes and networks of the project.
 func (s *Stack) Leftovers(ctx context.Context) ([]string, error) {
 	var left []string

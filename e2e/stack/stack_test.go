@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestTakenPort wants one line that names the port and the variable that moves it.
@@ -174,5 +175,26 @@ func TestSum(t *testing.T) {
 	}
 	if _, _, err := page.Sum("c", nil); err == nil {
 		t.Error("a value that is no number was added")
+	}
+}
+
+// What belongs to another container or is another event is passed over, and the end of the stream is told.
+func TestAwaitEvent(t *testing.T) {
+	events := make(chan Event, 3)
+	at := time.Unix(7, 0)
+	for _, e := range []Event{{Action: "kill", Container: "other"}, {Action: "start", Container: "one"}, {Action: "kill", Container: "one", At: at}} {
+		events <- e
+	}
+	if e, err := AwaitEvent(t.Context(), events, "one", "kill"); err != nil || !e.At.Equal(at) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := AwaitEvent(ended, events, "one", "kill"); !errors.Is(err, context.Canceled) {
+		t.Errorf("nothing came, and nobody waits: %v", err)
+	}
+	close(events)
+	if _, err := AwaitEvent(t.Context(), events, "one", "kill"); err == nil {
+		t.Error("an end of the stream was not told")
 	}
 }
