@@ -82,11 +82,6 @@ func onGuest(ctx context.Context, hand []scenario.Fault, out io.Writer) ([]row, 
 	return rows, errors.Join(err, readErr)
 }
 
-// unhurried are the settings of a stack in a guest, which is slow at starting programs: health checks are the most of them.
-func unhurried() map[string]string {
-	return map[string]string{"COMPOSE_PROFILES": "mongo"}
-}
-
 // patience is how long a world may take to be whole once its containers run.
 func patience() time.Duration {
 	if guest.Inside() {

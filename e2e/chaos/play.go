@@ -107,7 +107,7 @@ func (w *world) round(ctx context.Context, f scenario.Fault, r *referee, out io.
 	fmt.Fprintf(out, "   BROKEN     %v\n", o.Err)
 	w.evidence(ctx, out)
 	// The next fault is to meet a whole world, whatever became of this one.
-	again, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	again, cancel := context.WithTimeout(ctx, patience())
 	defer cancel()
 	if err := w.anew(again); err != nil {
 		fmt.Fprintf(out, "   and after it: %v\n", err)
