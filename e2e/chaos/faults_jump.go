@@ -140,16 +140,11 @@ func (j *jump) untouched(ctx context.Context) error {
 		return err
 	}
 	for name, began := range j.started {
-		if now[name] != began && !slices.Contains(j.forgetful(), "restart "+name) && !j.once(name) {
+		if now[name] != began && !slices.Contains(j.forgetful(), "restart "+name) {
 			return fmt.Errorf("%s was started anew: at %s, and before the jump at %s", name, now[name], began)
 		}
 	}
 	return nil
-}
-
-// once reports whether the container is one that runs and ends.
-func (j *jump) once(name string) bool {
-	return slices.ContainsFunc([]string{"github-pat", "webhook-token", "grafana-password"}, func(s string) bool { return name == j.w.service(s) })
 }
 
 // ordinary plays a fault that has nothing to do with clocks.
