@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
 // head says where, when and of what a result was found.
@@ -45,24 +47,13 @@ func here(ctx context.Context, took time.Duration) head {
 	}
 	// Docker version 20.10.24+dfsg1, build 5d6db84
 	h.Docker, _, _ = strings.Cut(strings.TrimPrefix(says("dockerd", "--version"), "Docker version "), ",")
-	h.CPU = field("/proc/cpuinfo", "model name")
-	kilobytes, _ := strconv.ParseFloat(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 64)
+	h.CPU = measure.Field("/proc/cpuinfo", "model name")
+	kilobytes, _ := strconv.ParseFloat(strings.TrimSuffix(measure.Field("/proc/meminfo", "MemTotal"), " kB"), 64)
 	h.Memory = kilobytes * 1024
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		h.Load = strings.Join(strings.Fields(string(text))[:3], ", ")
 	}
 	return h
-}
-
-// field is the first value of a name in one of the kernel's lists.
-func field(path, name string) string {
-	text, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(text)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }
 
 func (h head) String() string {

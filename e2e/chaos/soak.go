@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/e2e/measure"
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
@@ -120,16 +120,16 @@ func (w *world) measure(ctx context.Context) (sample, error) {
 
 // process reads what one process holds from the process table.
 func process(pid string) (memory, descriptors float64, err error) {
-	statm, err := os.ReadFile(filepath.Join("/proc", pid, "statm"))
+	number, err := strconv.Atoi(pid)
 	if err != nil {
 		return 0, 0, err
 	}
-	pages, err := strconv.ParseFloat(strings.Fields(string(statm))[1], 64)
+	memory, err = measure.Memory(number, "VmRSS")
 	if err != nil {
 		return 0, 0, err
 	}
 	open, err := os.ReadDir(filepath.Join("/proc", pid, "fd"))
-	return pages * float64(os.Getpagesize()), float64(len(open)), err
+	return memory, float64(len(open)), err
 }
 
 // flat prints what grew and fails if it was more than it may be.

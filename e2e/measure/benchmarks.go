@@ -3,7 +3,6 @@ package measure
 import (
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"runtime"
 	"strings"
@@ -17,7 +16,7 @@ import (
 func WriteBenchmarks(out io.Writer, ours, others []Figure) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "goos: %s\ngoarch: %s\n", runtime.GOOS, runtime.GOARCH)
-	if cpu := processor(); cpu != "" {
+	if cpu := Field("/proc/cpuinfo", "model name"); cpu != "" {
 		fmt.Fprintf(&text, "cpu: %s\n", cpu)
 	}
 	for _, healer := range []struct {
@@ -50,15 +49,4 @@ func (f Figure) benchmark() string {
 	word := func(s string) string { return strings.Trim(notInName.ReplaceAllString(s, "_"), "_") }
 	part := word(f.Part)
 	return fmt.Sprintf("Benchmark%s/%s-%d", strings.ToUpper(part[:1])+part[1:], word(f.Name), runtime.GOMAXPROCS(0))
-}
-
-// processor is the name of this machine's; empty where Linux does not tell.
-func processor() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(line, ":"); strings.TrimSpace(key) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }

@@ -73,17 +73,23 @@ func CPU(pid int) (time.Duration, error) {
 
 // Memory is a row of /proc/PID/status in bytes: VmRSS is what is resident, VmHWM the most that ever was.
 func Memory(pid int, row string) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
+	value := Field(fmt.Sprintf("/proc/%d/status", pid), row)
+	if value == "" {
+		return 0, fmt.Errorf("no %s of process %d", row, pid)
 	}
+	kib, err := strconv.ParseFloat(strings.TrimSuffix(value, " kB"), 64)
+	return kib * 1024, err
+}
+
+// Field is the first value of a name in one of the kernel's lists; empty where there is none.
+func Field(path, name string) string {
+	text, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, row+":"); ok {
-			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
-			return kib * 1024, err
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
 		}
 	}
-	return 0, fmt.Errorf("no %s of process %d", row, pid)
+	return ""
 }
 
 // LoadAverage is that of the last minute; 0 where there is none. Times of a machine that was busy otherwise are worth little.
