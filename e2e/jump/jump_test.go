@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -251,7 +252,7 @@ func (w *world) query(expr string) (bool, error) {
 	var out struct {
 		Data struct{ Result []json.RawMessage }
 	}
-	err := get("http://127.0.0.1:9090/api/v1/query?query="+expr, &out)
+	err := get("http://127.0.0.1:9090/api/v1/query?query="+url.QueryEscape(expr), &out)
 	return len(out.Data.Result) > 0, err
 }
 
@@ -268,16 +269,12 @@ func (w *world) believes(want bool) error {
 	})
 }
 
-func get(url string, into any) error {
+func get(page string, into any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	url, query, _ := strings.Cut(url, "?query=")
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
 	if err != nil {
 		return err
-	}
-	if query != "" {
-		req.URL.RawQuery = "query=" + strings.NewReplacer(" ", "%20", "[", "%5B", "]", "%5D", ">", "%3E", "{", "%7B", "}", "%7D", `"`, "%22", "=", "%3D").Replace(query)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
