@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
 // Options say what the guest is made of.
@@ -95,16 +97,13 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	lock, err := os.OpenFile(filepath.Join(o.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := machine.Lock(o.Dir, "guest")
 	if err != nil {
 		return 0, err
 	}
 	defer lock.Close() // and lets go of it
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return 0, fmt.Errorf("another guest runs in %s: wait for it or end it", o.Dir)
-	}
 	disk := filepath.Join(o.Dir, "disk.img")
-	if err := makeDisk(ctx, disk, o.DiskBytes); err != nil {
+	if err := machine.MakeDisk(ctx, disk, o.DiskBytes, "-O", "^has_journal"); err != nil {
 		return 0, err
 	}
 	defer func() { _ = os.Remove(disk) }()
@@ -168,30 +167,10 @@ func exitCode(dir string) (int, error) {
 
 func tail(text string) string { return text[max(0, len(text)-2000):] }
 
-// makeDisk makes an empty file system in a file.
-func makeDisk(ctx context.Context, path string, size int64) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
-		return err
-	}
-	return command(ctx, "mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", path)
-}
-
 // console makes lines of a terminal lines of a program.
 type console struct{ to io.Writer }
 
 func (c *console) Write(p []byte) (int, error) {
 	_, err := c.to.Write(bytes.ReplaceAll(p, []byte("\r"), nil))
 	return len(p), err
-}
-
-// command runs one command and returns its output with its error.
-func command(ctx context.Context, name string, args ...string) error {
-	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, out)
-	}
-	return nil
 }

@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
 // needed are the modules that a Docker engine takes, without those that they need themselves.
@@ -65,26 +66,15 @@ func first(dir string) (code int, err error) {
 		}
 	}
 	legacyTables()
-	if err := command(context.Background(), "ip", "link", "set", "lo", "up"); err != nil {
-		return 0, err
+	if out, err := exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("ip: %w: %s", err, out)
 	}
 	cmd := exec.CommandContext(context.Background(), o.Program, o.Args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = o.Folder, o.Env, os.Stdout, os.Stdout
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	for {
-		var status syscall.WaitStatus
-		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return 0, err
-		case pid == cmd.Process.Pid && status.Signaled():
-			return 128 + int(status.Signal()), nil
-		case pid == cmd.Process.Pid:
-			return status.ExitStatus(), nil
-		}
-	}
+	return machine.Reap(cmd.Process.Pid)
 }
 
 // load puts the modules into the kernel, each after those that it needs.

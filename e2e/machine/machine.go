@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,17 +74,14 @@ func outside(ctx context.Context, o Options) error {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return err
 	}
-	lock, err := os.OpenFile(filepath.Join(o.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := Lock(o.Dir, "machine")
 	if err != nil {
 		return err
 	}
 	defer lock.Close() // and lets go of it
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("another machine runs in %s: wait for it or end it", o.Dir)
-	}
 	disk := o.disk()
 	defer func() { _ = os.Remove(disk) }()
-	if err := makeDisk(ctx, disk, o.DiskBytes); err != nil {
+	if err := MakeDisk(ctx, disk, o.DiskBytes); err != nil {
 		return err
 	}
 	// The first process dies with the thread that started it.
@@ -110,7 +108,21 @@ func (e Ended) Error() string {
 
 func (o Options) disk() string { return filepath.Join(o.Dir, "disk.img") }
 
-func makeDisk(ctx context.Context, path string, size int64) error {
+// Lock keeps a folder for whoever holds it open; what is said to others is what of theirs must wait.
+func Lock(dir, what string) (io.Closer, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("another %s runs in %s: wait for it or end it", what, dir)
+	}
+	return lock, nil
+}
+
+// MakeDisk makes an empty file system in a sparse file, with further options of mkfs.ext4.
+func MakeDisk(ctx context.Context, path string, size int64, more ...string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -119,7 +131,7 @@ func makeDisk(ctx context.Context, path string, size int64) error {
 		return err
 	}
 	// Without blocks reserved for root, what is free is free for everybody.
-	return command(ctx, "mkfs.ext4", "-q", "-m", "0", path)
+	return command(ctx, "mkfs.ext4", append(append([]string{"-q", "-m", "0"}, more...), path)...)
 }
 
 // again is this program with the same arguments, at another stage. When ctx ends it is asked to end, and then made to.
@@ -146,18 +158,26 @@ func first(ctx context.Context, o Options) int {
 		return 1
 	}
 	context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) // it has ended, or is told to
+	code, err := Reap(cmd.Process.Pid)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "machine:", err)
+		return 1
+	}
+	return code
+}
+
+// Reap waits for whoever ends, as a first process must, until one of them is this child, and returns its exit code as a shell tells it.
+func Reap(child int) (code int, err error) {
 	for {
 		var status syscall.WaitStatus
 		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
-			fmt.Fprintln(os.Stderr, "machine:", err)
-			return 1
-		case pid == cmd.Process.Pid:
-			if status.Signaled() {
-				return 128 + int(status.Signal())
-			}
-			return status.ExitStatus()
+			return 0, err
+		case pid == child && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		case pid == child:
+			return status.ExitStatus(), nil
 		}
 	}
 }
