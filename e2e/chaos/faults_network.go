@@ -32,7 +32,8 @@ func (w *world) networkFaults() []scenario.Fault {
 		}, {
 			Name: "cable of one runner", Story: two + "'s packets vanish without a word",
 			Break: inTurn(w.whenIdle(two), act(func(ctx context.Context) error {
-				return w.machine.Unplug(ctx, w.Container(two))
+				_, _, err := w.machine.Unplug(ctx, w.Container(two))
+				return err
 			})),
 			// A restart gives the container a new cable.
 			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Costs: 1,

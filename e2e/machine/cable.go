@@ -13,30 +13,29 @@ import (
 var peer = regexp.MustCompile(`(?m)^\d+: eth\d+@if(\d+):`)
 
 // Unplug pulls the cables of a container: from now on its packets vanish without a word, as when a VPN changes. A container
-// that is restarted gets new ones.
-func (e *Engine) Unplug(ctx context.Context, container string) error {
-	pid, err := e.pid(ctx, container)
-	if err != nil {
-		return err
+// that is restarted gets new ones. It returns the container's first process, whose life they last, and the machine's ends.
+func (e *Engine) Unplug(ctx context.Context, container string) (pid int, ends []string, err error) {
+	if pid, err = e.pid(ctx, container); err != nil {
+		return 0, nil, err
 	}
 	inside, err := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(pid), "--net", "ip", "-o", "link").Output()
 	if err != nil {
-		return fmt.Errorf("interfaces of %s: %w", container, err)
+		return 0, nil, fmt.Errorf("interfaces of %s: %w", container, err)
 	}
-	ends := peer.FindAllStringSubmatch(string(inside), -1)
-	if len(ends) == 0 {
-		return fmt.Errorf("%s has no network interface", container)
-	}
-	for _, m := range ends {
-		name, err := interfaceName(ctx, m[1])
+	for _, m := range peer.FindAllStringSubmatch(string(inside), -1) {
+		end, err := interfaceName(ctx, m[1])
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
-		if err := command(ctx, "ip", "link", "set", name, "down"); err != nil {
-			return err
+		if err := command(ctx, "ip", "link", "set", end, "down"); err != nil {
+			return 0, nil, err
 		}
+		ends = append(ends, end)
 	}
-	return nil
+	if len(ends) == 0 {
+		return 0, nil, fmt.Errorf("%s has no network interface", container)
+	}
+	return pid, ends, nil
 }
 
 // interfaceName is the machine's interface with the index.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,7 +89,7 @@ func kill(program string) func(*testing.T, string) func(context.Context) error {
 // unplug pulls the cable of a container at the machine's end: its packets vanish without a word, as when a VPN changes. A restart of
 // the container, which gives it a new cable, does not end that.
 func unplug(t *testing.T, slot string) func(context.Context) error {
-	pid, end, err := pull(t.Context(), slot)
+	pid, ends, err := host.Unplug(t.Context(), system.Container(slot))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +106,8 @@ func unplug(t *testing.T, slot string) func(context.Context) error {
 				if syscall.Kill(pid, 0) == nil {
 					continue
 				}
-				if p, e, err := pull(ctx, slot); err == nil { // else it is not running again yet
-					pid, end = p, e
+				if p, e, err := host.Unplug(ctx, system.Container(slot)); err == nil { // else it is not running again yet
+					pid, ends = p, e
 				}
 			}
 		}
@@ -116,41 +115,16 @@ func unplug(t *testing.T, slot string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		stop()
 		<-done
-		if exec.CommandContext(ctx, "ip", "link", "show", end).Run() != nil {
-			return nil // the container is being restarted right now, and gets a new one
+		for _, end := range ends {
+			if exec.CommandContext(ctx, "ip", "link", "show", end).Run() != nil {
+				continue // the container is being restarted right now, and gets a new one
+			}
+			if err := exec.CommandContext(ctx, "ip", "link", "set", end, "up").Run(); err != nil {
+				return err
+			}
 		}
-		return exec.CommandContext(ctx, "ip", "link", "set", end, "up").Run()
+		return nil
 	}
-}
-
-// pull takes down the machine's end of a container's cable.
-func pull(ctx context.Context, slot string) (pid int, end string, err error) {
-	text, err := system.Docker(ctx, "inspect", "--format={{.State.Pid}}", system.Container(slot))
-	if err != nil {
-		return 0, "", err
-	}
-	if pid, err = strconv.Atoi(strings.TrimSpace(text)); err != nil || pid == 0 {
-		return 0, "", fmt.Errorf("%s does not run (%w)", slot, err)
-	}
-	inside, err := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(pid), "--net", "ip", "-o", "link", "show", "eth0").Output() // "5: eth0@if6: <…"
-	if err != nil {
-		return 0, "", fmt.Errorf("the cable of %s: %w", slot, err)
-	}
-	links, err := exec.CommandContext(ctx, "ip", "-o", "link").Output()
-	if err != nil {
-		return 0, "", err
-	}
-	_, rest, _ := strings.Cut(string(inside), "@if")
-	index, _, _ := strings.Cut(rest, ":")
-	for line := range strings.Lines(string(links)) {
-		if rest, ok := strings.CutPrefix(line, index+": "); ok {
-			end, _, _ = strings.Cut(rest, "@")
-		}
-	}
-	if end == "" {
-		return 0, "", fmt.Errorf("no interface of this machine leads to %s: %q", slot, inside)
-	}
-	return pid, end, exec.CommandContext(ctx, "ip", "link", "set", end, "down").Run()
 }
 
 // restart is what a person, or the remediator, does.
