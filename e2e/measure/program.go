@@ -17,7 +17,7 @@ import (
 
 // Build makes a static program of a package of this module, as the images have it.
 func Build(ctx context.Context, to, from string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, "github.com/blueguy23/ghostrunner/"+from)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, "github.com/blueguy23/ghostrunner/"+from)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", from, err, said)
