@@ -442,7 +442,7 @@ func (m *model) settle() {
 	m.mu.Unlock()
 	m.disk.full.Store(false)
 	m.life.points.Store(-1)
-	if m.life.dead.Load() {
+	for m.life.dead.Load() { // the one that follows may die in its first steps too
 		m.crash()
 		m.life.points.Store(-1)
 	}
