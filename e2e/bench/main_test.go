@@ -82,10 +82,10 @@ func TestReactions(t *testing.T) {
 
 // TestCost adds up two stretches, and breaks each budget alone.
 func TestCost(t *testing.T) {
-	build := func(cpu map[string]time.Duration, held float64) cost {
+	build := func(cpu map[string]time.Duration, held float64, programs time.Duration) cost {
 		one := func() cost {
 			return cost{
-				length: time.Minute, cpu: maps.Clone(cpu), engine: time.Second, samples: 60,
+				length: time.Minute, cpu: maps.Clone(cpu), programs: programs, engine: time.Second, samples: 60,
 				memory: map[string]float64{"exporter": held, "mongo": 1 << 40}, resident: map[string]float64{"exporter": 1},
 			}
 		}
@@ -93,18 +93,19 @@ func TestCost(t *testing.T) {
 		c.add(one())
 		return c
 	}
-	c := build(map[string]time.Duration{"exporter": 600 * time.Millisecond, "mongo": 1400 * time.Millisecond}, 128e6)
-	if c.length != 2*time.Minute || c.engine != 2*time.Second || c.samples != 120 || c.minutely("exporter", "mongo") != 2 {
+	const most = 600 * time.Millisecond
+	c := build(map[string]time.Duration{"exporter": most, "mongo": 1400 * time.Millisecond}, 128e6, most)
+	if c.length != 2*time.Minute || c.programs != 2*most || c.engine != 2*time.Second || c.samples != 120 || c.minutely("exporter", "mongo") != 2 {
 		t.Errorf("two stretches: %+v", c)
 	}
 	if err := measure.Broken(c.promised()); err != nil {
 		t.Errorf("the budgets exactly kept: %v", err)
 	}
 	for want, c := range map[string]cost{
-		"prometheus, alertmanager, exporter: CPU": build(map[string]time.Duration{"prometheus": 601 * time.Millisecond}, 0),
-		"every container of our own: CPU":         build(map[string]time.Duration{"remediator": 601 * time.Millisecond}, 0),
-		"every container: CPU":                    build(map[string]time.Duration{"mongo": 2001 * time.Millisecond}, 0),
-		"every container of our own: memory held": build(map[string]time.Duration{"exporter": 0}, 128e6+1),
+		"the programs alone: CPU":                 build(nil, 0, most+time.Millisecond),
+		"every container of our own: CPU":         build(map[string]time.Duration{"remediator": most + time.Millisecond}, 0, 0),
+		"every container: CPU":                    build(map[string]time.Duration{"mongo": 2001 * time.Millisecond}, 0, 0),
+		"every container of our own: memory held": build(map[string]time.Duration{"exporter": 0}, 128e6+1, 0),
 	} {
 		if err := measure.Broken(c.promised()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v, want %q alone", err, want)
