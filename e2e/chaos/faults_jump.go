@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,11 +106,24 @@ func (j *jump) mend(ctx context.Context, _ *stack.Stack) error {
 		{"both runners to be online", func(ctx context.Context) (bool, error) { return runnersOnline()(ctx, w.Stack) }},
 	} {
 		if err := stack.Await(ctx, wait.what, wait.is); err != nil {
+			j.explain(context.WithoutCancel(ctx))
 			return err
 		}
 		fmt.Printf("   %9s  %s\n", "+"+seconds(time.Since(j.struck)), wait.what)
 	}
 	return j.untouched(ctx)
+}
+
+// explain prints what is known of the clock, after a wait in vain.
+func (j *jump) explain(ctx context.Context) {
+	page, err := j.w.Page(ctx, j.w.Ports.Exporter)
+	for line := range strings.Lines(string(page)) {
+		if strings.HasPrefix(line, "ghostrunner_clock_offset_seconds{") {
+			fmt.Printf("   the exporter says  %s", line)
+		}
+	}
+	_, answer, queryErr := j.w.Get(ctx, j.w.Ports.Prometheus, "/api/v1/query?query=ghostrunner_clock_offset_seconds")
+	fmt.Printf("   Prometheus says    %s\n   it is now          %s %v\n", answer, time.Now().UTC().Format(time.RFC3339), errors.Join(err, queryErr))
 }
 
 // right holds when the time servers say so.
