@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
 // Options say where a stack lives and how it differs from the demo.
@@ -53,6 +55,7 @@ type Stack struct {
 
 	token     string // of the webhook, once it was read
 	threshold uint64 // free bytes below which this stack prunes
+	claimed   io.Closer
 
 	Ports Ports
 }
@@ -124,13 +127,16 @@ func (s *Stack) Up(ctx context.Context) error {
 	if err := s.dockerAnswers(ctx); err != nil {
 		return err
 	}
+	if err := s.claim(); err != nil {
+		return err
+	}
 	left, err := s.Leftovers(ctx)
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
 		s.progress("removing what an earlier run left")
-		if err := s.Down(ctx); err != nil {
+		if err := s.remove(ctx); err != nil {
 			return err
 		}
 	}
@@ -142,6 +148,21 @@ func (s *Stack) Up(ctx context.Context) error {
 	}
 	s.progress("starting containers")
 	return s.compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
+}
+
+// claim keeps the project for this process until Down: another run, which has the same ports, would take what stands for what an
+// earlier one has left. A machine with a network of its own has its own.
+func (s *Stack) claim() (err error) {
+	if s.claimed != nil {
+		return nil
+	}
+	network, _ := os.Readlink("/proc/self/ns/net") // "" where there is only one
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s-%d-%s", s.opts.Project, os.Getuid(), strings.Trim(network, "net:[]")))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	s.claimed, err = machine.Lock(dir, "run of "+s.opts.Project)
+	return err
 }
 
 // Prepare makes the images and the configuration, and starts nothing.
@@ -197,6 +218,15 @@ func (s *Stack) Recreate(ctx context.Context, service string) error {
 // Down removes every container, volume and network of the project, and the throw-away images of its disk fault. The
 // images of the stack itself stay: they make the next start quick.
 func (s *Stack) Down(ctx context.Context) error {
+	err := s.remove(ctx)
+	if s.claimed != nil {
+		err = errors.Join(err, s.claimed.Close())
+		s.claimed = nil
+	}
+	return err
+}
+
+func (s *Stack) remove(ctx context.Context) error {
 	if s.env == nil {
 		// Compose wants the variables that the files name, whatever their values.
 		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0", "COMPOSE_PROFILES": "mongo,grafana"}

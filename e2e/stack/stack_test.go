@@ -34,6 +34,26 @@ func TestTakenPort(t *testing.T) {
 	}
 }
 
+// A second run of the same stack would remove the first one's containers.
+func TestClaim(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	one, two, other := &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "other"}}
+	for _, s := range []*Stack{one, one, other} {
+		if err := s.claim(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := two.claim(); err == nil || !strings.Contains(err.Error(), "another run of same") {
+		t.Errorf("a second run: %v", err)
+	}
+	if err := one.claimed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.claim(); err != nil {
+		t.Errorf("after the first: %v", err)
+	}
+}
+
 func TestBadPort(t *testing.T) {
 	for _, bad := range []string{"http", "0", "65536"} {
 		t.Setenv("LAB_PORT", bad)
