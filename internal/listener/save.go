@@ -23,6 +23,7 @@ type savedSlot struct {
 	Counts            Counts
 	Outage, OutageEnd time.Time
 	Explained         bool
+	Retried           bool
 	Durations         savedDurations
 }
 
@@ -45,7 +46,8 @@ func (f *Fleet) Save() ([]byte, error) {
 		s := f.slots[name]
 		out.Slots = append(out.Slots, savedSlot{
 			Runner: name, State: s.session.state, Counts: s.session.Counts(),
-			Outage: s.session.outage, OutageEnd: s.session.outageEnd, Explained: s.session.explained, Durations: s.durations.save(),
+			Outage: s.session.outage, OutageEnd: s.session.outageEnd, Explained: s.session.explained, Retried: s.session.retried,
+			Durations: s.durations.save(),
 		})
 	}
 	return json.Marshal(out)
@@ -71,7 +73,7 @@ func (f *Fleet) Restore(data []byte) error {
 		s.gone = f.forgotten
 		s.durations = from.Durations.restore()
 		s.session.state, s.session.counts = from.State, from.Counts
-		s.session.outage, s.session.outageEnd, s.session.explained = from.Outage, from.OutageEnd, from.Explained
+		s.session.outage, s.session.outageEnd, s.session.explained, s.session.retried = from.Outage, from.OutageEnd, from.Explained, from.Retried
 		s.session.counts.JobsCompleted = only(Results(), from.Counts.JobsCompleted)
 		s.session.counts.Failures = only(Reasons(), from.Counts.Failures)
 	}

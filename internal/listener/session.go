@@ -8,6 +8,11 @@ import (
 // FlapWindow is how long a recovery must last before the next retry loop counts as a new outage. See State.RetryingSince.
 const FlapWindow = 2 * time.Minute
 
+// swapWindow is how far apart two lines can be that come in the wrong order: the retry line is on stderr, all else on stdout,
+// and two pipes keep none. So a session whose first poll fails at once can seem to begin after its own failure. One that really
+// follows a failure is announced by a line of a new attempt, or by the word that it is reconnected.
+const swapWindow = time.Second
+
 // State is what one runner slot is doing, as far as its lines tell.
 type State struct {
 	Listening  bool // a session exists and the listener waits for a job
@@ -52,6 +57,7 @@ type Session struct {
 	outage    time.Time // begin of the last outage, kept through gaps shorter than FlapWindow; zero = none
 	outageEnd time.Time // last moment of that outage
 	explained bool      // this process already named why it cannot have a session
+	retried   bool      // nothing of a new attempt at a session has come since the last retry line
 
 	// jobDone is told how long a job took, for jobs whose end is counted.
 	jobDone func(time.Duration)
@@ -151,10 +157,14 @@ func (s *Session) apply(at time.Time, e Event) {
 	case Listening:
 		// Once per process, so a job that was running before is gone with its process.
 		s.jobEnded()
-		s.retryEnded(at)
+		if !s.retried || at.Sub(s.state.LastRetry).Abs() >= swapWindow {
+			s.retryEnded(at)
+		}
 		s.state.Listening = true
 		s.state.LastFailure = ""
 		s.explained = false
+	case Connected:
+		s.retried = false
 	case Reconnected:
 		s.retryEnded(at)
 	case RetryLoop:
@@ -183,7 +193,7 @@ func (s *Session) apply(at time.Time, e Event) {
 		s.state.Listening = false
 	case Exited:
 		s.listenerEnded(at)
-	case Notice, Connected, JobOffered, JobSkipped, Unrecognised:
+	case Notice, JobOffered, JobSkipped, Unrecognised:
 	}
 }
 
@@ -194,6 +204,7 @@ func (s *Session) isConsequence(e Event) bool {
 }
 
 func (s *Session) retryBegan(at time.Time) {
+	s.retried = true
 	if s.state.Retrying { // a relaunched listener prints the line again
 		s.state.LastRetry, s.outageEnd = at, at
 		return
@@ -209,7 +220,7 @@ func (s *Session) retryEnded(at time.Time) {
 	if s.state.Retrying {
 		s.outageEnd = at
 	}
-	s.state.Retrying, s.state.RetryingSince = false, time.Time{}
+	s.state.Retrying, s.state.RetryingSince, s.retried = false, time.Time{}, false
 }
 
 func (s *Session) jobEnded() {
