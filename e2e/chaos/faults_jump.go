@@ -23,7 +23,7 @@ func (w *world) jumpFaults() []scenario.Fault {
 			Name: name, Story: story,
 			Break: j.strike, Within: 3 * time.Minute,
 			Metric: `max(abs(ghostrunner_clock_offset_seconds)) > 3600`, Alert: alert("GhostrunnerClockSkewSevere"),
-			Mend:   inTurn(j.mend, j.ordinary),
+			Mend:   inTurn(j.mend, w.whenOld(two), j.ordinary), // while a container starts nobody calls it unhealthy
 			Also:   append(j.forgetful(), "restart "+two),
 			Healed: runnersOnline(), Patience: 20 * time.Minute,
 		}
@@ -104,6 +104,7 @@ func (j *jump) mend(ctx context.Context, _ *stack.Stack) error {
 		}},
 		{"a heartbeat", j.beats},
 		{"both runners to be online", func(ctx context.Context) (bool, error) { return runnersOnline()(ctx, w.Stack) }},
+		{"nothing to be under repair", w.holds(`ghostrunner_remediator_unfinished_actions == 0 unless on() ALERTS{remediation=~".+"}`)},
 	} {
 		if err := stack.Await(ctx, wait.what, wait.is); err != nil {
 			j.explain(context.WithoutCancel(ctx))
