@@ -140,8 +140,8 @@ func (r *Remediator) pay(ctx context.Context, d *Debt) {
 		return
 	}
 	due := r.isDue(d)
-	if c.Running() && d.Phase != PhaseDown && c.Up > 0 && c.Up < r.now().since(d.Since, d.Mark) {
-		r.setPhase(ctx, d, PhaseDown) // this run began later than we did: an earlier process came so far
+	if now := r.now(); c.Running() && d.Phase != PhaseDown && (now.rebooted(d.Mark) || c.Up > 0 && c.Up < now.since(d.Since, d.Mark)) {
+		r.setPhase(ctx, d, PhaseDown) // this run began later than we did: an earlier process came so far, or the machine did
 	}
 	switch {
 	case c.Down():

@@ -421,10 +421,7 @@ func (m *model) look() {
 		m.lastSeen[key] = b
 	}
 	for target, n := range m.cycles {
-		// After a reboot only the wall clock can tell whether a container has been started since; once that is set too, nobody
-		// can, and an idle runner may be restarted once more.
-		blind := m.jumped > 0 && m.boot != "boot 1"
-		if n > began[target] && !blind {
+		if n > began[target] {
 			m.violated("%s was taken down %d times, and %d actions were begun", target, n, began[target])
 		}
 	}

@@ -42,6 +42,11 @@ func (m moment) since(wall time.Time, mark Mark) time.Duration {
 	return max(m.Sub(wall), 0)
 }
 
+// rebooted reports whether the machine has been started anew since a mark; false where that is not known.
+func (m moment) rebooted(since Mark) bool {
+	return since.Boot != "" && m.mark.Boot != "" && since.Boot != m.mark.Boot
+}
+
 // remaining is what is left of a length that began then: never more than all of it, never less than nothing.
 func (m moment) remaining(wall time.Time, mark Mark, length time.Duration) time.Duration {
 	return max(length-m.since(wall, mark), 0)

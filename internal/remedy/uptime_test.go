@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -68,6 +69,40 @@ func TestClockJumps(t *testing.T) {
 			if ago := now.Sub(s.last[lastKey(ActionRestart, "ci-1")]); ago < 0 {
 				t.Errorf("the last restart was %s ago", ago)
 			}
+		})
+	}
+}
+
+// TestRebooted is a machine that was rebooted between the intent and the deed. That has started the runner anew: it is not told
+// to leave once more, whatever the wall clock says.
+func TestRebooted(t *testing.T) {
+	for _, jump := range []time.Duration{0, 9 * time.Hour, -9 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path, now := filepath.Join(t.TempDir(), "journal.db"), time.Now()
+				j, err := openJournal(path, time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = errors.Join(j.write(t.Context(),
+					put(bucketRecords, seqKey(1), Record{V: recordVersion, ID: 1, Action: ActionRestart, Target: "ci-1", Outcome: OutcomeRunning, Began: now.Add(-jump)}),
+					put(bucketDebts, []byte("ci-1"), Debt{
+						V: 1, Target: "ci-1", ID: "id-ci-1", Action: ActionRestart, Record: 1, Phase: PhaseIntent,
+						Since: now.Add(-jump), Mark: Mark{"the boot before", time.Hour},
+					})), j.close())
+				if err != nil {
+					t.Fatal(err)
+				}
+				c := runner("ci-1", ActionRestart)
+				c.Up = time.Minute
+				d := &fakeDocker{list: []Container{c}}
+				r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
+				time.Sleep(5 * time.Minute)
+				stop()
+				if len(d.calls) > 0 || len(r.Status().Unfinished) > 0 {
+					t.Errorf("calls %v, unfinished %v", d.calls, r.Status().Unfinished)
+				}
+			})
 		})
 	}
 }
