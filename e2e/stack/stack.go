@@ -227,6 +227,7 @@ func (s *Stack) Down(ctx context.Context) error {
 }
 
 func (s *Stack) remove(ctx context.Context) error {
+	s.token = "" // the next one is another
 	if s.env == nil {
 		// Compose wants the variables that the files name, whatever their values.
 		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0", "COMPOSE_PROFILES": "mongo,grafana"}
