@@ -10,6 +10,10 @@ import (
 // serviceTimeout bounds the restart of a service within its own grace period.
 const serviceTimeout = 2 * time.Minute
 
+// startTimeout is what Docker is given to start a container. On a machine that has just woken up it needs far longer than for
+// anything else, and one that was given up on starts all the same: history would call that a failure.
+const startTimeout = 40 * time.Second
+
 // restart is the action that starts a container anew.
 //
 // To the world: the processes of one container end and begin again. A runner is
@@ -77,10 +81,12 @@ func (r *Remediator) restartService(ctx context.Context, id string) error {
 
 // bringUp starts a container that is down, and restarts an idle one that is not.
 func (r *Remediator) bringUp(ctx context.Context, id string, down bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout+hardTimeout)
+	defer cancel()
 	if down {
-		return r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Start(ctx, id) })
+		return r.opts.Docker.Start(ctx, id)
 	}
-	return r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Restart(ctx, id, hardTimeout) })
+	return r.opts.Docker.Restart(ctx, id, hardTimeout)
 }
 
 // verifyUp waits until the container runs and is healthy, and a runner is online at GitHub again. One without a health
