@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -136,8 +137,11 @@ func accountsOf(ctx context.Context, s *stack.Stack) (a accounts, err error) {
 			return a, err
 		}
 		seconds, found, err := page.Sum("process_cpu_seconds_total", nil)
-		if err != nil || !found {
-			return a, fmt.Errorf("port %d tells its CPU time: %t, %w", port, found, err)
+		if err == nil && !found {
+			err = errors.New("not told")
+		}
+		if err != nil {
+			return a, fmt.Errorf("CPU time of the program behind port %d: %w", port, err)
 		}
 		a.programs += time.Duration(seconds * float64(time.Second))
 		if port == s.Ports.Prometheus {
