@@ -58,6 +58,10 @@ func TestRestart(t *testing.T) {
 			}
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), wait: time.Minute,
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 failed docker"}},
+		{name: "starts slowly", world: func(d *fakeDocker) {
+			d.start = func(string) error { time.Sleep(30 * time.Second); return nil }
+		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), wait: time.Minute,
+			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 completed"}},
 		{name: "SIGTERM fails at first", world: func(d *fakeDocker) {
 			tries := 0
 			d.terminate = func(string) error {

@@ -147,7 +147,7 @@ func (f *fakeDocker) Restart(_ context.Context, id string, timeout time.Duration
 	return nil
 }
 
-func (f *fakeDocker) Start(_ context.Context, id string) error {
+func (f *fakeDocker) Start(ctx context.Context, id string) error {
 	if f.start != nil {
 		if err := f.start(id); err != nil {
 			return err
@@ -162,7 +162,7 @@ func (f *fakeDocker) Start(_ context.Context, id string) error {
 			c.Health = "healthy"
 		}
 	})
-	return nil
+	return ctx.Err() // it starts, whether or not somebody still waits for it
 }
 
 func (f *fakeDocker) Images(context.Context, string) ([]Image, error) {
