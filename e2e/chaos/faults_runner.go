@@ -41,7 +41,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Name:  "deaf listener",
 			Story: two + "'s listener acknowledges a job and falls silent: no output, no poll, no end",
 			// Deaf is who gets a job meanwhile; the next listener is not to be.
-			Break:  inTurn(deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenOffline(two), hears),
+			Break:  inTurn(deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenHandedOut("unheard"), hears),
 			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Mend: hears, Healed: scenario.Online(two),
 		},
 		{
@@ -230,12 +230,13 @@ func (w *world) until(ctx context.Context, since time.Time, what string) error {
 	})
 }
 
-// whenOffline waits until GitHub sees a slot no more.
-func (w *world) whenOffline(slot string) step {
+// whenHandedOut waits until GitHub has given a job to a runner: what is to befall the two of them has been decided then. To wait for
+// the runner to be offline would not do: a new registration is that too, until its listener polls.
+func (w *world) whenHandedOut(name string) step {
 	return act(func(ctx context.Context) error {
-		return stack.Await(ctx, slot+" to be offline", func(ctx context.Context) (bool, error) {
-			r, _, err := w.registration(ctx, slot)
-			return r.Status == "offline", err
+		return stack.Await(ctx, name+" to be handed out", func(ctx context.Context) (bool, error) {
+			state, err := w.lab(ctx)
+			return slices.ContainsFunc(state.Running, func(j lab.Job) bool { return j.Name == name }), err
 		})
 	})
 }
