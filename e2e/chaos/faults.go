@@ -123,20 +123,24 @@ func inTurn(steps ...step) step {
 	}
 }
 
-// whenIdle waits until a slot has no job, so that a fault strikes the runner alone. The next job can be quicker than the
-// fault: such a fault has a job to spare.
-func (w *world) whenIdle(slot string) step {
-	return act(func(ctx context.Context) error {
+// alone strikes a slot that has no job, and gives none to anybody meanwhile: what is struck then is the runner, and no job.
+func (w *world) alone(slot string, strike ...step) step {
+	idle := act(func(ctx context.Context) error {
 		return stack.Await(ctx, slot+" to be idle", func(ctx context.Context) (bool, error) {
 			state, err := w.lab(ctx)
 			for _, r := range state.Registrations {
 				if r.Slot == slot && r.Status == "online" && !r.Busy && r.Session != nil && r.Session.Polling {
-					return true, nil
+					return len(state.Queued) == 0, err
 				}
 			}
 			return false, err
 		})
 	})
+	return func(ctx context.Context, s *stack.Stack) error {
+		w.jobs.Lock()
+		defer w.jobs.Unlock()
+		return inTurn(append([]step{idle}, strike...)...)(ctx, s)
+	}
 }
 
 // kills sends a signal to processes of a slot's container, past Docker.

@@ -19,7 +19,7 @@ func (w *world) containerFaults() []scenario.Fault {
 		{
 			Name:  "runner exits with 0",
 			Story: two + "'s supervisor is told to end, drains, and exits with 0 as after a good day's work",
-			Break: inTurn(w.whenIdle(two), seen, w.kills(two, "", syscall.SIGTERM)),
+			Break: w.alone(two, seen, w.kills(two, "", syscall.SIGTERM)),
 			Rises: exits(0, w.Container(two)), Healed: both(anew, scenario.Online(two)),
 		}, {
 			Name:  "out of memory",
@@ -32,7 +32,7 @@ func (w *world) containerFaults() []scenario.Fault {
 		}, {
 			Name:   "runner paused",
 			Story:  "somebody pauses the container of " + two,
-			Break:  inTurn(w.whenIdle(two), w.docker("pause", w.Container(two))),
+			Break:  w.alone(two, w.docker("pause", w.Container(two))),
 			Metric: fmt.Sprintf("ghostrunner_container_running{container=%q} == 0", w.Container(two)),
 			Mend:   w.docker("unpause", w.Container(two)),
 			Healed: scenario.Online(two), Costs: 1,

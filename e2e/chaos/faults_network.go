@@ -31,7 +31,7 @@ func (w *world) networkFaults() []scenario.Fault {
 			Healed: both(resolves, runnersOnline()),
 		}, {
 			Name: "cable of one runner", Story: two + "'s packets vanish without a word",
-			Break: inTurn(w.whenIdle(two), act(func(ctx context.Context) error {
+			Break: w.alone(two, act(func(ctx context.Context) error {
 				_, _, err := w.machine.Unplug(ctx, w.Container(two))
 				return err
 			})),
@@ -40,7 +40,7 @@ func (w *world) networkFaults() []scenario.Fault {
 			Healed: scenario.Online(two),
 		}, {
 			Name: "black hole", Story: two + "'s connections to GitHub open, and what it sends is swallowed, until its container is started anew",
-			Break: inTurn(w.whenIdle(two), swallow),
+			Break: w.alone(two, swallow),
 			// The listener waits 100 s for an answer, so it is GitHub that knows first.
 			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Costs: 1,
 			Mend:   spit,

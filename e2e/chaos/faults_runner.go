@@ -59,13 +59,13 @@ func (w *world) runnerFaults() []scenario.Fault {
 		}, {
 			Name:   "session outage",
 			Story:  "no session can be created for " + two + ": a killed listener comes back into a retry loop",
-			Break:  inTurn(w.whenIdle(two), create, w.kills(two, "Runner.Listener", syscall.SIGKILL)),
+			Break:  w.alone(two, create, w.kills(two, "Runner.Listener", syscall.SIGKILL)),
 			Metric: retrying(two), Alert: alert("GhostrunnerRunnerRetryLoop"),
 			Action: restart(two), Mend: createOff, Healed: scenario.Online(two),
 		}, {
 			Name:  "session conflict",
 			Story: "GitHub believes that another session of " + one + " is alive",
-			Break: inTurn(w.whenIdle(one), conflict, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Break: w.alone(one, conflict, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
 			Rises: fmt.Sprintf("ghostrunner_runner_session_conflicts_total{runner=%q}", one), Alert: alert("GhostrunnerSessionConflict"),
 			Also: []string{"restart " + one}, Mend: conflictOff, Healed: scenario.Online(one),
 		}, {
@@ -89,25 +89,25 @@ func (w *world) runnerFaults() []scenario.Fault {
 		}, {
 			Name:   "listener killed",
 			Story:  "the kernel kills the idle listener of " + one,
-			Break:  inTurn(w.whenIdle(one), seen, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
-			Healed: both(anew, scenario.Online(one)), Costs: 1,
+			Break:  w.alone(one, seen, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Healed: both(anew, scenario.Online(one)),
 		}, {
 			Name:   "supervisor killed",
 			Story:  "the kernel kills the supervisor of " + one + ", and everything in its container with it",
-			Break:  inTurn(w.whenIdle(one), seen, w.kills(one, "", syscall.SIGKILL)),
+			Break:  w.alone(one, seen, w.kills(one, "", syscall.SIGKILL)),
 			Rises:  exits(137, w.Container(one)),
-			Healed: both(anew, scenario.Online(one)), Costs: 1,
+			Healed: both(anew, scenario.Online(one)),
 		}, {
 			Name:   "registration deleted",
 			Story:  "somebody deletes the registration of the idle " + one + " at GitHub",
-			Break:  inTurn(w.whenIdle(one), seen, act(func(ctx context.Context) error { return w.deleteRegistration(ctx, one) })),
-			Healed: both(anew, scenario.Online(one)), Costs: 1,
+			Break:  w.alone(one, seen, act(func(ctx context.Context) error { return w.deleteRegistration(ctx, one) })),
+			Healed: both(anew, scenario.Online(one)),
 		}, {
 			Name:  "registration refused",
 			Story: "GitHub says of " + one + "'s new registration that it has been deleted, as it does to a wrong clock",
-			Break: inTurn(w.whenIdle(one), deleted, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
+			Break: w.alone(one, deleted, w.kills(one, "Runner.Listener", syscall.SIGKILL)),
 			Rises: fmt.Sprintf(`ghostrunner_runner_failures_total{runner=%q,reason="registration_deleted"}`, one),
-			Also:  []string{"restart " + one}, Mend: deletedOff, Healed: scenario.Online(one), Costs: 1,
+			Also:  []string{"restart " + one}, Mend: deletedOff, Healed: scenario.Online(one),
 		},
 	}
 }

@@ -92,13 +92,19 @@ func (r *referee) work(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		state, err := r.w.lab(ctx)
-		if err != nil || len(state.Queued) >= maxQueued {
-			continue // the lab is being broken, or nobody works
-		}
-		r.queued++
-		_ = r.w.Job(ctx, fmt.Sprintf("build (%d)", r.queued), "", jobTakes) // likewise
+		r.queue(ctx)
 	}
+}
+
+func (r *referee) queue(ctx context.Context) {
+	r.w.jobs.Lock()
+	defer r.w.jobs.Unlock()
+	state, err := r.w.lab(ctx)
+	if err != nil || len(state.Queued) >= maxQueued {
+		return // the lab is being broken, or nobody works
+	}
+	r.queued++
+	_ = r.w.Job(ctx, fmt.Sprintf("build (%d)", r.queued), "", jobTakes) // likewise
 }
 
 // harm is what must not grow: jobs that GitHub handed out and that did not succeed.

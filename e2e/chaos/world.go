@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"github.com/blueguy23/ghostrunner/e2e/guest"
 	"github.com/blueguy23/ghostrunner/e2e/machine"
@@ -29,6 +30,7 @@ type world struct {
 	dns     *resolver
 	github  *link
 	chrony  *chronyd
+	jobs    sync.Mutex // held while none may be queued
 }
 
 // unplugged is a world of which only the list of faults is of use.
