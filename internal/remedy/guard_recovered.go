@@ -17,8 +17,8 @@ func (r *Remediator) guardRecovered(ctx context.Context, p *Plan) Verdict {
 			return refuse(UnknownState, "free space is not known: "+err.Error())
 		}
 		p.Free = free
-		detail := fmt.Sprintf("%d bytes are free, %d are wanted", free, r.pruneTarget())
-		if free >= r.pruneTarget() {
+		detail := fmt.Sprintf("%d bytes are free, threshold is %d", free, r.opts.PruneThreshold)
+		if free >= r.opts.PruneThreshold {
 			return refuse(Recovered, detail)
 		}
 		return pass(detail)

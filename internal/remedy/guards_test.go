@@ -117,8 +117,8 @@ func TestGuards(t *testing.T) {
 		{name: "critical, with a threshold below that", opts: func(o *Options) {
 			o.PruneThreshold, o.Free = 1e9, func(string) (uint64, error) { return 1.9e9, nil }
 		}, alert: alertOf("GhostrunnerDiskCritical", ActionPrune)},
-		{name: "space again", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 12e9, nil } },
-			alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: Recovered},
+		{name: "space again", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 10e9, nil } },
+			alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: Recovered, detail: "threshold is 10000000000"},
 		{name: "space not known", opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 0, errors.New("no such folder") } },
 			alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: UnknownState},
 		{name: "dry run", opts: func(o *Options) { o.DryRun = true }, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: DryRun},
