@@ -22,7 +22,8 @@ type Container struct {
 	Heal []string
 	// State is created, running, paused, restarting, removing, exited or dead.
 	State string
-	// Health is starting, healthy or unhealthy; empty without a health check, and while not running.
+	// Health is starting, healthy or unhealthy; empty without a health check, and while not running. After a pause a snapshot
+	// has what it was before, until a check says more.
 	Health string
 	// ExitCode is the code of the last exit, if Exited says that one is known. It outlives a restart in a snapshot.
 	ExitCode int

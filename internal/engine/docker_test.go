@@ -164,6 +164,7 @@ type spec struct {
 	tty    bool
 	health bool
 	young  bool   // its health is "starting" until it was healthy once
+	seldom bool   // its health is looked at each hour
 	grace  int    // the container's own stop timeout in seconds
 	volume string // path of an anonymous volume
 	host   container.HostConfig
@@ -194,6 +195,9 @@ func (w *world) create(s spec) string {
 		cfg.Healthcheck = &container.HealthConfig{
 			Test: []string{"CMD", "/actor", "check"}, Interval: 200 * time.Millisecond, Timeout: patience, Retries: 1,
 		}
+	}
+	if s.seldom {
+		cfg.Healthcheck.Interval = time.Hour
 	}
 	if s.young {
 		cfg.Healthcheck.StartPeriod = time.Hour

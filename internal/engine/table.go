@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -53,14 +52,49 @@ const maxBoundaries = 32
 // started at once.
 const createSlack = 2 * time.Second
 
+// hearsay is how long after a pause "unhealthy" in a list is no result of a check. The engine calls a container so as soon as it
+// stops checking it, and goes on until a check has passed, of which it tells in an event (moby container/health.go,
+// CloseMonitorChannel). Checks that fail change nothing of that, and no event tells of them: it is believed when there has been
+// time for three of a minute each.
+const hearsay = 3 * time.Minute
+
 // entry is what the table knows of one container.
 type entry struct {
 	c      Container
-	listed bool   // some list has shown it; until then only events speak of it
-	probed bool   // it has a health check
-	rested string // the health that it had when it was paused
+	listed bool      // some list has shown it; until then only events speak of it
+	probed bool      // it has a health check
+	rested string    // the health that it had when it was paused
+	waked  time.Time // when that was over; zero: no pause, or a check has passed since
 	runs   []boundary
 	seq    uint64
+}
+
+// wake ends a pause: the health is what it was before, until a check says more.
+func (e *entry) wake(at time.Time) {
+	e.waked = at
+	if e.c.State == statePaused {
+		e.c.Health = e.rested
+	}
+	e.c.State = stateRunning
+}
+
+// checked records the result of a check, or a new run without one.
+func (e *entry) checked(health string) {
+	e.c.Health, e.rested, e.waked = health, "", time.Time{}
+}
+
+// listedAs is the health of a container that a list shows with this one.
+func (e *entry) listedAs(c Container, now time.Time) string {
+	if e.c.State == statePaused && c.State == stateRunning {
+		e.waked = now // no event has told
+	}
+	switch {
+	case c.Health == healthUnhealthy && now.Sub(e.waked) < hearsay:
+		return e.rested
+	case c.Health == healthHealthy:
+		e.waked = time.Time{}
+	}
+	return c.Health
 }
 
 func (e *entry) running() bool { return len(e.runs) > 0 && e.runs[len(e.runs)-1].start }
@@ -170,7 +204,7 @@ func (t *table) down() {
 func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.state(ev) {
+	if !t.state(ev, now) {
 		return false
 	}
 	e := t.entries[ev.id]
@@ -194,9 +228,9 @@ func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	return ev.health != "" && e.listed
 }
 
-// state applies what an event says of the present, which may be done twice without harm. It reports whether the event
-// can have changed anything.
-func (t *table) state(ev event) bool {
+// state applies what an event that came at a time says of the present, which may be done twice without harm. It reports
+// whether the event can have changed anything.
+func (t *table) state(ev event, came time.Time) bool {
 	if ev.action == actionDestroy {
 		delete(t.entries, ev.id)
 		return true
@@ -213,12 +247,13 @@ func (t *table) state(ev event) bool {
 	switch ev.action {
 	case actionStart:
 		e.c.State = stateRunning
-		e.c.Health, e.rested = "", ""
+		e.checked("")
 		if e.probed {
 			e.c.Health = healthStarting
 		}
 	case actionDie:
-		e.c.State, e.c.Health, e.rested = stateExited, "", ""
+		e.c.State = stateExited
+		e.checked("")
 		if ev.hasExitCode {
 			e.c.ExitCode, e.c.Exited = ev.exitCode, true
 		}
@@ -228,13 +263,13 @@ func (t *table) state(ev event) bool {
 		}
 		e.c.State, e.c.Health = statePaused, "" // health checks rest too
 	case actionUnpause:
-		e.c.State, e.c.Health = stateRunning, cmp.Or(e.c.Health, e.rested)
-		e.rested = ""
+		e.wake(came)
 	case actionRename:
 		e.c.Name = ev.name
 	default:
 		if ev.health != "" {
-			e.c.Health, e.probed = ev.health, true
+			e.checked(ev.health)
+			e.probed = true
 		}
 	}
 	return true
@@ -257,6 +292,8 @@ func (t *table) merge(list []listed, journal []heard, resync bool, now time.Time
 			t.entries[c.ID] = e
 		}
 		c.Starts, c.OOMKills = e.c.Starts, e.c.OOMKills
+		e.probed = e.probed || c.Health != ""
+		c.Health = e.listedAs(c, now)
 		if !c.Exited && e.c.Exited {
 			c.ExitCode, c.Exited = e.c.ExitCode, true
 		}
@@ -264,11 +301,10 @@ func (t *table) merge(list []listed, journal []heard, resync bool, now time.Time
 			e.precede(c.Created)
 		}
 		e.c, e.listed = c, true
-		e.probed = e.probed || c.Health != ""
 	}
 	for _, ev := range journal {
 		keep[ev.id] = true
-		t.state(ev.event)
+		t.state(ev.event, ev.at)
 	}
 	maps.DeleteFunc(t.entries, func(id string, _ *entry) bool { return !keep[id] })
 	if resync {

@@ -62,10 +62,19 @@ func TestMergeKeepsEvents(t *testing.T) {
 		t.Errorf("paused: %+v", c)
 	}
 	// A pause that is over leaves the health as it was.
-	rest := hear(event{id: "1", action: actionPause}, event{id: "1", action: actionUnpause})
+	rest := hear(event{id: "1", action: actionPause, at: at(6)}, event{id: "1", action: actionUnpause, at: at(6)})
 	tab.merge([]listed{runner(stateRunning, healthHealthy)}, rest, false, at(6))
 	if c := only(t, tab); c.State != stateRunning || c.Health != healthHealthy {
 		t.Errorf("paused and unpaused: %+v", c)
+	}
+	// The engine calls a container unhealthy that it does not check: of no account until a check has passed, or could have.
+	tab.merge([]listed{runner(stateRunning, healthUnhealthy)}, rest, false, at(7))
+	if c := only(t, tab); c.Health != healthHealthy {
+		t.Errorf("not checked since a pause: %+v", c)
+	}
+	tab.merge([]listed{runner(stateRunning, healthUnhealthy)}, nil, false, at(8+int(hearsay/time.Second)))
+	if c := only(t, tab); c.Health != healthUnhealthy {
+		t.Errorf("long after a pause: %+v", c)
 	}
 	tab.merge(nil, nil, false, at(7))
 	if s := tab.snapshot(); len(s.Containers) != 0 || !s.Up || s.At != at(7) {

@@ -89,6 +89,30 @@ func TestWatchLife(t *testing.T) {
 	w.await(e, "exit code", one(id, func(c Container) bool { return c.State == stateExited && c.Exited && c.ExitCode == 3 && c.Starts == 1 }))
 }
 
+// Docker calls a container unhealthy from the moment at which it pauses it until a check has passed after that, which is never here.
+// Nobody is to be restarted for that.
+func TestWatchPause(t *testing.T) {
+	w := newWorld(t)
+	e := w.watched("")
+	id := w.run(spec{health: true, seldom: true})
+	w.await(e, "starting", one(id, func(c Container) bool { return c.Health == healthStarting }))
+	w.do("pause", w.cli.ContainerPause(t.Context(), id))
+	w.await(e, "paused", one(id, func(c Container) bool { return c.State == statePaused && c.Health == "" }))
+	w.do("unpause", w.cli.ContainerUnpause(t.Context(), id))
+	w.await(e, "unpaused", one(id, func(c Container) bool { return c.State == stateRunning }))
+	<-time.After(listLag) // no event outweighs a list that is read after that
+	other := w.run(spec{})
+	s, _ := w.await(e, "another list", one(other, func(Container) bool { return true }))
+	if !one(id, func(c Container) bool { return c.Health == healthStarting })(s) {
+		t.Errorf("not checked since the pause: %+v", s)
+	}
+	list, err := e.Containers(t.Context())
+	w.do("list", err)
+	if !one(id, func(c Container) bool { return c.Health == healthUnhealthy })(Snapshot{Containers: list}) {
+		t.Errorf("Docker does not call it unhealthy: this proves nothing: %+v", list)
+	}
+}
+
 func TestWatchTwice(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
