@@ -30,8 +30,8 @@ func (w *world) jumpFaults() []scenario.Fault {
 		}
 	}
 	back := jump("clock jumps 8 h back", "the machine's clock is set 8 hours back; chronyd puts it right as soon as it sees it; then "+one+" hangs in its retry loop", -8*time.Hour, false)
-	// Prometheus stores nothing that is older than what it has: it learns of this when the clock is right again, and no alert can
-	// have fired. The remediator has seen to the two by itself.
+	// Prometheus stores nothing that is older than what it has, so it is not sure to know before the clock is right again. The
+	// remediator needs no alert to see to the two.
 	back.Metric, back.Alert, back.Rises = "", nil, `sum(ghostrunner_clock_jumps_total{direction="backward"})`
 	back.Within = 5 * time.Minute
 	return []scenario.Fault{
@@ -154,15 +154,18 @@ func (j *jump) beats(ctx context.Context) (bool, error) {
 	return found && ago > -2*time.Second && ago < 20*time.Second, err
 }
 
-// untouched demands that nothing was restarted but what may be.
+// untouched demands that what remembers the future was restarted, and nothing else.
 func (j *jump) untouched(ctx context.Context) error {
 	now, err := j.starts(ctx)
 	if err != nil {
 		return err
 	}
 	for name, began := range j.started {
-		if now[name] != began && !slices.Contains(j.forgetful(), "restart "+name) {
+		switch anew, forgets := now[name] != began, slices.Contains(j.forgetful(), "restart "+name); {
+		case anew && !forgets:
 			return fmt.Errorf("%s was started anew: at %s, and before the jump at %s", name, now[name], began)
+		case forgets && !anew:
+			return fmt.Errorf("%s was not started anew, and waits for the time that the clock had shown", name)
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ func (w *world) runnerFaults() []scenario.Fault {
 			Name:  "deaf listener",
 			Story: two + "'s listener acknowledges a job and falls silent: no output, no poll, no end",
 			// Deaf is who gets a job meanwhile; the next listener is not to be.
-			Break:  inTurn(deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenHandedOut("unheard"), hears),
+			Break:  w.alone(two, deaf, act(func(ctx context.Context) error { return w.Job(ctx, "unheard", two, jobTakes) }), w.whenHandedOut("unheard"), hears),
 			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Mend: hears, Healed: scenario.Online(two),
 		},
 		{

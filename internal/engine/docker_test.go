@@ -164,7 +164,7 @@ type spec struct {
 	tty    bool
 	health bool
 	young  bool   // its health is "starting" until it was healthy once
-	seldom bool   // its health is looked at each hour
+	seldom bool   // its health is looked at too, each hour
 	grace  int    // the container's own stop timeout in seconds
 	volume string // path of an anonymous volume
 	host   container.HostConfig
@@ -191,7 +191,7 @@ func (w *world) create(s spec) string {
 		k, v, _ := strings.Cut(l, "=")
 		cfg.Labels[k] = v
 	}
-	if s.health {
+	if s.health || s.seldom {
 		cfg.Healthcheck = &container.HealthConfig{
 			Test: []string{"CMD", "/actor", "check"}, Interval: 200 * time.Millisecond, Timeout: patience, Retries: 1,
 		}

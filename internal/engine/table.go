@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -52,10 +53,9 @@ const maxBoundaries = 32
 // started at once.
 const createSlack = 2 * time.Second
 
-// hearsay is how long after a pause "unhealthy" in a list is no result of a check. The engine calls a container so as soon as it
-// stops checking it, and goes on until a check has passed, of which it tells in an event (moby container/health.go,
-// CloseMonitorChannel). Checks that fail change nothing of that, and no event tells of them: it is believed when there has been
-// time for three of a minute each.
+// hearsay is how long "unhealthy" in a list is not believed after a pause. The engine gives a container that health as soon as it
+// stops to check it, and leaves it so until a check has passed, which an event tells (moby container/health.go,
+// CloseMonitorChannel). Where the checks fail instead, no event comes; three checks have had their time by then.
 const hearsay = 3 * time.Minute
 
 // entry is what the table knows of one container.
@@ -64,35 +64,42 @@ type entry struct {
 	listed bool      // some list has shown it; until then only events speak of it
 	probed bool      // it has a health check
 	rested string    // the health that it had when it was paused
-	waked  time.Time // when that was over; zero: no pause, or a check has passed since
+	woke   time.Time // when that was over; zero: no pause, or a check has ended since
 	runs   []boundary
 	seq    uint64
 }
 
 // wake ends a pause: the health is what it was before, until a check says more.
 func (e *entry) wake(at time.Time) {
-	e.waked = at
+	e.woke = at
 	if e.c.State == statePaused {
 		e.c.Health = e.rested
 	}
 	e.c.State = stateRunning
 }
 
-// checked records the result of a check, or a new run without one.
+// checked sets the health to what a check or a new run has made of it: pauses before do not matter any more.
 func (e *entry) checked(health string) {
-	e.c.Health, e.rested, e.waked = health, "", time.Time{}
+	e.c.Health, e.rested, e.woke = health, "", time.Time{}
 }
 
-// listedAs is the health of a container that a list shows with this one.
-func (e *entry) listedAs(c Container, now time.Time) string {
-	if e.c.State == statePaused && c.State == stateRunning {
-		e.waked = now // no event has told
+// relisted is told how a list shows the container, and returns the health that it has by that. Every check that makes it
+// unhealthy is told by an event; where a list says so first, the events of a pause may be on their way as well.
+func (e *entry) relisted(c Container, now time.Time) (health string) {
+	switch {
+	case c.State == statePaused || e.c.State == statePaused:
+		e.rested = cmp.Or(e.c.Health, e.rested)
+		if c.State == stateRunning {
+			e.woke = now
+		}
+	case c.Health == healthUnhealthy && e.c.Health != "" && e.c.Health != healthUnhealthy && e.woke.IsZero():
+		e.rested, e.woke = e.c.Health, now
 	}
 	switch {
-	case c.Health == healthUnhealthy && now.Sub(e.waked) < hearsay:
+	case c.Health == healthUnhealthy && now.Sub(e.woke) < hearsay:
 		return e.rested
 	case c.Health == healthHealthy:
-		e.waked = time.Time{}
+		e.woke = time.Time{}
 	}
 	return c.Health
 }
@@ -293,7 +300,7 @@ func (t *table) merge(list []listed, journal []heard, resync bool, now time.Time
 		}
 		c.Starts, c.OOMKills = e.c.Starts, e.c.OOMKills
 		e.probed = e.probed || c.Health != ""
-		c.Health = e.listedAs(c, now)
+		c.Health = e.relisted(c, now)
 		if !c.Exited && e.c.Exited {
 			c.ExitCode, c.Exited = e.c.ExitCode, true
 		}

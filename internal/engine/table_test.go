@@ -67,15 +67,6 @@ func TestMergeKeepsEvents(t *testing.T) {
 	if c := only(t, tab); c.State != stateRunning || c.Health != healthHealthy {
 		t.Errorf("paused and unpaused: %+v", c)
 	}
-	// The engine calls a container unhealthy that it does not check: of no account until a check has passed, or could have.
-	tab.merge([]listed{runner(stateRunning, healthUnhealthy)}, rest, false, at(7))
-	if c := only(t, tab); c.Health != healthHealthy {
-		t.Errorf("not checked since a pause: %+v", c)
-	}
-	tab.merge([]listed{runner(stateRunning, healthUnhealthy)}, nil, false, at(8+int(hearsay/time.Second)))
-	if c := only(t, tab); c.Health != healthUnhealthy {
-		t.Errorf("long after a pause: %+v", c)
-	}
 	tab.merge(nil, nil, false, at(7))
 	if s := tab.snapshot(); len(s.Containers) != 0 || !s.Up || s.At != at(7) {
 		t.Errorf("after an empty list: %+v", s)
@@ -84,6 +75,59 @@ func TestMergeKeepsEvents(t *testing.T) {
 	tab.merge([]listed{runner(stateExited, "")}, hear(event{id: "1", action: actionDestroy, at: at(8)}), true, at(8))
 	if s := tab.snapshot(); len(s.Containers) != 0 {
 		t.Errorf("a removed container is back: %+v", s)
+	}
+}
+
+// The engine calls a container unhealthy that it has not checked since a pause. That is not believed, whatever comes first; what a
+// check has found is.
+func TestHealthAfterPause(t *testing.T) {
+	const long = int(hearsay / time.Second)
+	pause := event{id: "1", action: actionPause, at: at(2)}
+	unpause := event{id: "1", action: actionUnpause, at: at(3)}
+	well := event{id: "1", action: actionHealth + ": " + healthHealthy, health: healthHealthy, at: at(4)}
+	ill := event{id: "1", action: actionHealth + ": " + healthUnhealthy, health: healthUnhealthy, at: at(5)}
+	list := func(state, health string, when int, journal ...event) func(*table) {
+		return func(tab *table) { tab.merge([]listed{runner(state, health)}, hear(journal...), false, at(when)) }
+	}
+	hears := func(evs ...event) func(*table) {
+		return func(tab *table) {
+			for _, ev := range evs {
+				tab.event(ev, true, ev.at)
+			}
+		}
+	}
+	unchecked := list(stateRunning, healthUnhealthy, 7)
+	for name, c := range map[string]struct {
+		steps []func(*table)
+		want  string
+	}{
+		"events first":            {[]func(*table){hears(pause, unpause), unchecked}, healthHealthy},
+		"events and list at once": {[]func(*table){hears(pause, unpause), list(stateRunning, healthUnhealthy, 4, pause, unpause), unchecked}, healthHealthy},
+		"list of the pause first": {[]func(*table){list(statePaused, "", 2), hears(pause, unpause), unchecked}, healthHealthy},
+		"list of its end first":   {[]func(*table){hears(pause), unchecked, hears(unpause)}, healthHealthy},
+		"list before both":        {[]func(*table){unchecked, hears(pause, unpause), list(stateRunning, healthUnhealthy, 8, pause, unpause)}, healthHealthy},
+		"no event at all":         {[]func(*table){list(statePaused, "", 2), unchecked}, healthHealthy},
+		"long without a check":    {[]func(*table){hears(pause, unpause), unchecked, list(stateRunning, healthUnhealthy, 8+long)}, healthUnhealthy},
+		"a check that failed":     {[]func(*table){hears(pause, unpause, well, ill), unchecked}, healthUnhealthy},
+		"ill before":              {[]func(*table){hears(ill, pause, unpause), unchecked}, healthUnhealthy},
+		"well in a list between": {[]func(*table){
+			hears(pause, unpause), list(stateRunning, healthHealthy, 8), list(stateRunning, healthUnhealthy, 8+long),
+		}, healthHealthy},
+		"a new run": {[]func(*table){
+			hears(pause, unpause, event{id: "1", action: actionDie, at: at(5)}, event{id: "1", action: actionStart, at: at(6)}),
+			list(stateRunning, healthStarting, 6), hears(ill), unchecked,
+		}, healthUnhealthy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tab := newTable()
+			tab.merge([]listed{runner(stateRunning, healthHealthy)}, nil, true, at(1))
+			for _, do := range c.steps {
+				do(tab)
+			}
+			if got := only(t, tab); got.State != stateRunning || got.Health != c.want {
+				t.Errorf("%s and %q, want running and %q", got.State, got.Health, c.want)
+			}
+		})
 	}
 }
 
