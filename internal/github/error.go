@@ -160,7 +160,7 @@ func (l *call) judge(e *Error, a *answer) {
 	case a.refusesBusy(msg):
 		e.Reason, e.Err = ReasonInvalid, fmt.Errorf("%w: %w", ErrBusy, e.Err)
 		e.Hint = "wait until its job is done"
-	case a.status == http.StatusConflict:
+	case a.status == http.StatusConflict && a.method == http.MethodPost:
 		e.Reason, e.Err = ReasonInvalid, fmt.Errorf("%w: %w", ErrConflict, e.Err)
 		e.Hint = "choose another runner name"
 	case a.status >= http.StatusInternalServerError:
