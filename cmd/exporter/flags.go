@@ -132,7 +132,7 @@ func (p *parsed) Set(s string) error {
 }
 
 func interval(flag *kingpin.FlagClause, to *time.Duration) {
-	cli.Set(flag, &parsed{from: func(s string) (err error) {
+	flag.SetValue(&parsed{from: func(s string) (err error) {
 		if *to, err = time.ParseDuration(s); err != nil || *to < time.Second || *to > maxInterval {
 			return fmt.Errorf("want a duration between 1s and %s, such as 30s", maxInterval)
 		}
@@ -142,7 +142,7 @@ func interval(flag *kingpin.FlagClause, to *time.Duration) {
 
 // reclaimable is an interval for what costs the engine minutes of disk work.
 func reclaimable(flag *kingpin.FlagClause, to *time.Duration) {
-	cli.Set(flag, &parsed{from: func(s string) (err error) {
+	flag.SetValue(&parsed{from: func(s string) (err error) {
 		if *to, err = time.ParseDuration(s); err != nil || *to != 0 && *to < collector.MinReclaimableInterval {
 			return fmt.Errorf("want a duration of at least %s, such as 1h, or 0", collector.MinReclaimableInterval)
 		}
@@ -152,7 +152,7 @@ func reclaimable(flag *kingpin.FlagClause, to *time.Duration) {
 
 // oneOf allows nothing but the given words.
 func oneOf(flag *kingpin.FlagClause, to *string, words ...string) {
-	cli.Set(flag, &parsed{from: func(s string) error {
+	flag.SetValue(&parsed{from: func(s string) error {
 		if !slices.Contains(words, s) {
 			return errors.New("want " + strings.Join(words, " or "))
 		}
@@ -163,7 +163,7 @@ func oneOf(flag *kingpin.FlagClause, to *string, words ...string) {
 
 // list splits at commas and drops what is empty or repeated.
 func list(flag *kingpin.FlagClause, to *[]string) {
-	cli.Set(flag, &parsed{from: func(s string) error {
+	flag.SetValue(&parsed{from: func(s string) error {
 		*to = nil
 		for item := range strings.SplitSeq(s, ",") {
 			if item = strings.TrimSpace(item); item != "" && !slices.Contains(*to, item) {
@@ -175,7 +175,7 @@ func list(flag *kingpin.FlagClause, to *[]string) {
 }
 
 func threshold(flag *kingpin.FlagClause, to map[string]float64, name string, unit float64) {
-	cli.Set(flag.PlaceHolder("NUMBER"), &parsed{from: func(s string) error {
+	flag.PlaceHolder("NUMBER").SetValue(&parsed{from: func(s string) error {
 		v, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(v > 0) || math.IsInf(v, 0) {
 			return errors.New("want a number greater than 0, or nothing for the rule's default")

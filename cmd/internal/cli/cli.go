@@ -50,14 +50,23 @@ func New(program, help string, stdout io.Writer) *App {
 	a.VersionFlag.NoEnvar()
 	a.UsageWriter(stdout)
 	a.Terminate(func(int) { a.exit = true })
-	Set(a.Flag("log.level", "Only log messages with the given severity or above: debug, info, warn or error.").Default("info"), a.level)
-	Set(a.Flag("log.format", "Output format of log messages: logfmt or json.").Default("logfmt"), a.format)
+	a.Flag("log.level", "Only log messages with the given severity or above: debug, info, warn or error.").Default("info").SetValue(a.level)
+	a.Flag("log.format", "Output format of log messages: logfmt or json.").Default("logfmt").SetValue(a.format)
 	return a
 }
 
 // Parse reads args and the environment and returns the subcommand. done says that help or the version was asked for and
 // printed, so that there is nothing left to do. The error is one line that names the flag.
 func (a *App) Parse(args []string) (command string, done bool, err error) {
+	model := a.Model()
+	for _, f := range model.Flags {
+		name(a.GetFlag(f.Name))
+	}
+	for _, c := range model.Commands {
+		for _, f := range c.Flags {
+			name(a.GetCommand(c.Name).GetFlag(f.Name))
+		}
+	}
 	command, err = a.Application.Parse(args)
 	if a.exit || err == nil {
 		return command, a.exit, nil
@@ -70,8 +79,18 @@ func (a *App) Logger(stderr io.Writer) *slog.Logger {
 	return promslog.New(&promslog.Config{Level: a.level, Format: a.format, Writer: stderr})
 }
 
-// Set gives a flag its value, and makes its errors name the flag and its variable, which kingpin's own do not.
-func Set(flag *kingpin.FlagClause, v kingpin.Value) { flag.SetValue(named{v, flag}) }
+// name makes the errors of a flag's value name the flag and its variable, which kingpin's own do not.
+func name(flag *kingpin.FlagClause) {
+	v := flag.Model().Value
+	if g, ok := v.(kingpin.Getter); ok {
+		if _, text := g.Get().(string); text {
+			return // takes anything, or says what it takes; --help quotes the default of its own type only
+		}
+	}
+	if _, done := v.(named); !done {
+		flag.SetValue(named{v, flag})
+	}
+}
 
 type named struct {
 	kingpin.Value
@@ -83,6 +102,9 @@ type named struct {
 func (n named) Set(s string) error {
 	if err := n.Value.Set(s); err != nil {
 		m := n.flag.Model()
+		if m.Envar == "" {
+			return fmt.Errorf("--%s=%q: %w", m.Name, s, err)
+		}
 		return fmt.Errorf("--%s=%q (or %s): %w", m.Name, s, m.Envar, err)
 	}
 	return nil
@@ -92,4 +114,10 @@ func (n named) Set(s string) error {
 func (n named) IsCumulative() bool {
 	c, ok := n.Value.(interface{ IsCumulative() bool })
 	return ok && c.IsCumulative()
+}
+
+// IsBoolFlag lets a flag stay one that needs no value.
+func (n named) IsBoolFlag() bool {
+	b, ok := n.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
 }

@@ -38,8 +38,8 @@ func GitHubFlags(a *App) *GitHub {
 // result is filled when the command line is parsed.
 func ScopesFlag(a *App) *[]github.Scope {
 	s := &scopes{}
-	Set(a.Flag("github.scope", "Another place to look for runners: OWNER/REPO, ORGANISATION or enterprises/NAME. Repeatable, or separated by commas.").
-		Envar("GITHUB_SCOPES"), s)
+	a.Flag("github.scope", "Another place to look for runners: OWNER/REPO, ORGANISATION or enterprises/NAME. Repeatable, or separated by commas.").
+		Envar("GITHUB_SCOPES").SetValue(s)
 	return &s.list
 }
 
