@@ -66,7 +66,7 @@ func TestOneImporter(t *testing.T) {
 
 // TestLabIsNoProduct keeps the simulated world out of what people run.
 func TestLabIsNoProduct(t *testing.T) {
-	for _, program := range []string{"exporter", "remediator", "runner", "proxy"} {
+	for _, program := range []string{"exporter", "remediator", "runner", "proxy", "setup"} {
 		for _, dep := range list(t, "{{join .Deps \"\\n\"}}", module+"/cmd/"+program) {
 			if strings.HasPrefix(dep, module+"/internal/lab") {
 				t.Errorf("cmd/%s contains the simulated world (%s)", program, dep)
