@@ -17,7 +17,7 @@ import (
 // Alertmanager, Grafana and the remediator run as different ones.
 func writeSecrets(at paths, pat string, stdout io.Writer) error {
 	if err := atomicwriter.WriteFile(at.pat, []byte(pat+"\n"), 0o400); err != nil {
-		return fmt.Errorf("write the GitHub token: %w; check the owner of the volume github-pat", err)
+		return fmt.Errorf("write the GitHub token: %w; remove the volume github-pat, and init makes a new one", err)
 	}
 	fmt.Fprintf(stdout, "wrote the GitHub token to %s\n", at.pat)
 	for _, path := range []string{at.webhookToken, at.grafanaPass} {
@@ -40,7 +40,7 @@ func makeSecret(path string, stdout io.Writer) error {
 	}
 	secret := rand.Text() + rand.Text() // 260 bits
 	if err := atomicwriter.WriteFile(path, []byte(secret+"\n"), 0o444); err != nil {
-		return fmt.Errorf("write a new secret to %s: %w; check the owner of its volume", path, err)
+		return fmt.Errorf("write a new secret to %s: %w; remove its volume, and init makes a new one", path, err)
 	}
 	fmt.Fprintf(stdout, "wrote a new secret to %s\n", path)
 	return nil
