@@ -6,7 +6,6 @@ import (
 	"testing"
 )
 
-// Machines run beside one another: each one's control groups are its own, and stay the same for its folder.
 func TestControlGroupsAreApart(t *testing.T) {
 	one, other := Options{Dir: "/a"}.cgroupParent(), Options{Dir: "/b"}.cgroupParent()
 	if one == other || one != (Options{Dir: "/a"}).cgroupParent() {
@@ -14,7 +13,6 @@ func TestControlGroupsAreApart(t *testing.T) {
 	}
 }
 
-// A folder is one machine's at a time.
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
 	held, err := Lock(dir, "machine")
@@ -34,7 +32,7 @@ func TestLock(t *testing.T) {
 	_ = again.Close()
 }
 
-// The exit code is that of the child, whoever else ends before.
+// The exit code is the child's, even if others end earlier.
 func TestReap(t *testing.T) {
 	for script, want := range map[string]int{"exit 3": 3, "kill -KILL $$": 137} {
 		other := exec.CommandContext(t.Context(), "true")

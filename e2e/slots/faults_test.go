@@ -89,7 +89,7 @@ func kill(program string) func(*testing.T, string) func(context.Context) error {
 // unplug pulls the cable of a container at the machine's end: its packets vanish without a word, as when a VPN changes. A restart of
 // the container, which gives it a new cable, does not end that.
 func unplug(t *testing.T, slot string) func(context.Context) error {
-	pid, ends, err := host.Unplug(t.Context(), system.Container(slot))
+	pid, ends, err := host.Disconnect(t.Context(), system.Container(slot))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func unplug(t *testing.T, slot string) func(context.Context) error {
 				if syscall.Kill(pid, 0) == nil {
 					continue
 				}
-				if p, e, err := host.Unplug(ctx, system.Container(slot)); err == nil { // else it is not running again yet
+				if p, e, err := host.Disconnect(ctx, system.Container(slot)); err == nil { // else it is not running again yet
 					pid, ends = p, e
 				}
 			}

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestTakenPort wants one line that names the port and the variable that moves it.
+// The error is one line that names the port and the variable that changes it.
 func TestTakenPort(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +34,7 @@ func TestTakenPort(t *testing.T) {
 	}
 }
 
-// A second run of the same stack would remove the first one's containers.
+// A second run of the same stack would remove the containers of the first one.
 func TestClaim(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	one, two, other := &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "other"}}
@@ -63,7 +63,6 @@ func TestBadPort(t *testing.T) {
 	}
 }
 
-// TestOnlyWaitingIsShortened compares the stack's configuration with the shipped one, line by line.
 func TestOnlyWaitingIsShortened(t *testing.T) {
 	s, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard})
 	if err != nil {
@@ -101,7 +100,7 @@ func TestOnlyWaitingIsShortened(t *testing.T) {
 	}
 }
 
-// TestShippedIsUntouched is what makes the figures of the bench those of the shipped configuration.
+// The bench's figures are those of the shipped configuration.
 func TestShippedIsUntouched(t *testing.T) {
 	s, err := New(Options{Project: "test", FirstPort: 31068, Shipped: true, Out: io.Discard})
 	if err != nil {
@@ -122,8 +121,7 @@ func TestShippedIsUntouched(t *testing.T) {
 	}
 }
 
-// TestPulledWhereARegistryAnswers puts a stand-in for the docker command in front, which answers as a machine with a
-// registry does, or as one without.
+// A stand-in for the docker command answers as on a machine with a registry, or without one.
 func TestPulledWhereARegistryAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
@@ -138,7 +136,7 @@ func TestPulledWhereARegistryAnswers(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\n"+c.script+"\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			// Building is the other way, and must not be taken for real here.
+			// Building is the alternative; it must not be done here.
 			if err := os.WriteFile(filepath.Join(bin, "make"), []byte("#!/bin/sh\nexit 7\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +171,7 @@ func lines(t *testing.T, path string) []string {
 	return strings.Split(string(text), "\n")
 }
 
-// A sum is of one metric, whatever others begin with its name, and of the series that have the labels.
+// Sum adds one metric only, even if other names start with it, and only series with the labels.
 func TestSum(t *testing.T) {
 	page := Page("# TYPE a counter\na{x=\"1\",y=\"1\"} 2\na{x=\"2\",y=\"1\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\nc nothing\n")
 	for _, test := range []struct {
@@ -198,7 +196,7 @@ func TestSum(t *testing.T) {
 	}
 }
 
-// What belongs to another container or is another event is passed over, and the end of the stream is told.
+// Other containers and events are skipped, and the end of the stream is an error.
 func TestAwaitEvent(t *testing.T) {
 	events := make(chan Event, 3)
 	at := time.Unix(7, 0)
