@@ -51,7 +51,8 @@ func (w *world) credentialFaults() []scenario.Fault {
 		return scenario.Fault{
 			Name: name, Description: description, Inject: on, Metric: metric, Alert: alert(alertname), Remove: off,
 			Healed: both(valid, w.runnersOnline()), Timeout: 5 * time.Minute, MaxJobsLost: 2,
-			// A runner that waits before its next try may be unhealthy when the token is valid again.
+			// A runner that waits before its next try may be unhealthy when the token is valid
+			// again.
 			AllowedLater: []string{"restart " + one, "restart " + two},
 		}
 	}

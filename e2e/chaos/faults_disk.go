@@ -10,7 +10,8 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// diskFaults fill Docker's disk, which is the machine's own, with files that do not belong to Docker.
+// diskFaults fill Docker's disk, which is the machine's own, with files that do not belong to
+// Docker.
 func (w *world) diskFaults() []scenario.Fault {
 	var files []func() error
 	fill := func(leave int64) step {
@@ -40,7 +41,8 @@ func (w *world) diskFaults() []scenario.Fault {
 			Metric: "min(ghostrunner_disk_free_bytes) < 2e9", Alert: critical,
 			Allowed: []string{"prune engine"}, Remove: empty, Healed: enough,
 		}, {
-			// Prometheus stores its samples on the same disk, so the alert must fire before it is full.
+			// Prometheus stores its samples on the same disk, so the alert must fire before it is
+			// full.
 			Name: "disk full", Description: "first 1.5 GB are left, then nothing: Prometheus cannot store a sample any more",
 			Inject: sequence(fill(floor), await("GhostrunnerDiskCritical", func(ctx context.Context) (bool, error) {
 				return w.AlertActive(ctx, critical)

@@ -12,8 +12,8 @@ import (
 // engineFaults affect the Docker engine itself. Its containers keep running (`live-restore`).
 func (w *world) engineFaults() []scenario.Fault {
 	up := both(w.holds("ghostrunner_docker_up == 1"), w.runnersOnline())
-	// Containers use the engine's DNS: without it a runner cannot renew its job, which GitHub abandons
-	// after ten minutes, which are twelve seconds here.
+	// Containers use the engine's DNS: without it a runner cannot renew its job, which GitHub
+	// abandons after ten minutes, which are twelve seconds here.
 	const lost = 2
 	wait := func(ctx context.Context) error {
 		return checkFor(ctx, 30*time.Second, func(context.Context) error { return nil })

@@ -26,7 +26,8 @@ func (w *world) jumpFaults() []scenario.Fault {
 			Name: name, Description: description + "; then " + one + " hangs in its retry loop",
 			Inject: j.inject,
 			Remove: sequence(j.correct, w.startedLongAgo(one), j.ordinaryFault),
-			// In the slow guest a slot that waited for the clock may take longer than the rules allow.
+			// In the slow guest a slot that waited for the clock may take longer than the rules
+			// allow.
 			Allowed: []string{"restart " + one, "restart " + two},
 			Healed:  w.runnersOnline(), Timeout: 25 * time.Minute,
 		}
@@ -197,7 +198,8 @@ func (j *jump) othersNotRestarted(ctx context.Context) error {
 	return nil
 }
 
-// ordinaryFault runs a fault that concerns neither clocks nor health checks, which are slow in a guest.
+// ordinaryFault runs a fault that concerns neither clocks nor health checks, which are slow in a
+// guest.
 func (j *jump) ordinaryFault(ctx context.Context) error {
 	f := scenario.RetryLoop(j.w.Stack)
 	f.Timeout, f.Allowed = 6*time.Minute, []string{"restart " + two}

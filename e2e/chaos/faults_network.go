@@ -14,7 +14,8 @@ func (w *world) networkFaults() []scenario.Fault {
 	var cut time.Time
 	dropPackets, stopDropping := w.blackHole(two)
 	resolves := w.holds(fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 1", apiName))
-	// A listener may still wait before its next try when the outage is over: then a restart is right.
+	// A listener may still wait before its next try when the outage is over: then a restart is
+	// right.
 	restarts := []string{"restart " + one, "restart " + two}
 	return []scenario.Fault{
 		{

@@ -74,8 +74,8 @@ func (w *world) kill(service string) step {
 	return func(ctx context.Context) error { return w.machine.Signal(ctx, w.service(service), "", syscall.SIGKILL) }
 }
 
-// restarted returns a step that remembers a part's start, and the condition that it has been started
-// again and is healthy.
+// restarted returns a step that remembers a part's start, and the condition that it has been
+// started again and is healthy.
 func (w *world) restarted(service string) (remember step, restarted condition) {
 	start := func(ctx context.Context) (string, error) {
 		return w.Docker(ctx, "inspect", "--format={{.State.StartedAt}} {{if .State.Running}}{{with .State.Health}}{{.Status}}{{else}}healthy{{end}}{{end}}", w.service(service))

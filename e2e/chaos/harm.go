@@ -92,8 +92,8 @@ func (h *harm) jobsFailed(ctx context.Context) (jobs int, err error) {
 	return jobs, err
 }
 
-// check returns the jobs that failed since then beyond what the fault may interrupt, and an error if
-// there are any or a foreign container changed.
+// check returns the jobs that failed since then beyond what the fault may interrupt, and an error
+// if there are any or a foreign container changed.
 func (h *harm) check(ctx context.Context, f scenario.Fault, before int) (harmed int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

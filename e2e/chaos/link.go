@@ -88,7 +88,7 @@ func (l *link) carry(client net.Conn) {
 		from = address.IP.String()
 	}
 	l.mu.Lock()
-	own, everybody := l.way(from).lost, l.way(allAddresses).lost
+	own, all := l.way(from).lost, l.way(allAddresses).lost
 	l.mu.Unlock()
 	var d net.Dialer
 	server, err := d.DialContext(l.end, "tcp4", l.to)
@@ -98,7 +98,7 @@ func (l *link) carry(client net.Conn) {
 	defer server.Close()
 	done := make(chan struct{}, 2)
 	pipe := func(to, of net.Conn) {
-		_, _ = io.Copy(to, lossy{of, own, everybody, l.end})
+		_, _ = io.Copy(to, lossy{of, own, all, l.end})
 		done <- struct{}{}
 	}
 	go pipe(server, client)
@@ -109,12 +109,12 @@ func (l *link) carry(client net.Conn) {
 // lossy reads from a connection until it is dropped; then it blocks.
 type lossy struct {
 	net.Conn
-	own, everybody, end context.Context //nolint:containedctx // what may end a read
+	own, all, end context.Context //nolint:containedctx // what may end a read
 }
 
 func (c lossy) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.own.Err() != nil || c.everybody.Err() != nil {
+	if c.own.Err() != nil || c.all.Err() != nil {
 		<-c.end.Done()
 		return 0, io.EOF
 	}

@@ -19,8 +19,8 @@ import (
 )
 
 // runOnMachines distributes the faults over several machines at once, each with a program like this
-// one, and reports all of them. A run is mostly waiting. If a machine fails, only the faults that it
-// has not run yet are lost.
+// one, and reports all of them. A run is mostly waiting. If a machine fails, only the faults that
+// it has not run yet are lost.
 func runOnMachines(ctx context.Context, o options, todo []scenario.Fault, out io.Writer) error {
 	began := time.Now()
 	here, onGuest := splitGuestFaults(todo)

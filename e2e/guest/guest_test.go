@@ -41,7 +41,7 @@ func inside() int {
 }
 
 // A step of the guest's clock and a file written there do not change this machine.
-func TestRun(t *testing.T) {
+func TestGuestDoesNotChangeHost(t *testing.T) {
 	if why := Missing(); why != "" {
 		if os.Getenv("CI") != "" {
 			t.Fatal(why)
@@ -72,7 +72,7 @@ func TestRun(t *testing.T) {
 }
 
 // StepClock works only in a kernel that Run booted.
-func TestClockIsNotSetHere(t *testing.T) {
+func TestClockIsSetOnlyInGuest(t *testing.T) {
 	for line, want := range map[string]bool{
 		"": false, "root=/dev/sda1 quiet": false, "init=/x GHOSTRUNNER_GUEST=/somewhere": true, "XGHOSTRUNNER_GUEST=1": false, "GHOSTRUNNER_GUEST": false,
 	} {
@@ -88,7 +88,7 @@ func TestClockIsNotSetHere(t *testing.T) {
 	}
 }
 
-func TestUnpacked(t *testing.T) {
+func TestUnpackedKernelIsFound(t *testing.T) {
 	root := t.TempDir()
 	if _, ok := unpacked(root); ok {
 		t.Error("nothing is a kernel")

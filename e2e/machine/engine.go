@@ -87,6 +87,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	}
 }
 
+// Restart stops and starts the engine.
 func (e *Engine) Restart(ctx context.Context) error {
 	if err := e.Stop(ctx); err != nil {
 		return err
@@ -97,6 +98,7 @@ func (e *Engine) Restart(ctx context.Context) error {
 // Freeze makes the engine accept connections but not answer, until Thaw.
 func (e *Engine) Freeze() error { return e.cmd.Process.Signal(syscall.SIGSTOP) }
 
+// Thaw ends Freeze.
 func (e *Engine) Thaw() error { return e.cmd.Process.Signal(syscall.SIGCONT) }
 
 // end kills the engine; its processes end with the machine.

@@ -1,5 +1,6 @@
 // Package scenario injects faults into a running stack, one at a time, and follows each through the
-// loop: metric, alert, action, healed. The demo prints what it observes; the end-to-end tests assert it.
+// loop: metric, alert, action, healed. The demo prints what it observes; the end-to-end tests
+// assert it.
 package scenario
 
 import (
@@ -25,8 +26,8 @@ type Fault struct {
 	// Ready waits for the state that the fault needs. Nil: any.
 	Ready  Step
 	Inject Step
-	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault, and none
-	// before. Empty: the fault shows in no metric.
+	// Metric is a PromQL expression that has a result as soon as Prometheus sees the fault, and
+	// none before. Empty: the fault shows in no metric.
 	Metric string
 	// Rises is a PromQL expression of one value that only increases: Prometheus sees the fault when
 	// it exceeds its earlier value.
@@ -35,7 +36,8 @@ type Fault struct {
 	Count string
 	// Alert has the labels of the alert that must fire. Empty: none, the fault heals without help.
 	Alert map[string]string
-	// Within bounds the time until the alert fires, or until Metric if there is none. Zero: Timeout.
+	// Within bounds the time until the alert fires, or until Metric if there is none. Zero:
+	// Timeout.
 	Within time.Duration
 	// Action is what the remediator must do. Empty: nothing, people are notified.
 	Action string

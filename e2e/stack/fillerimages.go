@@ -42,7 +42,7 @@ func (s *Stack) AddFillerImages(ctx context.Context) error {
 		return err
 	}
 	if free < s.threshold {
-		return fmt.Errorf("the machine lost %d MB since the start: pruning the ballast cannot bring them back", (s.threshold+headroom-free)/1_000_000)
+		return fmt.Errorf("the machine lost %d MB since the start: pruning the filler images cannot free that much", (s.threshold+headroom-free)/1_000_000)
 	}
 	size := (free - s.threshold + shortage) / fillerImages
 	for i := range fillerImages {

@@ -16,7 +16,7 @@ import (
 )
 
 // The error is one line that names the port and the variable that changes it.
-func TestTakenPort(t *testing.T) {
+func TestPortInUseIsNamed(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestTakenPort(t *testing.T) {
 }
 
 // A second run of the same stack would remove the containers of the first one.
-func TestClaim(t *testing.T) {
+func TestProjectIsLocked(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	one, two, other := &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "other"}}
 	for _, s := range []*Stack{one, one, other} {
@@ -54,7 +54,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-func TestBadPort(t *testing.T) {
+func TestInvalidPortIsNamed(t *testing.T) {
 	for _, bad := range []string{"http", "0", "65536"} {
 		t.Setenv("LAB_PORT", bad)
 		if _, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard}); err == nil || !strings.Contains(err.Error(), "LAB_PORT") {
@@ -63,7 +63,7 @@ func TestBadPort(t *testing.T) {
 	}
 }
 
-func TestOnlyWaitingIsShortened(t *testing.T) {
+func TestDemoShortensOnlyDurations(t *testing.T) {
 	s, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard})
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestOnlyWaitingIsShortened(t *testing.T) {
 }
 
 // The bench's figures are those of the shipped configuration.
-func TestShippedIsUntouched(t *testing.T) {
+func TestShippedConfigurationIsUnchanged(t *testing.T) {
 	s, err := New(Options{Project: "test", FirstPort: 31068, Shipped: true, Out: io.Discard})
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestShippedIsUntouched(t *testing.T) {
 }
 
 // A stand-in for the docker command answers as on a machine with a registry, or without one.
-func TestPulledWhereARegistryAnswers(t *testing.T) {
+func TestImagesArePulledFromRegistry(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
 		pulled bool
@@ -153,7 +153,7 @@ func TestPulledWhereARegistryAnswers(t *testing.T) {
 	}
 }
 
-func TestAwaitSaysWhatItWaitedFor(t *testing.T) {
+func TestAwaitErrorNamesCondition(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := Await(ctx, "the moon", func(context.Context) (bool, error) { return false, errors.New("clouds") })
@@ -172,7 +172,7 @@ func lines(t *testing.T, path string) []string {
 }
 
 // Sum adds one metric only, even if other names start with it, and only series with the labels.
-func TestSum(t *testing.T) {
+func TestSumMatchesNameAndLabels(t *testing.T) {
 	page := Page("# TYPE a counter\na{x=\"1\",y=\"1\"} 2\na{x=\"2\",y=\"1\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\nc nothing\n")
 	for _, test := range []struct {
 		name   string
@@ -197,7 +197,7 @@ func TestSum(t *testing.T) {
 }
 
 // Other containers and events are skipped, and the end of the stream is an error.
-func TestAwaitEvent(t *testing.T) {
+func TestAwaitEventSkipsOthers(t *testing.T) {
 	events := make(chan Event, 3)
 	at := time.Unix(7, 0)
 	for _, e := range []Event{{Action: "kill", Container: "other"}, {Action: "start", Container: "one"}, {Action: "kill", Container: "one", At: at}} {
@@ -209,10 +209,10 @@ func TestAwaitEvent(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, err := AwaitEvent(ended, events, "one", "kill"); !errors.Is(err, context.Canceled) {
-		t.Errorf("nothing came, and nobody waits: %v", err)
+		t.Errorf("no event, and ctx has ended: %v", err)
 	}
 	close(events)
 	if _, err := AwaitEvent(t.Context(), events, "one", "kill"); err == nil {
-		t.Error("an end of the stream was not told")
+		t.Error("the end of the stream is not an error")
 	}
 }

@@ -35,6 +35,7 @@ func (s *Stack) StartVictim(ctx context.Context, image, name string, more ...str
 	return container, err
 }
 
+// RemoveVictims removes all of them.
 func (s *Stack) RemoveVictims(ctx context.Context) error {
 	out, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+s.victimLabel())
 	if err != nil || out == "" {

@@ -11,6 +11,37 @@ import (
 	"time"
 )
 
+// The labels of alerts, as the rules set them.
+
+// RetryLoopAlert asks for a restart of a runner that hangs in its retry loop.
+func RetryLoopAlert(runner string) map[string]string {
+	return map[string]string{
+		"alertname": "GhostrunnerRunnerRetryLoop", "severity": "warning", "layer": "runner", "host": "local", "runner": runner,
+		"remediation": "restart", "recheck": "online", "counts_as": "watchdog_fire",
+	}
+}
+
+// UnhealthyAlert asks for a restart of an unhealthy container.
+func UnhealthyAlert(container, runner string) map[string]string {
+	return map[string]string{
+		"alertname": "GhostrunnerRunnerUnhealthy", "severity": "warning", "layer": "runner", "host": "local", "container": container, "runner": runner,
+		"remediation": "restart", "recheck": "health",
+	}
+}
+
+// StormAlert asks for a back-off of a runner.
+func StormAlert(runner string) map[string]string {
+	return map[string]string{
+		"alertname": "GhostrunnerWatchdogStorm", "severity": "critical", "layer": "runner", "host": "local", "runner": runner,
+		"remediation": "backoff",
+	}
+}
+
+// HeartbeatAlert is the one that always fires.
+func HeartbeatAlert() map[string]string {
+	return map[string]string{"alertname": "GhostrunnerWatchdog", "severity": "none", "layer": "pipeline", "heartbeat": "true"}
+}
+
 // Payload is a webhook of Alertmanager, version 4, with firing alerts of these labels. Its size is
 // that of real alerts.
 func Payload(startsAt time.Time, alerts ...map[string]string) []byte {
