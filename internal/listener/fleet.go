@@ -10,7 +10,10 @@ import (
 // Slot is what is known about one runner slot at one moment. Its maps must not be modified.
 type Slot struct {
 	Runner string // name of the slot, such as "ci-runner-1"
-	// Known says that State is of the present: the log was read to its end and has at least one line.
+	// CaughtUp says that the log was read to its present end.
+	CaughtUp bool
+	// Known says that State is of the present: CaughtUp, and at least one line has come. A log that is
+	// damaged or cannot be read looks like that of a runner that does nothing.
 	Known        bool
 	State        State
 	Counts       Counts
@@ -93,8 +96,8 @@ func (f *Fleet) Slots() []Slot {
 	slots := make([]Slot, 0, len(f.slots))
 	for name, s := range f.slots {
 		slots = append(slots, Slot{
-			Runner: name, Known: s.read && !s.replaying, State: s.session.State(), Counts: s.session.Counts(),
-			LastFailures: s.session.LastFailures(),
+			Runner: name, CaughtUp: !s.replaying, Known: s.read && !s.replaying,
+			State: s.session.State(), Counts: s.session.Counts(), LastFailures: s.session.LastFailures(),
 		})
 	}
 	slices.SortFunc(slots, func(a, b Slot) int { return strings.Compare(a.Runner, b.Runner) })
