@@ -225,7 +225,7 @@ func (f *follower) read(ctx context.Context, r *followedRun, replay, over bool) 
 	}
 	reading, cut := context.WithCancel(ctx)
 	defer cut()
-	opts := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: !replay && !over}
+	opts := container.LogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: !replay && !over, Tail: "all"}
 	opts.Since = unixNano(r.began.Add(-startSlack))
 	if last := f.last(); !last.IsZero() {
 		opts.Since = unixNano(last.Add(-resumeOverlap))
