@@ -48,14 +48,14 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	door := web.NewDoor(logged(token, logger))
+	auth := web.NewSessionAuth(logged(token, logger))
 	server, err := web.New(web.Options{
 		Logger: logger, Flags: cfg.web, Registry: registry,
 		Name: "Ghostrunner Remediator", Description: "Acts on alerts, or refuses and says why",
-		Ready: remediator.Ready, Root: remediator.Page(door.SignedIn),
+		Ready: remediator.Ready, Root: remediator.Page(auth.SignedIn),
 		Routes: func(mux *http.ServeMux) {
-			door.Routes(mux)
-			remediator.Routes(mux, door.Guard)
+			auth.Routes(mux)
+			remediator.Routes(mux, auth.Guard)
 		},
 	})
 	if err != nil {
