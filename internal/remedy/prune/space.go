@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Labels of an alert that asks for a prune. CONTRACT: they are public names.
 const (
-	labelThreshold = "threshold_bytes"
-	labelTarget    = "target_bytes"
+	LabelThreshold = "threshold_bytes"
+	LabelTarget    = "target_bytes"
 )
 
 // floor is the free space in bytes below which the disk is all but full: a prune then goes on while
@@ -46,7 +47,7 @@ func Statfs(path string) (free, size uint64, err error) {
 // Wanted returns the space that the labels of an alert ask for; nothing is measured yet.
 func Wanted(labels map[string]string) (Space, error) {
 	s := Space{Unit: "bytes", Floor: floor}
-	for name, into := range map[string]*uint64{labelThreshold: &s.Threshold, labelTarget: &s.Target} {
+	for name, into := range map[string]*uint64{LabelThreshold: &s.Threshold, LabelTarget: &s.Target} {
 		v, err := strconv.ParseFloat(labels[name], 64)
 		if err != nil || !(v > 0) || v > math.MaxInt64 {
 			return s, fmt.Errorf("label %s=%q: want a number of bytes", name, labels[name])
@@ -55,7 +56,7 @@ func Wanted(labels map[string]string) (Space, error) {
 	}
 	if s.Threshold > s.Target {
 		return s, fmt.Errorf("label %s=%d is above %s=%d: a prune would end before it begins",
-			labelThreshold, s.Threshold, labelTarget, s.Target)
+			LabelThreshold, s.Threshold, LabelTarget, s.Target)
 	}
 	return s, nil
 }
@@ -64,7 +65,7 @@ func Wanted(labels map[string]string) (Space, error) {
 // of it would remove everything.
 func (s Space) Check() error {
 	if s.Target > s.Size/2 {
-		return fmt.Errorf("label %s=%d is more than half of the disk of %d %s", labelTarget, s.Target, s.Size, s.Unit)
+		return fmt.Errorf("label %s=%d is more than half of the disk of %d %s", LabelTarget, s.Target, s.Size, s.Unit)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package remedy
+package httpapi
 
 import (
 	"crypto/sha256"
@@ -10,6 +10,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 //go:embed page.html
@@ -42,8 +45,8 @@ const (
 // view is what the page shows.
 type view struct {
 	Now      time.Time
-	Status   Status
-	Attempts []Record
+	Status   remedy.Status
+	Attempts []journal.Record
 	// Hidden is how many alerts fire that are not shown.
 	Hidden int
 	// SignedIn shows the buttons, SignIn says why it is asked again.
@@ -59,13 +62,13 @@ var signInWords = map[string]string{
 
 // Page is the status page: what a person wants to know at a glance, and for those whom signedIn knows the buttons of the
 // API. It works without scripts. Reading it needs no token, as /metrics needs none.
-func (r *Remediator) Page(signedIn func(*http.Request) bool) http.Handler {
-	return limited(r.requests, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+func (s *Server) Page(signedIn func(*http.Request) bool) http.Handler {
+	return limited(s.requests, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		v := view{
-			Now: time.Now(), Status: r.Status(), Attempts: r.Attempts(pageAttempts),
+			Now: time.Now(), Status: s.remediator.Status(), Attempts: s.remediator.Attempts(time.Time{}, pageAttempts),
 			SignedIn: signedIn(req), SignIn: signInWords[req.URL.Query().Get("signin")],
 		}
-		v.Status.Targets = r.Targets(req.Context())
+		v.Status.Targets = s.remediator.Targets(req.Context())
 		if n := len(v.Status.Firing) - pageFiring; n > 0 {
 			v.Status.Firing, v.Hidden = v.Status.Firing[:pageFiring], n
 		}
@@ -95,7 +98,7 @@ func (v view) Headline() headline {
 	case s.Paused:
 		return headline{"wait", "Paused until resumed", "Every alert is refused. What was stopped is started all the same."}
 	case s.Silent:
-		return headline{"bad", "Nobody calls", s.Reason + ". Meanwhile what Docker calls unhealthy is restarted."}
+		return headline{"bad", "No heartbeat", s.Reason + ". Meanwhile containers that Docker calls unhealthy are restarted."}
 	case !s.WindowOpens.IsZero():
 		return headline{"wait", "Outside of the maintenance window", "Every alert is refused until it opens, in " + span(s.WindowOpens.Sub(v.Now)) + "."}
 	case s.DryRun:
@@ -112,7 +115,7 @@ func (v view) Headline() headline {
 }
 
 // Unfinished is what was begun on a target and is not over.
-func (v view) Unfinished(target string) *Unfinished {
+func (v view) Unfinished(target string) *remedy.Unfinished {
 	for _, u := range v.Status.Unfinished {
 		if u.Target == target {
 			return &u
@@ -142,29 +145,29 @@ type when struct {
 
 // tones of what a word means for people, as classes of the style sheet.
 var tones = map[string]string{
-	string(OutcomeCompleted): "good", string(OutcomeFailed): "bad",
-	string(Closed): "good", string(Open): "bad", string(HalfOpen): "wait",
+	string(journal.Completed): "good", string(journal.Failed): "bad",
+	string(journal.Closed): "good", string(journal.Open): "bad", string(journal.HalfOpen): "wait",
 	"running": "good", "healthy": "good", "unhealthy": "bad", "starting": "busy", "restarting": "wait", "paused": "wait",
 	"exited": "bad", "dead": "bad", "created": "wait", "critical": "bad", "warning": "wait", "info": "busy",
 }
 
 // Tone is the class of a word.
 func (v view) Tone(word any) string {
-	if word == OutcomeRunning { // a container that runs is well, an action that runs is not over
+	if word == journal.Running { // a container that runs is well, an action that runs is not over
 		return "busy"
 	}
 	return tones[fmt.Sprint(word)]
 }
 
 // At is the time of the last thing that happened in a record.
-func (v view) At(r Record) time.Time { return r.at() }
+func (v view) At(r journal.Record) time.Time { return r.At() }
 
 // TargetTone is the worst of a target: its breaker, its health, its state.
-func (v view) TargetTone(t Target) string {
+func (v view) TargetTone(t remedy.Target) string {
 	switch {
 	case t.Working:
 		return "busy"
-	case t.Breaker != nil && t.Breaker.State != Closed:
+	case t.Breaker != nil && t.Breaker.State != journal.Closed:
 		return v.Tone(t.Breaker.State)
 	case t.Health != "" && v.Tone(t.State) == "good":
 		return v.Tone(t.Health)
