@@ -28,9 +28,9 @@ func onProbation(b journal.Breaker, now journal.Instant) journal.Breaker {
 	return b
 }
 
-// until is when a runner is started again, or was. It is in the past on probation: the storm rule
+// openUntil is when a runner is started again, or was. It is in the past on probation: the storm rule
 // is silent while it lies there, so that restarts from before the opening do not open it again.
-func until(b journal.Breaker, now journal.Instant) time.Time {
+func openUntil(b journal.Breaker, now journal.Instant) time.Time {
 	if b.State == journal.HalfOpen {
 		return now.Time.Add(-now.Since(b.Instant))
 	}

@@ -29,7 +29,7 @@ func guardBreaker(w World, p Plan) Verdict {
 	b := w.State.Breakers[p.Target]
 	switch {
 	case b.State == journal.Open:
-		return refuse(BreakerOpen, "stopped until %s", until(b, w.Now).UTC().Format(time.RFC3339))
+		return refuse(BreakerOpen, "stopped until %s", openUntil(b, w.Now).UTC().Format(time.RFC3339))
 	case b.State == journal.HalfOpen && p.Alert.Remediation() == ActionBackoff:
 		return refuse(BreakerOpen, "on probation: only a new fire opens it again")
 	case b.State == journal.HalfOpen:

@@ -125,7 +125,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		b, ok := state.Breakers[name]
 		gauge(descOpen, truth(b.State == journal.Open), name)
 		if ok {
-			gauge(descUntil, seconds(until(b, now)), name)
+			gauge(descUntil, seconds(openUntil(b, now)), name)
 		}
 	}
 	gauge(descQueue, float64(state.Queue))

@@ -81,9 +81,9 @@ func next(p journal.PendingStart, c runner.Container, now journal.Instant) step 
 }
 
 // startedSince reports whether the present run of the container began later than the action: an
-// earlier process came so far, or the machine was rebooted.
+// earlier process came so far.
 func startedSince(p journal.PendingStart, c runner.Container, now journal.Instant) bool {
-	return c.Running() && (now.Rebooted(p.Instant) || c.Up > 0 && c.Up < now.Since(p.Instant))
+	return c.Running() && c.Up > 0 && c.Up < now.Since(p.Instant)
 }
 
 // attempt is a pending start that is worked on.

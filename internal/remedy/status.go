@@ -128,7 +128,7 @@ func (r *Remediator) Breakers() []BreakerStatus {
 		b, open := state.Breakers[name]
 		s := BreakerStatus{Runner: name, State: cmp.Or(b.State, journal.Closed), Openings: b.Openings, Fires: state.Fires[name]}
 		if open {
-			s.Until = until(b, now)
+			s.Until = openUntil(b, now)
 		}
 		if b.State == journal.HalfOpen {
 			s.Closes = now.Time.Add(now.Left(b.Instant, r.opts.BackoffProbation))

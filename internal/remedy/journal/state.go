@@ -81,6 +81,9 @@ func load(d Disk, now Instant) (State, error) {
 		bucketStarts: func(k string, v []byte) error {
 			var p PendingStart
 			err := json.Unmarshal(v, &p)
+			if now.rebooted(p.Instant) { // everything on the machine was down
+				p.Phase = PhaseDown
+			}
 			p.Instant = now.rebase(p.Instant)
 			p.Length = max(p.Length, 0)
 			s.Starts[k] = p

@@ -46,8 +46,8 @@ func (now Instant) Left(then Instant, length time.Duration) time.Duration {
 	return max(length-now.Since(then), 0)
 }
 
-// Rebooted reports whether the machine was started anew since then; false where that is unknown.
-func (now Instant) Rebooted(then Instant) bool {
+// rebooted reports whether the machine was started anew since then; false where that is unknown.
+func (now Instant) rebooted(then Instant) bool {
 	return then.Boot.Boot != "" && now.Boot.Boot != "" && then.Boot.Boot != now.Boot.Boot
 }
 

@@ -47,18 +47,26 @@ func Statfs(path string) (free, size uint64, err error) {
 // Wanted returns the space that the labels of an alert ask for; nothing is measured yet.
 func Wanted(labels map[string]string) (Space, error) {
 	s := Space{Unit: "bytes", Floor: floor}
-	for name, into := range map[string]*uint64{LabelThreshold: &s.Threshold, LabelTarget: &s.Target} {
-		v, err := strconv.ParseFloat(labels[name], 64)
-		if err != nil || !(v > 0) || v > math.MaxInt64 {
-			return s, fmt.Errorf("label %s=%q: want a number of bytes", name, labels[name])
-		}
-		*into = uint64(v)
+	var err error
+	if s.Threshold, err = number(labels, LabelThreshold); err != nil {
+		return s, err
+	}
+	if s.Target, err = number(labels, LabelTarget); err != nil {
+		return s, err
 	}
 	if s.Threshold > s.Target {
 		return s, fmt.Errorf("label %s=%d is above %s=%d: a prune would end before it begins",
 			LabelThreshold, s.Threshold, LabelTarget, s.Target)
 	}
 	return s, nil
+}
+
+func number(labels map[string]string, name string) (uint64, error) {
+	v, err := strconv.ParseFloat(labels[name], 64)
+	if err != nil || !(v > 0) || v > math.MaxInt64 {
+		return 0, fmt.Errorf("label %s=%q: want a number of bytes", name, labels[name])
+	}
+	return uint64(v), nil
 }
 
 // Check returns why the labels cannot be meant for this disk: a prune that is to free more than half

@@ -1,4 +1,4 @@
-package remedy
+package journal
 
 import (
 	"errors"
@@ -43,8 +43,8 @@ func TestClockJumps(t *testing.T) {
 			if c.old {
 				then.mark = Mark{}
 			}
-			open := Breaker{}.opened(then, length)
-			half := Breaker{State: Open, Length: length, Until: then.Time}.probation(then, length)
+			open := journal.Breaker{}.opened(then, length)
+			half := journal.Breaker{State: journal.Open, Length: length, Until: then.Time}.probation(then, length)
 			err = j.write(t.Context(),
 				putLast(ActionRestart, "ci-1", then.Time),
 				put(bucketDebts, []byte("ci-1"), Debt{Target: "ci-1", Since: then.Time, Mark: then.mark, Length: length, StartAt: then.Add(length)}),
@@ -85,17 +85,17 @@ func TestRebooted(t *testing.T) {
 					t.Fatal(err)
 				}
 				err = errors.Join(j.write(t.Context(),
-					put(bucketRecords, seqKey(1), Record{V: recordVersion, ID: 1, Action: ActionRestart, Target: "ci-1", Outcome: OutcomeRunning, Began: now.Add(-jump)}),
+					put(bucketRecords, seqKey(1), journal.Record{V: recordVersion, ID: 1, Action: ActionRestart, Target: "ci-1", Outcome: journal.Running, Began: now.Add(-jump)}),
 					put(bucketDebts, []byte("ci-1"), Debt{
-						V: 1, Target: "ci-1", ID: "id-ci-1", Action: ActionRestart, Record: 1, Phase: PhaseIntent,
+						V: 1, Target: "ci-1", ID: "id-ci-1", Action: ActionRestart, Record: 1, Phase: journal.PhaseIntent,
 						Since: now.Add(-jump), Mark: Mark{"the boot before", time.Hour},
 					})), j.close())
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := runner("ci-1", ActionRestart)
+				c := slot("ci-1", ActionRestart)
 				c.Up = time.Minute
-				d := &fakeDocker{list: []Container{c}}
+				d := &fakeDocker{list: []runner.Container{c}}
 				r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
 				time.Sleep(5 * time.Minute)
 				stop()
@@ -122,7 +122,7 @@ func TestAnchor(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionBackoff))
+		d := newFake(slot("ci-1", ActionBackoff))
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
 		send(t, r, alertOf("S", ActionBackoff, "runner", "ci-1"))
@@ -140,19 +140,19 @@ func TestRetention(t *testing.T) {
 	now := time.Now()
 	s := newState()
 	add := func(id uint64, outcome Outcome, age time.Duration, bytes int) {
-		rec := Record{ID: id, Outcome: outcome, Began: now.Add(-age), Target: "ci-1", Alert: Alert{Fingerprint: string(rune(id))}, Evidence: []string{strings.Repeat("x", bytes)}}
-		if outcome == OutcomeRefused {
+		rec := journal.Record{ID: id, Outcome: outcome, Began: now.Add(-age), Target: "ci-1", Alert: Alert{Fingerprint: string(rune(id))}, Evidence: []string{strings.Repeat("x", bytes)}}
+		if outcome == journal.Refused {
 			s.refusals[refusalKey(rec)] = rec
 		} else {
 			s.records[id] = rec
 		}
 	}
-	add(1, OutcomeRunning, 200*24*time.Hour, 10) // unfinished
+	add(1, journal.Running, 200*24*time.Hour, 10) // unfinished
 	s.debts["ci-1"] = &Debt{Record: 1}
-	add(2, OutcomeCompleted, 91*24*time.Hour, 10)
-	add(3, OutcomeRefused, 91*24*time.Hour, 10)
+	add(2, journal.Completed, 91*24*time.Hour, 10)
+	add(3, journal.Refused, 91*24*time.Hour, 10)
 	for id := uint64(100); id < 200; id++ {
-		add(id, []Outcome{OutcomeCompleted, OutcomeRefused}[id%2], time.Duration(id)*time.Minute, 100_000)
+		add(id, []Outcome{journal.Completed, journal.Refused}[id%2], time.Duration(id)*time.Minute, 100_000)
 	}
 	out := s.evict(now)
 	if n := len(s.records) + len(s.refusals); n != 84 || len(out) != 2+100-83 { // 83 times 100 kB fit, and the unfinished one

@@ -1,4 +1,4 @@
-package remedy
+package httpapi
 
 import (
 	"context"
@@ -41,7 +41,7 @@ func ask(t testing.TB, h http.Handler, method, target, form string) *httptest.Re
 }
 
 func TestParameters(t *testing.T) {
-	r, _, _ := start(t, newFake(runner("ci-1", ActionRestart)), nil)
+	r, _, _ := start(t, newFake(slot("ci-1", ActionRestart)), nil)
 	ready(t, r)
 	until(t, "the runner to be known", func() bool { return len(r.Breakers()) == 1 })
 	h := api(r)
@@ -100,11 +100,11 @@ func TestAttemptsSince(t *testing.T) {
 	ready(t, r)
 	r.mu.Lock()
 	for i := range uint64(10) {
-		r.state.records[i] = Record{ID: i, Began: now.Add(-time.Duration(i) * time.Hour), Outcome: OutcomeCompleted}
+		r.state.records[i] = journal.Record{ID: i, Began: now.Add(-time.Duration(i) * time.Hour), Outcome: journal.Completed}
 	}
 	r.mu.Unlock()
 	for since, want := range map[string]int{"5h30m": 6, "0s": 0, "24h": 8} {
-		var got []Record
+		var got []journal.Record
 		w := ask(t, api(r), "GET", "/api/v1/attempts?limit=8&since="+since, "")
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got) != want {
 			t.Errorf("since %s: %d records, want %d (%v)", since, len(got), want, err)
@@ -121,7 +121,7 @@ func TestAttemptsSince(t *testing.T) {
 func TestPauseEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "journal.db")
-		d := newFake(runner("ci-1", ActionRestart))
+		d := newFake(slot("ci-1", ActionRestart))
 		open := func() (*Remediator, func()) {
 			r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
 			ready(t, r)
@@ -133,7 +133,7 @@ func TestPauseEnds(t *testing.T) {
 		}
 		send(t, r, alertOf("A", ActionRestart, "runner", "ci-1"))
 		idle(t, r)
-		if got := r.Attempts(1); len(got) != 1 || got[0].Reason != string(Paused) || !strings.Contains(got[0].Detail, "until 20") {
+		if got := attempts(r, 1); len(got) != 1 || got[0].Reason != Paused || !strings.Contains(got[0].Detail, "until 20") {
 			t.Fatalf("%+v, want a refusal that names the end of the pause", got)
 		}
 		stop()
@@ -307,7 +307,7 @@ func TestLargePayloadsWait(t *testing.T) {
 
 // TestStatusDoesNotWait: what is known is told although Docker hangs.
 func TestStatusDoesNotWait(t *testing.T) {
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(slot("ci-1", ActionRestart))
 	r, _, _ := start(t, d, nil)
 	ready(t, r)
 	until(t, "the runner to be known", func() bool { list := r.Targets(t.Context()); return len(list) == 1 && list[0].Breaker != nil })
@@ -335,7 +335,7 @@ func FuzzAttempts(f *testing.F) {
 	ready(f, r)
 	r.mu.Lock()
 	for i := range uint64(20) {
-		r.state.records[i] = Record{ID: i, Began: time.Now()}
+		r.state.records[i] = journal.Record{ID: i, Began: time.Now()}
 	}
 	r.mu.Unlock()
 	h := api(r)
@@ -348,7 +348,7 @@ func FuzzAttempts(f *testing.F) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
 		refusedQuery(t, w)
-		var got []Record
+		var got []journal.Record
 		if w.Code == 200 && (json.Unmarshal(w.Body.Bytes(), &got) != nil || len(got) > 20) {
 			t.Errorf("%q", w.Body)
 		}
@@ -381,7 +381,7 @@ func FuzzPause(f *testing.F) {
 }
 
 func FuzzReset(f *testing.F) {
-	r, _, _ := start(f, newFake(runner("ci-1", ActionRestart)), nil)
+	r, _, _ := start(f, newFake(slot("ci-1", ActionRestart)), nil)
 	ready(f, r)
 	until(f, "the runner to be known", func() bool { return len(r.Breakers()) == 1 })
 	h := api(r)
@@ -396,7 +396,7 @@ func FuzzReset(f *testing.F) {
 		if (w.Code == 200) != (name == "ci-1") || w.Code >= 500 {
 			t.Errorf("%q: %d %s", name, w.Code, w.Body)
 		}
-		if got := r.Breakers(); len(got) != 1 || got[0].State != Closed {
+		if got := r.Breakers(); len(got) != 1 || got[0].State != journal.Closed {
 			t.Errorf("%+v", got)
 		}
 	})

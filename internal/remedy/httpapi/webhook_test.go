@@ -1,4 +1,4 @@
-package remedy
+package httpapi
 
 import (
 	"fmt"
@@ -94,10 +94,10 @@ func TestWebhookAnswers(t *testing.T) {
 	if got := testutil.ToFloat64(r.metrics.requests.WithLabelValues("400")); got != 14 {
 		t.Errorf("counted %v requests with 400, want 14", got)
 	}
-	if got := testutil.ToFloat64(r.metrics.refused.WithLabelValues(ActionRestart, string(NoTarget))); got != 10_001 {
+	if got := testutil.ToFloat64(r.metrics.refused.WithLabelValues(ActionRestart, NoTarget)); got != 10_001 {
 		t.Errorf("refused %v alerts, want 10001", got)
 	}
-	if n := len(r.Attempts(10_000)); n > maxRefusals {
+	if n := len(attempts(r, 10_000)); n > maxRefusals {
 		t.Errorf("history has %d lines, more than %d", n, maxRefusals)
 	}
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
@@ -174,7 +174,7 @@ func TestWebhookUnavailable(t *testing.T) {
 
 // TestOnlyCounted are alerts that start nothing.
 func TestOnlyCounted(t *testing.T) {
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(slot("ci-1", ActionRestart))
 	r, _, _ := start(t, d, nil)
 	ready(t, r)
 	resolved := alertOf("Gone", ActionRestart, "runner", "ci-1")
@@ -184,7 +184,7 @@ func TestOnlyCounted(t *testing.T) {
 	if got := d.done(); len(got) != 0 {
 		t.Errorf("did %v", got)
 	}
-	if got := r.Attempts(10); len(got) != 0 {
+	if got := attempts(r, 10); len(got) != 0 {
 		t.Errorf("journalled %v", got)
 	}
 	if time.Since(r.Status().Heartbeat) > time.Minute {

@@ -1,4 +1,4 @@
-package remedy
+package httpapi
 
 import (
 	"errors"
@@ -74,7 +74,7 @@ func TestPageWithoutAJournal(t *testing.T) {
 }
 
 func BenchmarkPage(b *testing.B) {
-	r, _, _ := start(b, newFake(runner("ci-1", ActionRestart), runner("ci-2", ActionRestart)), nil)
+	r, _, _ := start(b, newFake(slot("ci-1", ActionRestart), slot("ci-2", ActionRestart)), nil)
 	ready(b, r)
 	send(b, r, many(100)...)
 	idle(b, r)

@@ -1,4 +1,4 @@
-package remedy
+package journal
 
 import (
 	"path/filepath"

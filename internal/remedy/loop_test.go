@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // neverHealthy makes a restarted container stay in "starting" for as long as sick
 // returns true.
 func neverHealthy(d *fakeDocker, id string, sick func() bool) {
-	d.containers = func(context.Context) ([]Container, error) {
+	d.containers = func(context.Context) ([]runner.Container, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		list := append([]Container(nil), d.list...)
+		list := append([]runner.Container(nil), d.list...)
 		for i := range list {
 			if list[i].ID == id && sick() {
 				list[i].Health = "starting"
@@ -29,16 +31,16 @@ func neverHealthy(d *fakeDocker, id string, sick func() bool) {
 // restarted and pruned meanwhile, and what is to be done to itself waits for it.
 func TestVerificationHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart, ActionBackoff), runner("ci-2", ActionRestart))
+		d := newFake(slot("ci-1", ActionRestart, ActionBackoff), slot("ci-2", ActionRestart))
 		neverHealthy(d, "id-ci-1", func() bool { return true })
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
-		send(t, r, alertOf(AlertRetryLoop, ActionRestart, "runner", "ci-1"))
+		send(t, r, alertOf(retryLoop, ActionRestart, "runner", "ci-1"))
 		elapse(time.Second)
 		send(t, r,
-			alertOf("GhostrunnerWatchdogStorm", ActionBackoff, "runner", "ci-1"),
+			alertOf(storm, ActionBackoff, "runner", "ci-1"),
 			alertOf("A", ActionRestart, "runner", "ci-2"),
-			alertOf("GhostrunnerDiskLow", ActionPrune))
+			alertOf(diskLow, ActionPrune))
 		elapse(time.Second)
 		want := []string{"terminate id-ci-1", "start id-ci-1", "terminate id-ci-2", "start id-ci-2", "prune cache"}
 		if diff := cmp.Diff(want, d.done()); diff != "" {
@@ -61,7 +63,7 @@ func TestVerificationHoldsNobody(t *testing.T) {
 // Docker would kill it, however many steps are left.
 func TestStopInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart))
+		d := newFake(slot("ci-1", ActionRestart))
 		d.stubborn["id-ci-1"] = true
 		neverHealthy(d, "id-ci-1", func() bool { return true })
 		r, _, stop := start(t, d, nil)
@@ -84,7 +86,7 @@ func TestStopInTheMiddle(t *testing.T) {
 // helps.
 func TestRestartsInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(Container{ID: "db", Name: "db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "unhealthy"})
+		d := newFake(runner.Container{ID: "db", Name: "db", Role: runner.RoleService, Heal: []string{ActionRestart}, State: "running", Health: "unhealthy"})
 		sick := true
 		neverHealthy(d, "db", func() bool { return sick })
 		r, _, _ := start(t, d, nil)
@@ -104,16 +106,6 @@ func TestRestartsInVain(t *testing.T) {
 		restarts(time.Hour + 5*time.Minute) // one that helps
 		if got := restarts(10 * time.Minute); got < 3 {
 			t.Errorf("%d restarts in ten minutes after one that helped, want one each 2 m", got)
-		}
-		if n := len(r.state.last); n != 1 {
-			t.Errorf("%d times are remembered", n)
-		}
-		r.mu.Lock()
-		r.state.last["restart|long gone"] = time.Now().Add(-24 * time.Hour)
-		r.mu.Unlock()
-		restarts(5 * time.Minute)
-		if n := len(r.state.last); n != 1 {
-			t.Errorf("%d times are remembered, want the old one forgotten", n)
 		}
 	})
 }
