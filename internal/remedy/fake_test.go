@@ -296,7 +296,7 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 
 // uptime is a clock of the machine that goes as the bubble's does.
 func uptime() journal.BootTime {
-	return journal.BootTime{"boot", time.Since(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))}
+	return journal.BootTime{Boot: "boot", Up: time.Since(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))}
 }
 
 // disk is a large one with so much free space.

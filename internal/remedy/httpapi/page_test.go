@@ -7,29 +7,35 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestHeadline(t *testing.T) {
 	now := time.Now()
-	well := func() Status {
-		return Status{Ready: true, Journal: true, DockerUp: true, Heartbeat: now.Add(-time.Second)}
+	well := func() remedy.Status {
+		return remedy.Status{Ready: true, Journal: true, DockerUp: true, Heartbeat: now.Add(-time.Second)}
 	}
 	for name, c := range map[string]struct {
-		change      func(*Status)
+		change      func(*remedy.Status)
 		tone, title string
 	}{
-		"well":             {func(*Status) {}, "good", "All quiet"},
-		"just begun":       {func(s *Status) { s.Heartbeat = time.Time{} }, "wait", "Waiting for a heartbeat"},
-		"fires":            {func(s *Status) { s.Firing = make([]Firing, 1) }, "wait", "1 alert fires"},
-		"heals":            {func(s *Status) { s.Firing, s.Unfinished = make([]Firing, 2), make([]Unfinished, 1) }, "busy", "Healing"},
-		"dry run":          {func(s *Status) { s.DryRun, s.Unfinished = true, make([]Unfinished, 1) }, "wait", "Dry run"},
-		"silence":          {func(s *Status) { s.Silent, s.DryRun = true, true }, "bad", "Nobody calls"},
-		"window":           {func(s *Status) { s.WindowOpens, s.DryRun = now.Add(time.Hour), true }, "wait", "Outside of the maintenance window"},
-		"paused":           {func(s *Status) { s.Paused, s.Silent = true, true }, "wait", "Paused until resumed"},
-		"paused for long":  {func(s *Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 27 h"},
-		"no Docker":        {func(s *Status) { s.DockerUp, s.Paused = false, true }, "bad", "Docker does not answer"},
-		"no journal":       {func(s *Status) { s.Ready, s.Journal, s.DockerUp = false, false, false }, "bad", "Nothing can be accepted"},
-		"fires, many more": {func(s *Status) { s.Firing = make([]Firing, 3) }, "wait", "3 alerts fire"},
+		"well":       {func(*remedy.Status) {}, "good", "All quiet"},
+		"just begun": {func(s *remedy.Status) { s.Heartbeat = time.Time{} }, "wait", "Waiting for a heartbeat"},
+		"fires":      {func(s *remedy.Status) { s.Firing = make([]remedy.Firing, 1) }, "wait", "1 alert fires"},
+		"heals": {func(s *remedy.Status) {
+			s.Firing, s.Unfinished = make([]remedy.Firing, 2), make([]remedy.Unfinished, 1)
+		}, "busy", "Healing"},
+		"dry run":          {func(s *remedy.Status) { s.DryRun, s.Unfinished = true, make([]remedy.Unfinished, 1) }, "wait", "Dry run"},
+		"silence":          {func(s *remedy.Status) { s.Silent, s.DryRun = true, true }, "bad", "No heartbeat"},
+		"window":           {func(s *remedy.Status) { s.WindowOpens, s.DryRun = now.Add(time.Hour), true }, "wait", "Outside of the maintenance window"},
+		"paused":           {func(s *remedy.Status) { s.Paused, s.Silent = true, true }, "wait", "Paused until resumed"},
+		"paused for long":  {func(s *remedy.Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 27 h"},
+		"no Docker":        {func(s *remedy.Status) { s.DockerUp, s.Paused = false, true }, "bad", "Docker does not answer"},
+		"no journal":       {func(s *remedy.Status) { s.Ready, s.Journal, s.DockerUp = false, false, false }, "bad", "Nothing can be accepted"},
+		"fires, many more": {func(s *remedy.Status) { s.Firing = make([]remedy.Firing, 3) }, "wait", "3 alerts fire"},
 	} {
 		s := well()
 		c.change(&s)
@@ -52,14 +58,15 @@ func TestSpan(t *testing.T) {
 
 // TestPageWithoutAJournal is the page of a program that cannot work: it must come all the same, and say why.
 func TestPageWithoutAJournal(t *testing.T) {
-	r, _, _ := start(t, newFake(), nil)
-	ready(t, r)
-	r.mu.Lock()
-	r.broken = errors.New("journal <b>cannot</b> be written: no space left on device")
-	r.mu.Unlock()
+	s := start(t, &fakeDocker{}, func(o *remedy.Options) {
+		o.OpenDisk = func() (journal.Disk, error) {
+			return nil, errors.New("journal <b>cannot</b> be written: no space left on device")
+		}
+	})
+	until(t, "the journal's error", func() bool { return strings.Contains(s.remediator.Ready().Error(), "no space left") })
 	for _, signedIn := range []bool{false, true} {
 		w := httptest.NewRecorder()
-		r.Page(func(*http.Request) bool { return signedIn }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/?signin=<b>", http.NoBody))
+		s.Page(func(*http.Request) bool { return signedIn }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/?signin=<b>", http.NoBody))
 		page := w.Body.String()
 		if w.Code != 200 || !strings.Contains(page, "no space left on device") || strings.Contains(page, "<b>") || !strings.HasSuffix(page, "</html>\n") {
 			t.Errorf("%d %s", w.Code, page)
@@ -74,11 +81,11 @@ func TestPageWithoutAJournal(t *testing.T) {
 }
 
 func BenchmarkPage(b *testing.B) {
-	r, _, _ := start(b, newFake(slot("ci-1", ActionRestart), slot("ci-2", ActionRestart)), nil)
-	ready(b, r)
-	send(b, r, many(100)...)
-	idle(b, r)
-	h := r.Page(func(*http.Request) bool { return true })
+	w := start(b, &fakeDocker{list: []runner.Container{slot("ci-1"), slot("ci-2")}}, nil)
+	w.ready(b)
+	w.send(b, many(100)...)
+	w.idle(b)
+	h := w.Page(func(*http.Request) bool { return true })
 	req := httptest.NewRequestWithContext(b.Context(), "GET", "/", http.NoBody)
 	b.ReportAllocs()
 	for b.Loop() {

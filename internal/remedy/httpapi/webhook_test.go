@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // secret is the bearer check of the webhook tests; the real one is web.Bearer.
@@ -31,15 +35,15 @@ func secret(next http.Handler) http.Handler {
 func many(n int) []map[string]any {
 	out := make([]map[string]any, n)
 	for i := range out {
-		out[i] = alertOf("Many", ActionRestart, "runner", fmt.Sprintf("ci-runner-%d", i))
+		out[i] = alertOf("Many", remedy.ActionRestart, "runner", fmt.Sprintf("ci-runner-%d", i))
 	}
 	return out
 }
 
 func TestWebhookAnswers(t *testing.T) {
-	r, reg, _ := start(t, newFake(), nil)
-	ready(t, r)
-	good := payload(alertOf("A", ActionRestart, "runner", "x"))
+	w := start(t, &fakeDocker{}, nil)
+	w.ready(t)
+	good := payload(alertOf("A", remedy.ActionRestart, "runner", "x"))
 	edit := func(from, to string) string {
 		if !strings.Contains(good, from) {
 			t.Fatalf("payload has no %s", from)
@@ -74,56 +78,55 @@ func TestWebhookAnswers(t *testing.T) {
 		{"ten thousand", "POST", "Bearer s3cret", "application/json; charset=utf-8", payload(many(10_000)...), 202, "accepted 10000 of 10000"},
 		{"unknown fields", "POST", "Bearer s3cret", "application/json", edit(`"version":"4"`, `"version":"4","news":{"a":[1]}`), 202, ""},
 	}
-	h := r.Webhook(secret)
+	h := w.Webhook(secret)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			req := httptest.NewRequestWithContext(t.Context(), c.method, "/webhook", strings.NewReader(c.body))
 			req.Header.Set("Authorization", c.auth)
 			req.Header.Set("Content-Type", c.typ)
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, req)
-			if w.Code != c.code || !strings.Contains(w.Body.String(), c.says) {
-				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, c.code, c.says)
+			a := httptest.NewRecorder()
+			h.ServeHTTP(a, req)
+			if a.Code != c.code || !strings.Contains(a.Body.String(), c.says) {
+				t.Errorf("got %d %q, want %d %q", a.Code, a.Body, c.code, c.says)
 			}
-			if c.code == 405 && w.Header().Get("Allow") != "POST" {
-				t.Errorf("Allow: %q", w.Header().Get("Allow"))
+			if c.code == 405 && a.Header().Get("Allow") != "POST" {
+				t.Errorf("Allow: %q", a.Header().Get("Allow"))
 			}
 		})
 	}
-	idle(t, r)
-	if got := testutil.ToFloat64(r.metrics.requests.WithLabelValues("400")); got != 14 {
+	w.idle(t)
+	if got := w.metric(t, "ghostrunner_remediator_webhook_requests_total", "code", "400"); got != 14 {
 		t.Errorf("counted %v requests with 400, want 14", got)
 	}
-	if got := testutil.ToFloat64(r.metrics.refused.WithLabelValues(ActionRestart, NoTarget)); got != 10_001 {
+	if got := w.metric(t, "ghostrunner_remediator_actions_refused_total", "action", remedy.ActionRestart, "reason", remedy.NoTarget); got != 10_001 {
 		t.Errorf("refused %v alerts, want 10001", got)
 	}
-	if n := len(attempts(r, 10_000)); n > maxRefusals {
-		t.Errorf("history has %d lines, more than %d", n, maxRefusals)
+	if n := len(w.remediator.Attempts(time.Time{}, 10_000)); n > remedy.MaxHistory {
+		t.Errorf("history has %d lines, more than %d", n, remedy.MaxHistory)
 	}
-	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+	if problems, err := testutil.GatherAndLint(w.registry); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)
 	}
 }
 
 // TestWebhookDoesNotWait is the promise that an answer never waits for Docker.
 func TestWebhookDoesNotWait(t *testing.T) {
-	d := newFake()
 	asked := make(chan struct{}, 1)
-	release := d.hang(asked)
-	r, _, _ := start(t, d, nil)
+	d, release := hanging(asked)
+	w := start(t, d, nil)
 	t.Cleanup(release)
-	ready(t, r)
+	w.ready(t)
 	// Docker hangs until the test has ended: an answer that waited for it would never come. How long an answer takes is up
 	// to the disk, so it is told and not judged.
 	answered := make(chan []time.Duration, 1)
 	go func() {
-		post(r, payload(alertOf("First", ActionRestart, "runner", "x")))
+		w.post(payload(alertOf("First", remedy.ActionRestart, "runner", "x")))
 		<-asked
 		var took []time.Duration
 		for i := range 20 {
 			began := time.Now()
-			if w := post(r, payload(alertOf("Next", ActionRestart, "runner", strconv.Itoa(i)))); w.Code != http.StatusAccepted {
-				t.Errorf("webhook answered %d: %s", w.Code, w.Body)
+			if a := w.post(payload(alertOf("Next", remedy.ActionRestart, "runner", strconv.Itoa(i)))); a.Code != http.StatusAccepted {
+				t.Errorf("webhook answered %d: %s", a.Code, a.Body)
 			}
 			took = append(took, time.Since(began))
 		}
@@ -136,87 +139,59 @@ func TestWebhookDoesNotWait(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the webhook waits for Docker")
 	}
-	if got := r.Status().Queue; got != 21 {
+	if got := w.remediator.Status().Queue; got != 21 {
 		t.Errorf("%d alerts wait, want 21", got)
 	}
 }
 
 func TestWebhookUnavailable(t *testing.T) {
-	d := newFake()
-	release := d.hang(nil)
-	r, _, _ := start(t, d, func(o *Options) { o.QueueLimit = 3 })
+	d, release := hanging(nil)
+	w := start(t, d, func(o *remedy.Options) { o.QueueLimit = 3 })
 	t.Cleanup(release)
-	if w := post(&Remediator{deliveries: make(chan struct{}), metrics: r.metrics}, payload()); w.Code != 503 {
-		t.Errorf("no free slot: %d, want 503", w.Code)
+	w.ready(t)
+	w.send(t, many(3)...)
+	if a := w.post(payload(alertOf("One", remedy.ActionRestart, "runner", "more"))); a.Code != 503 {
+		t.Errorf("queue full: %d, want 503", a.Code)
 	}
-	ready(t, r)
-	three := many(3)
-	send(t, r, three...)
-	if w := post(r, payload(alertOf("One", ActionRestart, "runner", "more"))); w.Code != 503 {
-		t.Errorf("queue full: %d, want 503", w.Code)
+	if a := w.post(payload(many(4)...)); a.Code != 413 {
+		t.Errorf("more than the queue: %d, want 413", a.Code)
 	}
-	if w := post(r, payload(many(4)...)); w.Code != 413 {
-		t.Errorf("more than the queue: %d, want 413", w.Code)
+	w.send(t, alertOf("Heartbeat", "", "heartbeat", "true")) // needs no room
+	ended := start(t, &fakeDocker{}, nil)
+	ended.ready(t)
+	ended.stop()
+	if a := ended.post(payload(alertOf("One", remedy.ActionRestart, "runner", "more"))); a.Code != 503 {
+		t.Errorf("stopped: %d, want 503", a.Code)
 	}
-	send(t, r, three...) // they wait already: no room is needed
-	ended, _, stop := start(t, newFake(), nil)
-	ready(t, ended)
-	stop()
-	if w := post(ended, payload(alertOf("One", ActionRestart, "runner", "more"))); w.Code != 503 {
-		t.Errorf("stopped: %d, want 503", w.Code)
-	}
-	broken, _, _ := start(t, newFake(), func(o *Options) { o.JournalPath = filepath.Join(t.TempDir(), "no", "such", "folder") })
-	until(t, "the journal's error", func() bool { return strings.Contains(fmt.Sprint(broken.Ready()), "no such file") })
-	if w := post(broken, payload(many(1)...)); w.Code != 503 || !strings.Contains(w.Body.String(), "journal") {
-		t.Errorf("broken journal: %d %s, want 503", w.Code, w.Body)
+	broken := start(t, &fakeDocker{}, func(o *remedy.Options) { o.JournalPath = filepath.Join(t.TempDir(), "no", "such", "folder") })
+	until(t, "the journal's error", func() bool { return strings.Contains(fmt.Sprint(broken.remediator.Ready()), "no such file") })
+	if a := broken.post(payload(many(1)...)); a.Code != 503 || !strings.Contains(a.Body.String(), "journal") {
+		t.Errorf("broken journal: %d %s, want 503", a.Code, a.Body)
 	}
 }
 
 // TestOnlyCounted are alerts that start nothing.
 func TestOnlyCounted(t *testing.T) {
-	d := newFake(slot("ci-1", ActionRestart))
-	r, _, _ := start(t, d, nil)
-	ready(t, r)
-	resolved := alertOf("Gone", ActionRestart, "runner", "ci-1")
+	w := start(t, &fakeDocker{list: []runner.Container{slot("ci-1")}}, nil)
+	w.ready(t)
+	resolved := alertOf("Gone", remedy.ActionRestart, "runner", "ci-1")
 	resolved["status"] = "resolved"
-	send(t, r, resolved, alertOf("NoRemediation", "", "runner", "ci-1"), alertOf(AlertWatchdog, ""))
-	idle(t, r)
-	if got := d.done(); len(got) != 0 {
-		t.Errorf("did %v", got)
+	w.send(t, resolved, alertOf("NoRemediation", "", "runner", "ci-1"), alertOf("Any", "", "heartbeat", "true"))
+	w.idle(t)
+	if got := w.remediator.Attempts(time.Time{}, 10); len(got) != 0 {
+		t.Errorf("journaled %v", got)
 	}
-	if got := attempts(r, 10); len(got) != 0 {
-		t.Errorf("journalled %v", got)
+	if time.Since(w.remediator.Status().Heartbeat) > time.Minute {
+		t.Errorf("heartbeat %v", w.remediator.Status().Heartbeat)
 	}
-	if time.Since(r.Status().Heartbeat) > time.Minute {
-		t.Errorf("heartbeat %v", r.Status().Heartbeat)
-	}
-	if f, g := testutil.ToFloat64(r.metrics.alerts.WithLabelValues("firing")), testutil.ToFloat64(r.metrics.alerts.WithLabelValues("resolved")); f != 2 || g != 1 {
+	const name = "ghostrunner_remediator_alerts_received_total"
+	if f, g := w.metric(t, name, "status", "firing"), w.metric(t, name, "status", "resolved"); f != 2 || g != 1 {
 		t.Errorf("counted %v firing, %v resolved", f, g)
 	}
 }
 
-func TestClean(t *testing.T) {
-	for _, c := range []struct {
-		in    string
-		limit int
-		want  string
-	}{
-		{"ci-runner-1", 64, "ci-runner-1"},
-		{"a\x1b[31mb\nc", 64, "a\uFFFD[31mb\uFFFDc"},
-		{"a\u202eb", 64, "a\uFFFDb"},
-		{"\xff\xfe", 64, "\uFFFD"},
-		{strings.Repeat("x", 20), 10, "xxxxxxx…"},
-		{strings.Repeat("ä", 20), 10, "äää…"},
-		{strings.Repeat("\x00", 20), 10, "\uFFFD\uFFFD…"},
-	} {
-		if got := clean(c.in, c.limit); got != c.want {
-			t.Errorf("clean(%q, %d) = %q, want %q", c.in, c.limit, got, c.want)
-		}
-	}
-}
-
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte(payload(alertOf("A", ActionRestart, "runner", "x"))))
+	f.Add([]byte(payload(alertOf("A", remedy.ActionRestart, "runner", "x"))))
 	f.Add([]byte(`{"version":"4","alerts":[null]}`))
 	f.Add([]byte(`{"Data":null,"version":"4","alerts":[{"status":"firing","labels":{"a":"\u001b"},"startsAt":"9999-12-31T23:59:59+23:59","fingerprint":"f"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -228,7 +203,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for _, in := range m.Alerts {
-			a := newAlert(in, time.Now())
+			a := keep(in, time.Now())
 			if len(a.Labels) > maxLabels || len(a.Summary) > maxAnnotation || len(a.Fingerprint) > maxFingerprint {
 				t.Errorf("not bounded: %+v", a)
 			}
@@ -237,7 +212,9 @@ func FuzzDecode(f *testing.F) {
 					t.Errorf("label %q=%q", k, v)
 				}
 			}
-			put(bucketInbox, seqKey(1), a) // must not panic
+			if _, err := json.Marshal(a); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }
@@ -251,20 +228,19 @@ func BenchmarkWebhook(b *testing.B) {
 		again  bool
 	}{{"one", 1, false}, {"hundred", 100, false}, {"hundred again", 100, true}} {
 		b.Run(c.name, func(b *testing.B) {
-			d := newFake()
-			release := d.hang(nil)
-			r, _, _ := start(b, d, func(o *Options) { o.QueueLimit = 1 << 30 })
+			d, release := hanging(nil)
+			w := start(b, d, func(o *remedy.Options) { o.QueueLimit = 1 << 30 })
 			b.Cleanup(release)
-			ready(b, r)
+			w.ready(b)
 			alerts := many(c.alerts)
 			for i, a := range alerts {
 				a["fingerprint"] = "@-" + strconv.Itoa(i)
 			}
 			body := payload(alerts...)
 			if c.again {
-				send(b, r, alerts...)
+				w.send(b, alerts...)
 			}
-			h := r.Webhook(open)
+			h := w.Webhook(open)
 			var n atomic.Int64
 			b.SetParallelism(5) // ten at once on two processors
 			b.ReportAllocs()

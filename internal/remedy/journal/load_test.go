@@ -1,23 +1,55 @@
 package journal
 
 import (
-	"errors"
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// TestClockJumps is a wall clock that was set while nobody was there: a back-off neither strands its runner nor lets it
-// go too soon.
-func TestClockJumps(t *testing.T) {
+// mapDisk is a disk that is only read.
+type mapDisk map[string]map[string][]byte
+
+func (d mapDisk) put(t testing.TB, bucket, key string, v any) {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d[bucket] == nil {
+		d[bucket] = map[string][]byte{}
+	}
+	d[bucket][key] = b
+}
+
+func (d mapDisk) Batch(func(DiskTx) error) error { panic("written") }
+func (d mapDisk) Close() error                   { return nil }
+
+func (d mapDisk) Each(bucket string, _ []byte, fn func(k, v []byte) (bool, error)) error {
+	for k, v := range d[bucket] {
+		if _, err := fn([]byte(k), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestClockSetBetweenProcesses is a wall clock that was set while no process ran: a back-off neither
+// strands its runner nor ends too soon.
+func TestClockSetBetweenProcesses(t *testing.T) {
 	const length, passed = 10 * time.Minute, 4 * time.Minute
 	for _, c := range []struct {
 		name   string
 		jump   time.Duration // of the wall clock
 		reboot bool          // so that only the wall clock can tell
-		old    bool          // written by a version without marks
+		old    bool          // written by a version without boot times
 		want   time.Duration // left
 	}{
 		{"as it should be", 0, false, false, length - passed},
@@ -26,145 +58,239 @@ func TestClockJumps(t *testing.T) {
 		{"rebooted", 0, true, false, length - passed},
 		{"rebooted, forward by hours", 7 * time.Hour, true, false, 0},
 		{"rebooted, back by hours", -7 * time.Hour, true, false, length},
-		{"no marks", 0, false, true, length - passed},
-		{"no marks, back by hours", -7 * time.Hour, false, true, length},
+		{"no boot times", 0, false, true, length - passed},
+		{"no boot times, back by hours", -7 * time.Hour, false, true, length},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			j, err := openJournal(filepath.Join(t.TempDir(), "j.db"), time.Second)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = j.close() }()
-			then := moment{time.Now(), Mark{"a", time.Hour}}
-			now := moment{then.Add(passed + c.jump), Mark{"a", time.Hour + passed}}
+			then := Instant{time.Now(), BootTime{"a", time.Hour}}
+			now := Instant{then.Time.Add(passed + c.jump), BootTime{"a", time.Hour + passed}}
 			if c.reboot {
-				now.mark = Mark{"b", time.Minute}
+				now.Boot = BootTime{"b", time.Minute}
 			}
 			if c.old {
-				then.mark = Mark{}
+				then.Boot = BootTime{}
 			}
-			open := journal.Breaker{}.opened(then, length)
-			half := journal.Breaker{State: journal.Open, Length: length, Until: then.Time}.probation(then, length)
-			err = j.write(t.Context(),
-				putLast(ActionRestart, "ci-1", then.Time),
-				put(bucketDebts, []byte("ci-1"), Debt{Target: "ci-1", Since: then.Time, Mark: then.mark, Length: length, StartAt: then.Add(length)}),
-				put(bucketBreakers, []byte("ci-1"), open), put(bucketBreakers, []byte("ci-2"), half))
+			d := mapDisk{}
+			d.put(t, bucketStarts, "ci-1", PendingStart{Instant: then, Phase: PhaseTerminated, Length: length})
+			d.put(t, bucketBreakers, "ci-1", Breaker{Instant: then, State: Open, Length: length})
+			d.put(t, bucketMeta, keyPaused, Pause{Instant: then, On: true, Length: length})
+			d.put(t, bucketRecords, "12345678", Record{ID: 1, Began: then.Time, Ended: then.Time})
+			s, err := load(d, now)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := restore(j, now)
-			if err != nil {
-				t.Fatal(err)
-			}
+			_, pause := s.Pause.At(now)
 			for what, left := range map[string]time.Duration{
-				"start": s.debts["ci-1"].due.Sub(now.Time), "open": s.breakers["ci-1"].Until.Sub(now.Time), "probation": s.breakers["ci-2"].Closes.Sub(now.Time),
+				"start": now.Left(s.Starts["ci-1"].Instant, length), "breaker": now.Left(s.Breakers["ci-1"].Instant, length), "pause": pause,
 			} {
 				if left.Round(time.Second) != c.want {
 					t.Errorf("%s: %s left, want %s", what, left, c.want)
 				}
 			}
-			if until := s.breakers["ci-2"].Until; until.After(now.Time) {
-				t.Errorf("on probation until %s: the storm rule is silent only after it", until)
+			if phase := s.Starts["ci-1"].Phase; (phase == PhaseDown) != c.reboot {
+				t.Errorf("rebooted %t, phase %s", c.reboot, phase)
 			}
-			if ago := now.Sub(s.last[lastKey(ActionRestart, "ci-1")]); ago < 0 {
+			if ago := now.Time.Sub(s.Records[1].At()); ago < 0 {
 				t.Errorf("the last restart was %s ago", ago)
 			}
+			// A later step of the clock changes nothing any more.
+			later := Instant{now.Time.Add(-5 * time.Hour), BootTime{now.Boot.Boot, now.Boot.Up + time.Minute}}
+			if got := later.Left(s.Starts["ci-1"].Instant, length).Round(time.Second); got != max(c.want-time.Minute, 0) {
+				t.Errorf("a minute and a step later: %s left", got)
+			}
 		})
 	}
 }
 
-// TestRebooted is a machine that was rebooted between the intent and the deed. That has started the runner anew: it is not told
-// to leave once more, whatever the wall clock says.
-func TestRebooted(t *testing.T) {
-	for _, jump := range []time.Duration{0, 9 * time.Hour, -9 * time.Hour} {
-		t.Run(jump.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				path, now := filepath.Join(t.TempDir(), "journal.db"), time.Now()
-				j, err := openJournal(path, time.Second)
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = errors.Join(j.write(t.Context(),
-					put(bucketRecords, seqKey(1), journal.Record{V: recordVersion, ID: 1, Action: ActionRestart, Target: "ci-1", Outcome: journal.Running, Began: now.Add(-jump)}),
-					put(bucketDebts, []byte("ci-1"), Debt{
-						V: 1, Target: "ci-1", ID: "id-ci-1", Action: ActionRestart, Record: 1, Phase: journal.PhaseIntent,
-						Since: now.Add(-jump), Mark: Mark{"the boot before", time.Hour},
-					})), j.close())
-				if err != nil {
-					t.Fatal(err)
-				}
-				c := slot("ci-1", ActionRestart)
-				c.Up = time.Minute
-				d := &fakeDocker{list: []runner.Container{c}}
-				r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
-				time.Sleep(5 * time.Minute)
-				stop()
-				if len(d.calls) > 0 || len(r.Status().Unfinished) > 0 {
-					t.Errorf("calls %v, unfinished %v", d.calls, r.Status().Unfinished)
-				}
-			})
-		})
-	}
-}
-
-// TestAnchor is a wall clock that is set while the program waits: what people are shown moves with it.
-func TestAnchor(t *testing.T) {
-	now := time.Now()
-	const left = 5 * time.Minute
-	for _, c := range []struct {
-		jump  time.Duration
-		moved bool
-	}{{0, false}, {time.Millisecond, false}, {3 * time.Hour, true}, {-3 * time.Hour, true}} {
-		written := now.Add(left - c.jump).Round(0) // before the jump
-		at, moved := anchored(now, left, written)
-		if moved != c.moved || at.Sub(now) != left {
-			t.Errorf("jump of %s: moved %t, %s left", c.jump, moved, at.Sub(now))
+func TestSetBack(t *testing.T) {
+	begin := Instant{time.Now(), BootTime{"a", time.Hour}}
+	for name, tc := range map[string]struct {
+		wall, up time.Duration
+		boot     string
+		want     time.Duration
+	}{
+		"nothing":         {2 * time.Second, 2 * time.Second, "a", 0},
+		"a sleep":         {8 * time.Hour, 8 * time.Hour, "a", 0},
+		"ahead":           {8*time.Hour + 2*time.Second, 2 * time.Second, "a", -8 * time.Hour},
+		"back":            {-8*time.Hour + 2*time.Second, 2 * time.Second, "a", 8 * time.Hour},
+		"another boot":    {-8 * time.Hour, time.Minute, "b", 0},
+		"no other clocks": {-8 * time.Hour, 0, "", 0},
+	} {
+		before := begin
+		if tc.boot == "" {
+			before.Boot = BootTime{}
+		}
+		after := Instant{begin.Time.Round(0).Add(tc.wall), BootTime{tc.boot, time.Hour + tc.up}}
+		if got := after.SetBack(before); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}
-	synctest.Test(t, func(t *testing.T) {
-		d := newFake(slot("ci-1", ActionBackoff))
-		r, _, _ := start(t, d, nil)
-		ready(t, r)
-		send(t, r, alertOf("S", ActionBackoff, "runner", "ci-1"))
-		elapse(time.Minute)
-		before := r.Breakers()[0]
-		r.anchor()
-		if after := r.Breakers()[0]; after != before {
-			t.Errorf("without a jump: %+v, was %+v", after, before)
+}
+
+// TestInterrupted is a program that ended in the middle of what it does: a prune is not finished by
+// the next process, a restart is.
+func TestInterrupted(t *testing.T) {
+	d := mapDisk{}
+	d.put(t, bucketRecords, "1", Record{ID: 1, Action: "prune", Target: "engine", Outcome: Running})
+	d.put(t, bucketRecords, "2", Record{ID: 2, Action: "restart", Target: "ci-1", Outcome: Running})
+	d.put(t, bucketStarts, "ci-1", PendingStart{Target: "ci-1", Action: "restart", Record: 2})
+	s, err := load(d, now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Records[1].Outcome != Failed || s.Records[2].Outcome != Running {
+		t.Errorf("%s, %s", s.Records[1].Outcome, s.Records[2].Outcome)
+	}
+}
+
+// TestPauseOfOldVersion reads what older versions wrote, with a clock that has jumped since.
+func TestPauseOfOldVersion(t *testing.T) {
+	at := now()
+	for name, c := range map[string]struct {
+		until time.Time
+		left  time.Duration
+	}{
+		"no jump":    {at.Time.Add(time.Hour), time.Hour},
+		"back":       {at.Time.Add(100 * time.Hour), 2 * time.Hour},
+		"forth":      {at.Time.Add(-100 * time.Hour), 0},
+		"to its end": {at.Time, 0},
+	} {
+		d := mapDisk{}
+		d.put(t, bucketMeta, keyPaused, map[string]any{"until": c.until, "length": 2 * time.Hour})
+		s, err := load(d, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if holds, left := s.Pause.At(at); holds != (c.left > 0) || left.Round(time.Second) != c.left {
+			t.Errorf("%s: paused %t, %s are left, want %s", name, holds, left, c.left)
+		}
+	}
+	for v, want := range map[string]bool{"1": true, "0": false} {
+		s, err := load(mapDisk{bucketMeta: {keyPaused: []byte(v)}}, at)
+		later := Instant{at.Time.Add(1e6 * time.Hour), BootTime{"boot", 1e6 * time.Hour}}
+		if holds, _ := s.Pause.At(later); err != nil || holds != want {
+			t.Errorf("%q: %t, %v", v, holds, err)
+		}
+	}
+	if _, err := load(mapDisk{bucketMeta: {keyPaused: []byte("{")}}, at); err == nil {
+		t.Error("garbage is a pause")
+	}
+}
+
+// TestUpgrade opens a journal that an older version left behind, and loses nothing. The file has one
+// record of each kind, written with the put and write of internal/remedy at commit f14d54c.
+func TestUpgrade(t *testing.T) {
+	in, err := os.Open("testdata/f14d54c.db.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	unpacked, err := gzip.NewReader(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "journal.db")
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, unpacked); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, path)
+	state := s.State()
+	var got []string
+	for _, r := range state.History() {
+		got = append(got, strings.TrimSpace(r.Action+" "+r.Target+" "+string(r.Outcome)+" "+r.Reason))
+	}
+	want := []string{
+		"restart ci-9 refused no_target", "prune engine failed not_enough", "backoff ci-3 completed", "restart ci-2 running",
+		"backoff ci-1 completed", "restart ci-1 completed",
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("history:", diff)
+	}
+	items, err := s.Inbox(0, 10)
+	if err != nil || len(items) != 2 || items[0].Alert.Name() != "Waiting" || state.Queue != 2 {
+		t.Errorf("inbox %+v, %v; queue %d", items, err, state.Queue)
+	}
+	if d := cmp.Diff(map[string]uint64{"ci-1": 7, "ci-2": 1, "ci-3": 0}, state.Fires); d != "" {
+		t.Error("fires:", d)
+	}
+	if b := state.Breakers["ci-1"]; b.State != HalfOpen || b.Length != 20*time.Minute || b.Openings != 2 || b.Ineffective {
+		t.Errorf("breaker on probation: %+v", b)
+	}
+	if b := state.Breakers["ci-3"]; b.State != Open || b.Length != 10*time.Minute || !b.Ineffective {
+		t.Errorf("open breaker: %+v", b)
+	}
+	if p := state.Starts["ci-2"]; p.Action != "restart" || p.ID != "id-ci-2" || p.Record == 0 || p.Length != 0 {
+		t.Errorf("pending restart: %+v", p)
+	}
+	if p := state.Starts["ci-3"]; p.Action != "backoff" || p.Phase != PhaseDown || p.Length != 10*time.Minute {
+		t.Errorf("pending back-off: %+v", p)
+	}
+	if len(state.ImageUse) != 1 || !state.Pause.On {
+		t.Errorf("images %v, pause %+v", state.ImageUse, state.Pause)
+	}
+	update(t, s, func(tx *Tx) {
+		if id := tx.PutRecord(Record{}).ID; id != 7 {
+			t.Errorf("the next record is %d", id)
 		}
 	})
 }
 
-// TestRetention bounds history by number, age and size.
-func TestRetention(t *testing.T) {
-	now := time.Now()
-	s := newState()
-	add := func(id uint64, outcome Outcome, age time.Duration, bytes int) {
-		rec := journal.Record{ID: id, Outcome: outcome, Began: now.Add(-age), Target: "ci-1", Alert: Alert{Fingerprint: string(rune(id))}, Evidence: []string{strings.Repeat("x", bytes)}}
-		if outcome == journal.Refused {
-			s.refusals[refusalKey(rec)] = rec
-		} else {
-			s.records[id] = rec
+// FuzzLoad reads a journal whose records may be anything: a damaged one is an error, and what is read
+// can be worked with.
+func FuzzLoad(f *testing.F) {
+	at := Instant{time.Now(), BootTime{"a", time.Hour}}
+	for _, v := range []any{
+		Record{V: 1, ID: 3, Outcome: Completed, Action: "restart", Target: "ci-1", Began: at.Time, Ended: at.Time},
+		Record{V: 1, ID: 4, Outcome: Refused, Reason: "busy", Count: 3},
+		PendingStart{Instant: at, V: 1, Target: "ci-1", Action: "backoff", Record: 3, Length: time.Minute},
+		Breaker{Instant: at, State: HalfOpen, Length: time.Minute, Ineffective: true},
+		Alert{Fingerprint: "f", Labels: map[string]string{"a": "b"}},
+		Pause{Instant: at, On: true, Length: time.Hour},
+	} {
+		b, err := json.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
 		}
+		for i := range Buckets {
+			f.Add(uint8(i), []byte("12345678"), b)
+		}
+		f.Add(uint8(0), []byte(keyPaused), b)
 	}
-	add(1, journal.Running, 200*24*time.Hour, 10) // unfinished
-	s.debts["ci-1"] = &Debt{Record: 1}
-	add(2, journal.Completed, 91*24*time.Hour, 10)
-	add(3, journal.Refused, 91*24*time.Hour, 10)
-	for id := uint64(100); id < 200; id++ {
-		add(id, []Outcome{journal.Completed, journal.Refused}[id%2], time.Duration(id)*time.Minute, 100_000)
-	}
-	out := s.evict(now)
-	if n := len(s.records) + len(s.refusals); n != 84 || len(out) != 2+100-83 { // 83 times 100 kB fit, and the unfinished one
-		t.Errorf("%d are left, %d were deleted", n, len(out))
-	}
-	if _, ok := s.records[1]; !ok {
-		t.Error("an unfinished action was forgotten")
-	}
-	if _, ok := s.records[100]; !ok {
-		t.Error("the newest was forgotten")
-	}
-	if again := s.evict(now.Add(time.Second)); len(again) > 0 {
-		t.Errorf("a second later %d more", len(again))
-	}
+	f.Add(uint8(7), []byte("image"), []byte("2026-01-01T00:00:00Z"))
+	f.Add(uint8(6), []byte("ci-1"), []byte("12345678"))
+	f.Add(uint8(2), []byte("1"), []byte(`{"v":2}`))
+	f.Add(uint8(5), []byte("ci-1"), []byte(`{"state":"open","length":-9223372036854775808,"since":"9999-12-31T23:59:59Z"}`))
+	f.Fuzz(func(t *testing.T, bucket uint8, key, value []byte) {
+		name := Buckets[int(bucket)%len(Buckets)]
+		s, err := load(mapDisk{name: {string(key): value}}, at)
+		if err != nil {
+			if !strings.Contains(err.Error(), name) {
+				t.Errorf("does not say where: %v", err)
+			}
+			return
+		}
+		// What people and rules are shown.
+		s.History()
+		s.LastDecisions()
+		s.Pause.At(at)
+		for _, p := range s.Starts {
+			if left := at.Left(p.Instant, p.Length); left < 0 || left > p.Length {
+				t.Errorf("due in %s of %s", left, p.Length)
+			}
+		}
+		for _, b := range s.Breakers {
+			if left := at.Left(b.Instant, b.Length); left < 0 || left > b.Length {
+				t.Errorf("open for %s of %s", left, b.Length)
+			}
+		}
+	})
 }
