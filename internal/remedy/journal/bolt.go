@@ -43,7 +43,7 @@ var errJournal = errors.New("journal")
 var errCorrupt = errors.New("is corrupt; move it away to start with an empty one")
 
 // batchDelay is how long a transaction waits for others to share its fsync.
-const batchDelay = 2 * time.Millisecond
+const batchDelay = time.Millisecond
 
 // bolt is a bbolt file.
 type bolt struct{ db *bbolt.DB }
