@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 func TestIncident(t *testing.T) {
@@ -23,16 +23,16 @@ func TestIncident(t *testing.T) {
 		}
 		return v.AddDate(2026, 10, 24)
 	}
-	loop := remedy.Alert{Fingerprint: "1", StartsAt: at("10:00:00"), Labels: map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "runner": "ci-runner-1"}}
-	other := remedy.Alert{Fingerprint: "2", StartsAt: at("10:00:30"), Labels: map[string]string{"alertname": "GhostrunnerRunnerOffline", "runner": "ci-runner-2"}}
-	evil := remedy.Alert{Fingerprint: "3", StartsAt: at("10:05:00"), Labels: map[string]string{"alertname": "<img src=http://evil.example>|# [x](y)\n## h", "container": "a`b"}}
-	list := []remedy.Record{
-		{Outcome: remedy.OutcomeCompleted, Action: "restart", Target: "ci-runner-1", Alert: loop, Began: at("10:00:02"), Ended: at("10:00:06"), Count: 1,
+	loop := journal.Alert{Fingerprint: "1", StartsAt: at("10:00:00"), Labels: map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "runner": "ci-runner-1"}}
+	other := journal.Alert{Fingerprint: "2", StartsAt: at("10:00:30"), Labels: map[string]string{"alertname": "GhostrunnerRunnerOffline", "runner": "ci-runner-2"}}
+	evil := journal.Alert{Fingerprint: "3", StartsAt: at("10:05:00"), Labels: map[string]string{"alertname": "<img src=http://evil.example>|# [x](y)\n## h", "container": "a`b"}}
+	list := []journal.Record{
+		{Outcome: journal.Completed, Action: "restart", Target: "ci-runner-1", Alert: loop, Began: at("10:00:02"), Ended: at("10:00:06"), Count: 1,
 			Evidence: []string{"sent SIGTERM", "left by itself after 500ms"},
-			Verdicts: []remedy.Verdict{{Guard: "paused", OK: true}, {Guard: "busy", OK: true, Detail: "idle"}}},
-		{Outcome: remedy.OutcomeRefused, Action: "restart", Target: "ci-runner-2", Alert: other, Began: at("10:00:31"), Ended: at("10:04:31"), Count: 5,
+			Verdicts: []journal.Verdict{{Guard: "paused", OK: true}, {Guard: "busy", OK: true, Detail: "idle"}}},
+		{Outcome: journal.Refused, Action: "restart", Target: "ci-runner-2", Alert: other, Began: at("10:00:31"), Ended: at("10:04:31"), Count: 5,
 			Reason: "unknown_state", Detail: "docker lists no process at all"},
-		{Outcome: remedy.OutcomeFailed, Action: "restart", Target: "a", Alert: evil, Began: at("10:05:01"), Ended: at("10:08:01"), Count: 1, Reason: "not_verified"},
+		{Outcome: journal.Failed, Action: "restart", Target: "a", Alert: evil, Began: at("10:05:01"), Ended: at("10:08:01"), Count: 1, Reason: "not_verified"},
 	}
 	var b bytes.Buffer
 	writeIncident(&b, list)

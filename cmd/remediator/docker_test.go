@@ -20,6 +20,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 // These tests run the real program against the real engine. Everything that they make carries a label of their own.
@@ -203,13 +204,13 @@ func (p *process) alert(name, action string, labels map[string]string) {
 }
 
 // outcome waits until an action on a target has this outcome and reason.
-func (p *process) outcome(action, target, want string) remedy.Record {
+func (p *process) outcome(action, target, want string) journal.Record {
 	p.w.t.Helper()
-	var found remedy.Record
+	var found journal.Record
 	var seen []string
 	clitest.Until(p.w.t, action+" "+target+" "+want, func() bool {
 		_, b := p.ask(http.MethodGet, "/api/v1/attempts", nil)
-		var list []remedy.Record
+		var list []journal.Record
 		if err := json.Unmarshal(b, &list); err != nil {
 			return false
 		}
@@ -300,13 +301,13 @@ func TestBackoffSurvivesKill9(t *testing.T) {
 	p.kill()
 	p = w.serve(pause)
 	var list []remedy.BreakerStatus
-	if _, b := p.ask(http.MethodGet, "/api/v1/breakers", nil); json.Unmarshal(b, &list) != nil || len(list) != 1 || list[0].State != remedy.Open {
+	if _, b := p.ask(http.MethodGet, "/api/v1/breakers", nil); json.Unmarshal(b, &list) != nil || len(list) != 1 || list[0].State != journal.Open {
 		t.Errorf("breakers after the kill: %s", b)
 	}
 	clitest.Until(t, "the runner to run again", func() bool { return w.inspect(id, "{{.State.Running}}") == "true" })
 	clitest.Until(t, "probation", func() bool {
 		_, b := p.ask(http.MethodGet, "/api/v1/breakers", nil)
-		return json.Unmarshal(b, &list) == nil && len(list) == 1 && list[0].State == remedy.HalfOpen
+		return json.Unmarshal(b, &list) == nil && len(list) == 1 && list[0].State == journal.HalfOpen
 	})
 	_, metrics := p.ask(http.MethodGet, "/metrics", nil)
 	if !strings.Contains(string(metrics), `ghostrunner_remediator_breaker_open_until_timestamp_seconds{runner="ci-1"}`) {

@@ -38,12 +38,12 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	remediator, err := remedy.New(remedy.Options{
 		Logger: logger, Registry: registry, Docker: dockerAdapter{docker, view}, GitHub: view.orNil(),
 		JournalPath:     cfg.journalPath,
-		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace,
+		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace, VerifyTimeout: cfg.verifyTimeout,
 		BackoffDuration: cfg.backoffDuration, BackoffMax: cfg.backoffMax, BackoffProbation: cfg.backoffProbation,
-		VerifyTimeout: cfg.verifyTimeout,
-		PruneLabel:    cfg.pruneLabel, PruneMinAge: cfg.pruneMinAge, PruneKeep: cfg.pruneKeep, PruneCooldown: cfg.pruneCooldown,
-		PruneThreshold: cfg.pruneThreshold, DiskPath: cfg.diskPath, DryRun: cfg.dryRun, Window: cfg.window,
-		HeartbeatTimeout: cfg.heartbeatTimeout, Self: ownContainer("/proc/self/mountinfo"),
+		PruneCooldown: cfg.pruneCooldown,
+		Pruner:        prune.Pruner{Measure: cfg.measure, Path: cfg.diskPath, Label: cfg.pruneLabel, MinAge: cfg.pruneMinAge, Keep: cfg.pruneKeep},
+		DryRun:        cfg.dryRun, Window: cfg.window, HeartbeatTimeout: cfg.heartbeatTimeout, TimeScale: cfg.timeScale,
+		Self: ownContainer("/proc/self/mountinfo"),
 	})
 	if err != nil {
 		return err
