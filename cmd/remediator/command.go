@@ -29,7 +29,7 @@ func command(ctx context.Context, cfg config, stdout io.Writer) error {
 	switch cfg.command {
 	case "history":
 		return history(ctx, cfg, stdout)
-	case "breakers":
+	case "breakers show", "breakers reset":
 		return breakers(ctx, cfg, stdout)
 	case "pause", "resume":
 		return pause(ctx, cfg, stdout)

@@ -96,10 +96,10 @@ func TestCommands(t *testing.T) {
 		code  int
 		says  []string
 	}{
-		{"explain a file", []string{"explain", payload}, false, 0, []string{"A\uFFFD[31m (firing): refuse, restart: unknown_state\n  ok  action\n", "  NO  target ", "\n\nB (resolved): ignore, restart: a resolved alert starts nothing\n\n(no name) (firing): ignore: has no label remediation\n"}},
+		{"explain a file", []string{"explain", payload}, false, 0, []string{"A\uFFFD[31m (firing): refuse, restart: unknown_state\n  NO  resolve ", "\n\nB (resolved): ignore, restart: a resolved alert starts nothing\n\n(no name) (firing): ignore: has no label remediation\n"}},
 		{"explain stdin", []string{"explain"}, true, 0, []string{"B (resolved): ignore"}},
 		{"explain -", []string{"explain", "-"}, true, 0, []string{"B (resolved): ignore"}},
-		{"explain as JSON", []string{"explain", "--format=json", payload}, false, 0, []string{`"decision": "refuse"`, `"guard": "target"`}},
+		{"explain as JSON", []string{"explain", "--format=json", payload}, false, 0, []string{`"decision": "refuse"`, `"guard": "resolve"`}},
 		{"explain nothing", []string{"explain", "/does/not/exist"}, false, 1, []string{"payload: open /does/not/exist"}},
 		{"pause for a time", []string{"pause", "--for=2h"}, false, 0, []string{"paused until 2"}},
 		{"pause as JSON", []string{"pause", "--format=json"}, false, 0, []string{`"paused": true`}},
@@ -111,7 +111,7 @@ func TestCommands(t *testing.T) {
 		{"history of tomorrow", []string{"history", "--since=tomorrow"}, false, 1, []string{"--since=tomorrow: want a time such as"}},
 		{"too much history", []string{"history", "--limit=9999"}, false, 1, []string{"400 Bad Request: limit: want a number from 1 to 1500\n"}},
 		{"breakers", []string{"breakers"}, false, 0, []string{"RUNNER  BREAKER  UNTIL  PROBATION ENDS  FIRES\n"}},
-		{"reset of nobody", []string{"breakers", "no/body"}, false, 1, []string{"404 Not Found: no such runner\n"}},
+		{"reset of nobody", []string{"breakers", "reset", "no/body"}, false, 1, []string{"404 Not Found: no such runner\n"}},
 		{"incident", []string{"incident"}, false, 0, []string{"Nothing was done or refused since 24h.\n"}},
 		{"format", []string{"history", "--format=xml"}, false, 1, []string{"xml"}},
 	} {

@@ -155,11 +155,16 @@ func (w *world) serve(flags ...string) *process {
 		}
 	})
 	p.url = "http://" + p.logs.Address(w.t)
-	clitest.Until(w.t, "ready", func() bool {
+	p.awaitReady()
+	return p
+}
+
+func (p *process) awaitReady() {
+	p.w.t.Helper()
+	clitest.Until(p.w.t, "ready", func() bool {
 		code, _ := p.ask(http.MethodGet, "/-/ready", nil)
 		return code == http.StatusOK
 	})
-	return p
 }
 
 func (p *process) kill() {
@@ -268,6 +273,7 @@ func TestRestartOnDocker(t *testing.T) {
 		{map[string]string{"runner": "ci-5"}, "", "refused no_target"},
 		{map[string]string{"container": name}, name, "completed"},
 	} {
+		c.labels["counts_as"] = "watchdog_fire"
 		p.alert("GhostrunnerRunnerRetryLoop", "restart", c.labels)
 		p.outcome("restart", c.target, c.want)
 	}
@@ -315,8 +321,8 @@ func TestBackoffSurvivesKill9(t *testing.T) {
 	}
 	var out, errs bytes.Buffer
 	args := []string{"--remediator.url=" + p.url, "--web.bearer-token-file=" + w.token}
-	if code := run(t.Context(), append(args, "breakers", "ci-1"), &out, &errs); code != 0 || !strings.Contains(out.String(), "half_open") {
-		t.Errorf("breakers ci-1: %d %s%s", code, out.String(), errs.String())
+	if code := run(t.Context(), append(args, "breakers", "reset", "ci-1"), &out, &errs); code != 0 || !strings.Contains(out.String(), "half_open") {
+		t.Errorf("breakers reset ci-1: %d %s%s", code, out.String(), errs.String())
 	}
 	out.Reset()
 	if code := run(t.Context(), append(args, "history"), &out, &errs); code != 0 || !strings.Contains(out.String(), "GhostrunnerWatchdogStorm") {
@@ -334,9 +340,29 @@ func TestPruneOnDocker(t *testing.T) {
 	leftover := dockerCLI(t, nil, "create", "--label", w.label, "--network=none", used)
 	stranger := dockerCLI(t, nil, "create", "--label", w.label+"-bystander", "--network=none", used)
 	stopped := dockerCLI(t, nil, "create", "--label", w.label, "--label", "ghostrunner.role=runner", "--label", "ghostrunner.runner=ci-2", "--network=none", used)
-	p := w.serve("--prune.label="+w.label, "--prune.min-age=1ms", "--disk.path="+w.dir, "--disk.prune-threshold-gb=1000000")
-	p.alert("GhostrunnerDiskLow", "prune", nil)
-	rec := p.outcome("prune", "engine", "failed not_enough") // nobody has a petabyte
+	// This disk never has more space, whatever is removed.
+	cfg, _, err := parse([]string{
+		"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + w.token, "--docker.label=" + w.label,
+		"--journal.path=" + filepath.Join(w.dir, "journal.db"), "--prune.label=" + w.label, "--prune.min-age=1ms",
+	}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.measure = func(string) (uint64, uint64, error) { return 3e9, 100e9, nil }
+	p := &process{w: w, logs: &clitest.Output{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, cfg, cfg.app.Logger(p.logs)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	p.url = "http://" + p.logs.Address(t)
+	p.awaitReady()
+	p.alert("GhostrunnerDiskLow", "prune", map[string]string{"threshold_bytes": "10000000000", "target_bytes": "12000000000"})
+	rec := p.outcome("prune", "engine", "failed not_enough")
 	images := strings.Fields(dockerCLI(t, nil, "images", "-aq", "--no-trunc"))
 	containers := strings.Fields(dockerCLI(t, nil, "ps", "-aq", "--no-trunc"))
 	for _, c := range []struct {

@@ -47,7 +47,7 @@ func newGitHubView(cfg config, logger *slog.Logger) (*githubView, error) {
 	}
 	var err error
 	v.client, err = github.New(github.Options{
-		APIURL: cfg.github.APIURL, Token: token, Scopes: scopes, MoreScopes: v.moreScopes, PollInterval: cfg.pollInterval,
+		APIURL: cfg.github.APIURL, Token: token, Scopes: scopes, MoreScopes: v.moreScopes, PollInterval: time.Duration(float64(cfg.pollInterval) * cfg.timeScale),
 		Logger: logger, UserAgent: program + "/" + version.Version,
 	})
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/httpapi"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/web"
 )
 
@@ -48,14 +50,15 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	api := httpapi.New(remediator, registry)
 	door := web.NewDoor(logged(token, logger))
 	server, err := web.New(web.Options{
 		Logger: logger, Flags: cfg.web, Registry: registry,
 		Name: "Ghostrunner Remediator", Description: "Acts on alerts, or refuses and says why",
-		Ready: remediator.Ready, Root: remediator.Page(door.SignedIn),
+		Ready: remediator.Ready, Root: api.Page(door.SignedIn),
 		Routes: func(mux *http.ServeMux) {
 			door.Routes(mux)
-			remediator.Routes(mux, door.Guard)
+			api.Routes(mux, door.Guard)
 		},
 	})
 	if err != nil {
