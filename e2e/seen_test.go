@@ -23,6 +23,9 @@ import (
 // shown is the time that the dashboards are asked for: longer than this stack has lived.
 const shown = 45 * time.Minute
 
+// absentUntilItHappens matches metrics without a sample before their first event, which no fault here causes.
+var absentUntilItHappens = regexp.MustCompile(`ghostrunner_(clock_last_jump_seconds|runner_last_failure_timestamp_seconds)`)
+
 func TestDashboardsShowData(t *testing.T) {
 	playWhatIsMissing(t)
 	if n := samples(t, dashboardQuery{where: "a metric that nobody has", expr: "ghostrunner_of_nobody", step: time.Minute}); n != 0 {
@@ -35,6 +38,9 @@ func TestDashboardsShowData(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			for _, q := range dashboardQueries(t, file) {
+				if absentUntilItHappens.MatchString(q.expr) {
+					continue
+				}
 				// What is asked for the moment can be between two scrapes, and what is rare takes a while.
 				var found int
 				for range 20 {
