@@ -31,6 +31,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // The table of metrics in docs/metrics.md is what the two programs export in a world in which everything can be measured.
@@ -189,7 +190,7 @@ func (exporterWorld) ClockSamples() []collector.ClockSample {
 func (exporterWorld) Jumps() map[string]uint64 { return map[string]uint64{"forward": 1} }
 
 func (exporterWorld) Containers() collector.ContainerSnapshot {
-	return collector.ContainerSnapshot{Up: true, Containers: []collector.Container{
+	return collector.ContainerSnapshot{Up: true, Containers: []runner.Container{
 		{Name: slotContainer, Role: "runner", Runner: slot, State: "running", Health: "healthy", Exited: true},
 	}}
 }
@@ -201,7 +202,7 @@ func (exporterWorld) Credential() collector.Credential {
 func (exporterWorld) GitHub() collector.GitHubSnapshot {
 	return collector.GitHubSnapshot{
 		Scopes: []collector.Scope{{
-			Name: "o/r", Polled: true, Up: true, LastSuccess: time.Now(), Runners: []collector.Registration{{Name: slot, Online: true}},
+			Name: "o/r", Polled: true, Up: true, LastSuccess: time.Now(), Runners: []runner.Registration{{Name: slot, Status: "online"}},
 		}},
 		RateLimits: []collector.RateLimit{{Resource: "core", Reset: time.Now().Add(time.Hour), At: time.Now()}},
 		Requests:   map[string]uint64{"200": 1}, Failures: map[string]uint64{"auth": 0},
@@ -253,14 +254,14 @@ type oneRunner struct {
 	down bool
 }
 
-func (o *oneRunner) Containers(context.Context) ([]remedy.Container, error) {
+func (o *oneRunner) Containers(context.Context) ([]runner.Container, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	state := "running"
 	if o.down {
 		state = "exited"
 	}
-	return []remedy.Container{{
+	return []runner.Container{{
 		ID: slotContainer, Name: slotContainer, Role: remedy.RoleRunner, Runner: slot, Heal: []string{remedy.ActionBackoff}, State: state,
 	}}, nil
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Check reads every source once, all at the same time, and says of each what was read, whether it is good, and what to do
@@ -37,7 +37,7 @@ type checker struct {
 	*exporter
 
 	host       host
-	containers func() ([]engine.Container, error) // asks Docker once
+	containers func() ([]runner.Container, error) // asks Docker once
 }
 
 // check does it all within checkTime.
@@ -45,7 +45,7 @@ func (e *exporter) check(ctx context.Context) report {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	c := &checker{exporter: e, host: thisHost()}
-	c.containers = sync.OnceValues(func() ([]engine.Container, error) { return e.docker.Containers(ctx) })
+	c.containers = sync.OnceValues(func() ([]runner.Container, error) { return e.docker.Containers(ctx) })
 	var clocks []clock.Answer
 	sources := []func(context.Context) []finding{
 		c.readContainers, c.readLogs, c.readGitHub,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/github"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // maxAsked is how many scopes are asked at the same time.
@@ -56,12 +57,12 @@ func (c *checker) readGitHub(ctx context.Context) []finding {
 func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding, rejected bool) {
 	runners, err := c.github.Runners(ctx, scope)
 	if err != nil {
-		var e *github.Error
+		var e *runner.Error
 		f = fail(collector.NameGitHub, err)
 		if errors.As(err, &e) {
-			rejected = e.Reason == github.ReasonAuth
+			rejected = e.Reason == runner.ReasonAuth
 			f = fail(collector.NameGitHub, err, e.Hint)
-			if e.Reason == github.ReasonNetwork || e.Reason == github.ReasonTimeout {
+			if e.Reason == runner.ReasonNetwork || e.Reason == runner.ReasonTimeout {
 				f.Remedy = append(f.Remedy, c.host.networkAdvice()...)
 			}
 		}

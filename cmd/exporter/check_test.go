@@ -24,7 +24,7 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // checked runs check and returns its exit code and its table.
@@ -296,28 +296,28 @@ func TestCheckDisk(t *testing.T) {
 
 // TestCheckContainers has what the engine can show.
 func TestCheckContainers(t *testing.T) {
-	runner := engine.Container{Name: "r-1", Role: "runner", Runner: "r-1", State: "running"}
-	with := func(change func(*engine.Container)) engine.Container {
-		c := runner
+	up := runner.Container{Name: "r-1", Role: "runner", Runner: "r-1", State: "running"}
+	with := func(change func(*runner.Container)) runner.Container {
+		c := up
 		change(&c)
 		return c
 	}
-	many := slices.Repeat([]engine.Container{with(func(c *engine.Container) { c.State = "exited" })}, 9)
+	many := slices.Repeat([]runner.Container{with(func(c *runner.Container) { c.State = "exited" })}, 9)
 	for name, tc := range map[string]struct {
-		containers []engine.Container
+		containers []runner.Container
 		err        error
 		want       string
 		ok         bool
 	}{
-		"good":                        {[]engine.Container{runner, {Name: "db", Role: "service", State: "running", Health: "starting"}}, nil, "1 runner, 1 service, all running", true},
+		"good":                        {[]runner.Container{up, {Name: "db", Role: "service", State: "running", Health: "starting"}}, nil, "1 runner, 1 service, all running", true},
 		"down":                        {nil, errors.New("connection refused"), "FAIL   connection refused", false},
-		"none":                        {[]engine.Container{{Name: "other", State: "running"}}, nil, "no container has the label", false},
-		"unhealthy":                   {[]engine.Container{with(func(c *engine.Container) { c.Health = "unhealthy" })}, nil, "r-1 is running unhealthy", false},
-		"restarting, again and again": {[]engine.Container{with(func(c *engine.Container) { c.State = "restarting" })}, nil, "r-1 is restarting", false},
+		"none":                        {[]runner.Container{{Name: "other", State: "running"}}, nil, "no container has the label", false},
+		"unhealthy":                   {[]runner.Container{with(func(c *runner.Container) { c.Health = "unhealthy" })}, nil, "r-1 is running unhealthy", false},
+		"restarting, again and again": {[]runner.Container{with(func(c *runner.Container) { c.State = "restarting" })}, nil, "r-1 is restarting", false},
 		"many":                        {many, nil, "r-1 is exited, r-1 is exited, r-1 is exited, r-1 is exited, r-1 is exited and 4 more", false},
-		"no scope":                    {[]engine.Container{with(func(c *engine.Container) { c.Scope = "a/b/c" })}, nil, `r-1: ghostrunner.scope="a/b/c"`, false},
+		"no scope":                    {[]runner.Container{with(func(c *runner.Container) { c.Scope = "a/b/c" })}, nil, `r-1: ghostrunner.scope="a/b/c"`, false},
 	} {
-		c := &checker{exporter: &exporter{}, host: host{wsl: true}, containers: func() ([]engine.Container, error) { return tc.containers, tc.err }}
+		c := &checker{exporter: &exporter{}, host: host{wsl: true}, containers: func() ([]runner.Container, error) { return tc.containers, tc.err }}
 		r := newReport("", c.readContainers(t.Context()))
 		if r.OK != tc.ok {
 			t.Errorf("%s: ok %t", name, r.OK)

@@ -13,14 +13,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
 const (
 	// checkpointEvery is the time between two writes of what has changed. After a crash that much is read again.
 	checkpointEvery = 5 * time.Second
-	// checkpointVersion is that of the format, with everything in engine.Mark and what Fleet.Save writes.
+	// checkpointVersion is that of the format, with everything in docker.Mark and what Fleet.Save writes.
 	checkpointVersion = 1
 	// maxCheckpoint is what a thousand slots need ten times over.
 	maxCheckpoint = 16 << 20
@@ -36,7 +36,7 @@ type checkpoint struct {
 
 	mu      sync.Mutex // held from an event to its mark
 	fleet   *listener.Fleet
-	marks   map[string]*engine.Mark // by container id
+	marks   map[string]*docker.Mark // by container id
 	changed bool
 	failed  bool // it was said that the file cannot be used
 }
@@ -45,24 +45,24 @@ type checkpoint struct {
 type saved struct {
 	Version int
 	At      time.Time
-	Marks   []engine.Mark
+	Marks   []docker.Mark
 	Fleet   json.RawMessage
 }
 
 func newCheckpoint(path string, fleet *listener.Fleet, logger *slog.Logger) *checkpoint {
-	return &checkpoint{path: path, fleet: fleet, logger: logger, marks: make(map[string]*engine.Mark)}
+	return &checkpoint{path: path, fleet: fleet, logger: logger, marks: make(map[string]*docker.Mark)}
 }
 
-// Replaying implements engine.LineSink, as the next eight do.
+// Replaying implements docker.LineSink, as the next eight do.
 func (c *checkpoint) Replaying(runner string, on bool) { c.fleet.Replaying(runner, on) }
 
 // Started is an event with a place in the log.
-func (c *checkpoint) Started(m *engine.Mark, at time.Time) {
+func (c *checkpoint) Started(m *docker.Mark, at time.Time) {
 	c.apply(m, func() { c.fleet.Started(m.Runner, at) })
 }
 
 // Line is an event with a place in the log.
-func (c *checkpoint) Line(m *engine.Mark, at time.Time, line []byte) {
+func (c *checkpoint) Line(m *docker.Mark, at time.Time, line []byte) {
 	c.apply(m, func() { c.fleet.Line(m.Runner, at, line) })
 }
 
@@ -70,12 +70,12 @@ func (c *checkpoint) Line(m *engine.Mark, at time.Time, line []byte) {
 func (*checkpoint) Noise(line []byte) bool { return listener.Noise(line) }
 
 // Skipped is an event with a place in the log.
-func (c *checkpoint) Skipped(m *engine.Mark, at time.Time, lines uint64) {
+func (c *checkpoint) Skipped(m *docker.Mark, at time.Time, lines uint64) {
 	c.apply(m, func() { c.fleet.Skipped(m.Runner, at, lines) })
 }
 
 // Ended is an event with a place in the log.
-func (c *checkpoint) Ended(m *engine.Mark, at time.Time) {
+func (c *checkpoint) Ended(m *docker.Mark, at time.Time) {
 	c.apply(m, func() { c.fleet.Ended(m.Runner, at) })
 }
 
@@ -99,13 +99,13 @@ func (c *checkpoint) Removed(container string) {
 // Forget keeps the counters, in case the slot comes back.
 func (c *checkpoint) Forget(runner string) { c.fleet.Forget(runner) }
 
-func (c *checkpoint) apply(m *engine.Mark, event func()) {
+func (c *checkpoint) apply(m *docker.Mark, event func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	event()
 	mark := c.marks[m.Container]
 	if mark == nil {
-		mark = new(engine.Mark)
+		mark = new(docker.Mark)
 		c.marks[m.Container] = mark
 	}
 	*mark = *m
@@ -114,7 +114,7 @@ func (c *checkpoint) apply(m *engine.Mark, event func()) {
 
 // restore reads the file, and tells the engine from where to go on. It is called before anything runs. Where there is no file
 // one is written at once: since when is counted is the first thing that must not be forgotten.
-func (c *checkpoint) restore(docker *engine.Engine) {
+func (c *checkpoint) restore(docker *docker.Engine) {
 	if c.path == "" {
 		return
 	}
@@ -139,8 +139,8 @@ func (c *checkpoint) restore(docker *engine.Engine) {
 }
 
 // places copies the marks.
-func (c *checkpoint) places() []engine.Mark {
-	marks := make([]engine.Mark, 0, len(c.marks))
+func (c *checkpoint) places() []docker.Mark {
+	marks := make([]docker.Mark, 0, len(c.marks))
 	for _, m := range c.marks {
 		marks = append(marks, *m)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
@@ -29,7 +29,7 @@ var logged = []string{
 
 // tell plays the follower of one container from a line on.
 func tell(c *checkpoint, from, to int) {
-	m := engine.Mark{Runner: "ci-1", Container: "0123", InRun: true}
+	m := docker.Mark{Runner: "ci-1", Container: "0123", InRun: true}
 	for i, line := range logged[from:to] {
 		at := time.Unix(int64(1000+from+i), 0)
 		m.At, m.High = at.UnixNano(), at.UnixNano()
@@ -77,7 +77,7 @@ func TestCheckpointCountsOnce(t *testing.T) {
 }
 
 func TestCheckpointThatCannotBeUsed(t *testing.T) {
-	docker, err := engine.New(engine.Options{Host: "unix:///nonexistent", Logger: slog.New(slog.DiscardHandler)})
+	docker, err := docker.New(docker.Options{Host: "unix:///nonexistent", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestCheckpointThatCannotBeUsed(t *testing.T) {
 
 // The first start has no file, and says nothing about that; a folder that is not there is said once.
 func TestCheckpointWithoutAFile(t *testing.T) {
-	docker, err := engine.New(engine.Options{Host: "unix:///nonexistent", Logger: slog.New(slog.DiscardHandler)})
+	docker, err := docker.New(docker.Options{Host: "unix:///nonexistent", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

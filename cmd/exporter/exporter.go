@@ -21,7 +21,7 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/github"
 	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/web"
@@ -38,7 +38,7 @@ type exporter struct {
 	cfg    config
 	logger *slog.Logger
 
-	docker *engine.Engine
+	docker *docker.Engine
 	logs   *listener.Fleet
 	state  *checkpoint
 	github *github.Client
@@ -58,7 +58,7 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(time.Now()), statfs: collector.Statfs}
 	e.state = newCheckpoint(cfg.stateFile, e.logs, logger)
 	var err error
-	if e.docker, err = engine.New(engine.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger}); err != nil {
+	if e.docker, err = docker.New(docker.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger}); err != nil {
 		return nil, fmt.Errorf("--docker.host, --docker.label: %w", err)
 	}
 	if err := e.buildGitHub(); err != nil {

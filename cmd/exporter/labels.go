@@ -7,16 +7,17 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/github"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // labelScopes is where the slots of this machine register beside the configured scopes, by their label ghostrunner.scope.
 type labelScopes struct {
-	containers func() engine.Snapshot
+	containers func() docker.Snapshot
 	logger     *slog.Logger
 
-	known []engine.Container // when the engine was last up: GitHub's view does not end with Docker's
+	known []runner.Container // when the engine was last up: GitHub's view does not end with Docker's
 	told  string             // what was logged last
 }
 
@@ -38,7 +39,7 @@ func (l *labelScopes) current() []github.Scope {
 }
 
 // scopesOf reads the labels of the runners. The error names each one that cannot be read, and there are scopes beside it.
-func scopesOf(containers []engine.Container) (scopes []github.Scope, err error) {
+func scopesOf(containers []runner.Container) (scopes []github.Scope, err error) {
 	var bad []string
 	for _, c := range containers {
 		if c.Runner == "" || c.Scope == "" {

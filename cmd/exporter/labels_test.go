@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestScopesOf(t *testing.T) {
-	scopes, err := scopesOf([]engine.Container{
+	scopes, err := scopesOf([]runner.Container{
 		{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b"}, {Name: "c", Runner: "c", Scope: "org"}, {Name: "d", Runner: "d", Scope: "o/r"},
 		{Name: "db", Scope: "not-a-runner"}, {Name: "e", Runner: "e", Scope: "x\n/y/z"}, {Name: "f", Runner: "f", Scope: strings.Repeat("x", 1000)},
 	})
@@ -27,18 +28,18 @@ func TestScopesOf(t *testing.T) {
 // TestLabelScopes keeps what labels said while Docker is down, and complains about each bad label once.
 func TestLabelScopes(t *testing.T) {
 	var log clitest.Output
-	snapshot := engine.Snapshot{Up: true, Containers: []engine.Container{{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b", Scope: "b d"}}}
-	l := labelScopes{containers: func() engine.Snapshot { return snapshot }, logger: slog.New(slog.NewTextHandler(&log, nil))}
+	snapshot := docker.Snapshot{Up: true, Containers: []runner.Container{{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b", Scope: "b d"}}}
+	l := labelScopes{containers: func() docker.Snapshot { return snapshot }, logger: slog.New(slog.NewTextHandler(&log, nil))}
 	for range 3 {
 		if got := l.current(); fmt.Sprint(got) != "[org]" {
 			t.Errorf("%v", got)
 		}
 	}
-	snapshot = engine.Snapshot{}
+	snapshot = docker.Snapshot{}
 	if got := l.current(); fmt.Sprint(got) != "[org]" {
 		t.Errorf("without Docker: %v", got)
 	}
-	snapshot = engine.Snapshot{Up: true}
+	snapshot = docker.Snapshot{Up: true}
 	if got := l.current(); len(got) != 0 {
 		t.Errorf("without containers: %v", got)
 	}

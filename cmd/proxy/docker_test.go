@@ -24,24 +24,25 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// TestEveryCallOfOurs runs all that internal/engine can do through the real program to the real engine. The tables are right
+// TestEveryCallOfOurs runs all that internal/docker can do through the real program to the real engine. The tables are right
 // if nothing of it is refused, and if no rule is left that nobody needed.
 func TestEveryCallOfOurs(t *testing.T) {
 	methods := map[string]bool{}
-	for m := range reflect.TypeFor[*engine.Engine]().Methods() {
+	for m := range reflect.TypeFor[*docker.Engine]().Methods() {
 		methods[m.Name] = true
 	}
 	for _, c := range []struct {
 		client string
-		drive  func(*world, *engine.Engine) (called []string)
+		drive  func(*world, *docker.Engine) (called []string)
 	}{{"exporter", driveExporter}, {"remediator", driveRemediator}} {
 		t.Run(c.client, func(t *testing.T) {
 			w := newWorld(t)
 			host, logs := w.proxy(c.client)
-			docker, err := engine.New(engine.Options{Host: "unix://" + host, Labels: []string{w.label}})
+			docker, err := docker.New(docker.Options{Host: "unix://" + host, Labels: []string{w.label}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +64,7 @@ func TestEveryCallOfOurs(t *testing.T) {
 		})
 	}
 	for name := range methods {
-		t.Errorf("engine.Engine.%s is not called here: the proxies may refuse it", name)
+		t.Errorf("docker.Engine.%s is not called here: the proxies may refuse it", name)
 	}
 }
 
@@ -84,26 +85,26 @@ func rulesOf(t *testing.T, client string) (rules []string) {
 }
 
 // driveExporter does what ghostrunner-exporter does.
-func driveExporter(w *world, docker *engine.Engine) []string {
+func driveExporter(w *world, engine *docker.Engine) []string {
 	ctx, stop := context.WithCancel(w.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	docker.Resume(time.Now(), nil)
+	engine.Resume(time.Now(), nil)
 	w.container("ghostrunner.role=runner", "ghostrunner.runner=slot", "count", "3")
 	sink := &lines{}
-	wg.Go(func() { _ = docker.Watch(ctx) })
-	wg.Go(func() { _ = docker.Tail(ctx, sink) })
+	wg.Go(func() { _ = engine.Watch(ctx) })
+	wg.Go(func() { _ = engine.Tail(ctx, sink) })
 	clitest.Until(w, "the log of the runner", func() bool { return sink.count.Load() >= 3 })
 	late := w.container("ghostrunner.role=runner", "ghostrunner.runner=late", "sleep")
 	clitest.Until(w, "an event", func() bool {
-		return slices.ContainsFunc(docker.Snapshot().Containers, func(c engine.Container) bool { return c.ID == late && c.State == "running" })
+		return slices.ContainsFunc(engine.Snapshot().Containers, func(c runner.Container) bool { return c.ID == late && c.State == "running" })
 	})
-	_, err := docker.Containers(ctx)
+	_, err := engine.Containers(ctx)
 	w.must("Containers", err)
-	_, err = docker.Root(ctx)
+	_, err = engine.Root(ctx)
 	w.must("Root", err)
-	_, err = docker.ReclaimableBytes(ctx)
+	_, err = engine.ReclaimableBytes(ctx)
 	w.must("ReclaimableBytes", unlessBusy(err))
 	return []string{"Resume", "Watch", "Tail", "Snapshot", "Containers", "Root", "ReclaimableBytes"}
 }
@@ -118,33 +119,33 @@ func unlessBusy(err error) error {
 }
 
 // driveRemediator does what ghostrunner-remediator does.
-func driveRemediator(w *world, docker *engine.Engine) []string {
+func driveRemediator(w *world, engine *docker.Engine) []string {
 	ctx := w.Context()
-	runner := w.container("ghostrunner.role=runner", "ghostrunner.heal=restart,backoff", "sleep")
-	list, err := docker.Containers(ctx)
+	slot := w.container("ghostrunner.role=runner", "ghostrunner.heal=restart,backoff", "sleep")
+	list, err := engine.Containers(ctx)
 	w.must("Containers", err)
-	if len(list) != 1 || list[0].ID != runner {
+	if len(list) != 1 || list[0].ID != slot {
 		w.Errorf("Containers: %v", list)
 	}
-	_, err = docker.Root(ctx)
+	_, err = engine.Root(ctx)
 	w.must("Root", err)
-	processes, err := docker.Processes(ctx, runner)
+	processes, err := engine.Processes(ctx, slot)
 	w.must("Processes", err)
 	if len(processes) == 0 {
 		w.Error("Processes: none")
 	}
-	w.must("Restart in its grace period", docker.Restart(ctx, runner, -1))
-	w.must("Restart", docker.Restart(ctx, runner, 10*time.Second))
-	w.must("Terminate", docker.Terminate(ctx, runner))
-	clitest.Until(w, "the end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", runner) == "exited" })
-	w.must("Start", docker.Start(ctx, runner))
-	w.must("Stop", docker.Stop(ctx, runner, 10*time.Second))
+	w.must("Restart in its grace period", engine.Restart(ctx, slot, -1))
+	w.must("Restart", engine.Restart(ctx, slot, 10*time.Second))
+	w.must("Terminate", engine.Terminate(ctx, slot))
+	clitest.Until(w, "the end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", slot) == "exited" })
+	w.must("Start", engine.Start(ctx, slot))
+	w.must("Stop", engine.Stop(ctx, slot, 10*time.Second))
 
 	leftover := w.container("exit", "0")
 	clitest.Until(w, "the leftover to end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", leftover) == "exited" })
 	// Only a label says what is left over, so without one nothing is removed.
 	host, _ := w.proxy("remediator", "--prune.label="+w.label)
-	labelled, err := engine.New(engine.Options{Host: "unix://" + host, Labels: []string{w.label}})
+	labelled, err := docker.New(docker.Options{Host: "unix://" + host, Labels: []string{w.label}})
 	w.must("New", err)
 	left, err := labelled.Leftovers(ctx, w.label)
 	w.must("Leftovers", err)
@@ -155,19 +156,19 @@ func driveRemediator(w *world, docker *engine.Engine) []string {
 
 	unused := w.newImage("ghostrunner-proxy-test/unused:1")
 	w.docker("tag", unused, "ghostrunner-proxy-test/unused:2")
-	_, err = docker.Images(ctx, "")
+	_, err = engine.Images(ctx, "")
 	w.must("Images", err)
-	_, err = docker.Images(ctx, w.mine)
+	_, err = engine.Images(ctx, w.mine)
 	w.must("Images with the label", err)
-	w.must("RemoveImage", docker.RemoveImage(ctx, unused))
+	w.must("RemoveImage", engine.RemoveImage(ctx, unused))
 	for _, unused := range []time.Duration{0, time.Hour} {
-		_, err = docker.BuildCache(ctx, unused)
+		_, err = engine.BuildCache(ctx, unused)
 		w.must("BuildCache", unlessBusy(err))
-		_, err = docker.PruneBuildCache(ctx, unused)
+		_, err = engine.PruneBuildCache(ctx, unused)
 		w.must("PruneBuildCache", err)
 	}
 	follow, stop := context.WithCancel(ctx)
-	w.must("FollowImages", docker.FollowImages(follow, func(string) { stop() }))
+	w.must("FollowImages", engine.FollowImages(follow, func(string) { stop() }))
 	return []string{
 		"Containers", "Root", "Processes", "Restart", "Terminate", "Start", "Stop", "Leftovers", "RemoveContainer", "Images", "RemoveImage", "BuildCache", "PruneBuildCache",
 		"FollowImages",
@@ -182,17 +183,17 @@ func TestOthersAreOutOfReach(t *testing.T) {
 	untouchable := w.container("ghostrunner.role=runner", "sleep")
 	host, _ := w.proxy("remediator")
 	// An engine without labels believes that every container is its own: only the proxy stands in its way.
-	docker, err := engine.New(engine.Options{Host: "unix://" + host})
+	engine, err := docker.New(docker.Options{Host: "unix://" + host})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{other, untouchable} {
 		before := w.docker("inspect", "--format={{.State.StartedAt}} {{.State.Status}}", id)
 		for name, act := range map[string]func() error{
-			"stop":      func() error { return docker.Stop(t.Context(), id, time.Second) },
-			"restart":   func() error { return docker.Restart(t.Context(), id, time.Second) },
-			"terminate": func() error { return docker.Terminate(t.Context(), id) },
-			"start":     func() error { return docker.Start(t.Context(), id) },
+			"stop":      func() error { return engine.Stop(t.Context(), id, time.Second) },
+			"restart":   func() error { return engine.Restart(t.Context(), id, time.Second) },
+			"terminate": func() error { return engine.Terminate(t.Context(), id) },
+			"start":     func() error { return engine.Start(t.Context(), id) },
 		} {
 			if err := act(); err == nil || !strings.Contains(err.Error(), "ghostrunner-proxy") {
 				t.Errorf("%s: %v", name, err)
@@ -202,7 +203,7 @@ func TestOthersAreOutOfReach(t *testing.T) {
 			t.Errorf("the container is %s, it was %s", after, before)
 		}
 	}
-	if _, err := docker.Processes(t.Context(), other); err == nil {
+	if _, err := engine.Processes(t.Context(), other); err == nil {
 		t.Error("the processes of somebody else's container can be listed")
 	}
 }
@@ -214,11 +215,11 @@ var engineSocket = strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///
 type lines struct{ count atomic.Int32 }
 
 func (*lines) Replaying(string, bool)                  {}
-func (*lines) Started(*engine.Mark, time.Time)         {}
-func (l *lines) Line(*engine.Mark, time.Time, []byte)  { l.count.Add(1) }
+func (*lines) Started(*docker.Mark, time.Time)         {}
+func (l *lines) Line(*docker.Mark, time.Time, []byte)  { l.count.Add(1) }
 func (*lines) Noise([]byte) bool                       { return false }
-func (*lines) Skipped(*engine.Mark, time.Time, uint64) {}
-func (*lines) Ended(*engine.Mark, time.Time)           {}
+func (*lines) Skipped(*docker.Mark, time.Time, uint64) {}
+func (*lines) Ended(*docker.Mark, time.Time)           {}
 func (*lines) Lost(string)                             {}
 func (*lines) Removed(string)                          {}
 func (*lines) Forget(string)                           {}
@@ -258,7 +259,7 @@ func (w *world) newImage(ref string) string {
 	w.Helper()
 	program := filepath.Join(w.dir, "actor")
 	if _, err := os.Stat(program); err != nil {
-		cmd := exec.CommandContext(w.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "../../internal/engine/testdata/actor")
+		cmd := exec.CommandContext(w.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "../../internal/docker/testdata/actor")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			w.Fatalf("go build: %v\n%s", err, out)

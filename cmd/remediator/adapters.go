@@ -3,32 +3,29 @@ package main
 import (
 	"context"
 
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // dockerAdapter is the engine in the remediator's words.
 type dockerAdapter struct {
-	*engine.Engine
+	*docker.Engine
 
 	github *githubView // nil: nobody asks where a runner registers
 }
 
 // Containers implements remedy.Lister.
-func (a dockerAdapter) Containers(ctx context.Context) ([]remedy.Container, error) {
+func (a dockerAdapter) Containers(ctx context.Context) ([]runner.Container, error) {
 	list, err := a.Engine.Containers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	a.github.note(list)
-	out := make([]remedy.Container, len(list))
-	for i, c := range list {
-		out[i] = remedy.Container{
-			ID: c.ID, Name: c.Name, Role: c.Role, Runner: c.Runner, Heal: c.Heal, State: c.State, Health: c.Health,
-			Scope: a.github.scopeOf(c), Image: c.Image, Up: c.Up,
-		}
+	for i := range list {
+		list[i].Scope = a.github.scopeOf(list[i])
 	}
-	return out, nil
+	return list, nil
 }
 
 // Images implements remedy.Cleaner.

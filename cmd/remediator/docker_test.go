@@ -34,8 +34,8 @@ type world struct {
 	token string
 }
 
-// docker runs the docker command and returns what it printed.
-func docker(t *testing.T, stdin io.Reader, args ...string) string {
+// dockerCLI runs the docker command and returns what it printed.
+func dockerCLI(t *testing.T, stdin io.Reader, args ...string) string {
 	t.Helper()
 	out, err := tryDocker(stdin, args...)
 	if err != nil {
@@ -112,7 +112,7 @@ func (w *world) image(label, name string) string {
 	if name != "" {
 		args = append(args, name)
 	}
-	return docker(w.t, bytes.NewReader(w.tar), args...)
+	return dockerCLI(w.t, bytes.NewReader(w.tar), args...)
 }
 
 // run starts a container and returns its id. The first labels come without the label of this test.
@@ -121,11 +121,11 @@ func (w *world) run(image, label string, labels []string, mode ...string) string
 	for _, l := range labels {
 		args = append(args, "--label", l)
 	}
-	return docker(w.t, nil, append(append(args, image), mode...)...)
+	return dockerCLI(w.t, nil, append(append(args, image), mode...)...)
 }
 
 func (w *world) inspect(id, format string) string {
-	return docker(w.t, nil, "inspect", "--format", format, id)
+	return dockerCLI(w.t, nil, "inspect", "--format", format, id)
 }
 
 // process is a running remediator.
@@ -251,7 +251,7 @@ func TestRestartOnDocker(t *testing.T) {
 		before[id] = w.inspect(id, started)
 	}
 	clitest.Until(t, "the worker", func() bool {
-		return strings.Contains(docker(t, nil, "top", busy, "-eo", "pid,args"), "Runner.Worker")
+		return strings.Contains(dockerCLI(t, nil, "top", busy, "-eo", "pid,args"), "Runner.Worker")
 	})
 	p := w.serve()
 	name := strings.TrimPrefix(w.inspect(service, "{{.Name}}"), "/")
@@ -330,14 +330,14 @@ func TestPruneOnDocker(t *testing.T) {
 	unused := w.image(w.label, "ghostrunner-test:"+strconv.FormatInt(time.Now().UnixNano(), 10))
 	foreign := w.image(w.label+"-bystander", "")
 	w.run(used, w.label, slotLabels("ci-1", ""))
-	leftover := docker(t, nil, "create", "--label", w.label, "--network=none", used)
-	stranger := docker(t, nil, "create", "--label", w.label+"-bystander", "--network=none", used)
-	stopped := docker(t, nil, "create", "--label", w.label, "--label", "ghostrunner.role=runner", "--label", "ghostrunner.runner=ci-2", "--network=none", used)
+	leftover := dockerCLI(t, nil, "create", "--label", w.label, "--network=none", used)
+	stranger := dockerCLI(t, nil, "create", "--label", w.label+"-bystander", "--network=none", used)
+	stopped := dockerCLI(t, nil, "create", "--label", w.label, "--label", "ghostrunner.role=runner", "--label", "ghostrunner.runner=ci-2", "--network=none", used)
 	p := w.serve("--prune.label="+w.label, "--prune.min-age=1ms", "--disk.path="+w.dir, "--disk.prune-threshold-gb=1000000")
 	p.alert("GhostrunnerDiskLow", "prune", nil)
 	rec := p.outcome("prune", "engine", "failed not_enough") // nobody has a petabyte
-	images := strings.Fields(docker(t, nil, "images", "-aq", "--no-trunc"))
-	containers := strings.Fields(docker(t, nil, "ps", "-aq", "--no-trunc"))
+	images := strings.Fields(dockerCLI(t, nil, "images", "-aq", "--no-trunc"))
+	containers := strings.Fields(dockerCLI(t, nil, "ps", "-aq", "--no-trunc"))
 	for _, c := range []struct {
 		what string
 		list []string

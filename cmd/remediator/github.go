@@ -11,9 +11,9 @@ import (
 
 	"github.com/prometheus/common/version"
 
-	"github.com/blueguy23/ghostrunner/internal/engine"
 	"github.com/blueguy23/ghostrunner/internal/github"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // githubView is what GitHub says of the runners: of the configured place, and of those that the runners' labels name.
@@ -73,7 +73,7 @@ func (v *githubView) moreScopes() []github.Scope {
 }
 
 // scopeOf is where a container's runner registers.
-func (v *githubView) scopeOf(c engine.Container) string {
+func (v *githubView) scopeOf(c runner.Container) string {
 	if c.Scope == "" && v != nil {
 		return v.home
 	}
@@ -81,7 +81,7 @@ func (v *githubView) scopeOf(c engine.Container) string {
 }
 
 // note remembers which places the labels name. The exporter says which labels cannot be read.
-func (v *githubView) note(list []engine.Container) {
+func (v *githubView) note(list []runner.Container) {
 	if v == nil {
 		return
 	}
@@ -96,28 +96,27 @@ func (v *githubView) note(list []engine.Container) {
 }
 
 // Known implements remedy.GitHub.
-func (v *githubView) Known(scope string) ([]remedy.Registration, bool) {
+func (v *githubView) Known(scope string) ([]runner.Registration, bool) {
 	return knownIn(v.client.Snapshot(), scope, time.Now())
 }
 
 // knownIn finds what was heard last of a scope. An answer of the future is as old as one of the past: the clock jumped.
-func knownIn(snapshot github.Snapshot, scope string, now time.Time) ([]remedy.Registration, bool) {
+func knownIn(snapshot github.Snapshot, scope string, now time.Time) ([]runner.Registration, bool) {
 	for _, s := range snapshot.Scopes {
 		if strings.EqualFold(s.Scope, scope) {
-			return registrations(s.Runners), !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess).Abs() <= proofAge
+			return s.Runners, !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess).Abs() <= proofAge
 		}
 	}
 	return nil, false
 }
 
 // Ask implements remedy.GitHub.
-func (v *githubView) Ask(ctx context.Context, scope string) ([]remedy.Registration, error) {
+func (v *githubView) Ask(ctx context.Context, scope string) ([]runner.Registration, error) {
 	s, err := github.ParseScope(scope)
 	if err != nil {
 		return nil, err
 	}
-	list, err := v.client.Runners(ctx, s)
-	return registrations(list), err
+	return v.client.Runners(ctx, s)
 }
 
 // Deregister implements remedy.GitHub.
@@ -126,16 +125,8 @@ func (v *githubView) Deregister(ctx context.Context, scope string, id int64) err
 	if err != nil {
 		return err
 	}
-	if err := v.client.DeleteRunner(ctx, s, id); !errors.Is(err, github.ErrNotFound) {
+	if err := v.client.DeleteRunner(ctx, s, id); !errors.Is(err, runner.ErrNotFound) {
 		return err
 	}
 	return nil
-}
-
-func registrations(list []github.Runner) []remedy.Registration {
-	out := make([]remedy.Registration, len(list))
-	for i, r := range list {
-		out[i] = remedy.Registration{ID: r.ID, Name: r.Name, Online: r.Status == "online", Busy: r.Busy}
-	}
-	return out
 }

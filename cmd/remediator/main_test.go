@@ -9,16 +9,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
-	"github.com/blueguy23/ghostrunner/internal/engine"
 	"github.com/blueguy23/ghostrunner/internal/github"
-	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestBadCommandLines(t *testing.T) {
@@ -247,12 +246,12 @@ func TestWithoutDocker(t *testing.T) {
 func TestKnownIn(t *testing.T) {
 	now := time.Now()
 	snapshot := github.Snapshot{Scopes: []github.ScopeSnapshot{
-		{Scope: "acme/widgets", LastSuccess: now, Runners: []github.Runner{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}},
+		{Scope: "acme/widgets", LastSuccess: now, Runners: []runner.Registration{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}},
 		{Scope: "acme", LastSuccess: now.Add(-time.Hour)},
 		{Scope: "never"},
 	}}
 	got, ok := knownIn(snapshot, "Acme/Widgets", now)
-	if want := []remedy.Registration{{ID: 1, Name: "ci-1-abc", Online: true, Busy: true}}; !ok || !slices.Equal(got, want) {
+	if want := []runner.Registration{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}; !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v %t, want %v", got, ok, want)
 	}
 	for _, scope := range []string{"acme", "never", "other", ""} {
@@ -270,7 +269,7 @@ func TestKnownIn(t *testing.T) {
 // TestScopesOfLabels is about runners that register elsewhere than the configuration says.
 func TestScopesOfLabels(t *testing.T) {
 	v := &githubView{home: "acme/widgets"}
-	list := []engine.Container{
+	list := []runner.Container{
 		{Runner: "a"}, {Runner: "b", Scope: "acme"}, {Runner: "c", Scope: "ACME"}, {Runner: "d", Scope: "a/b/c"}, {Scope: "no-runner"},
 	}
 	v.note(list)

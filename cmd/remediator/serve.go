@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
-	"github.com/blueguy23/ghostrunner/internal/engine"
+	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 	"github.com/blueguy23/ghostrunner/internal/web"
 )
@@ -24,7 +24,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if _, err := token(); err != nil {
 		return fmt.Errorf("%w; make one with `%s token --out=%s`", err, program, cfg.tokenFile)
 	}
-	docker, err := engine.New(engine.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger})
+	docker, err := docker.New(docker.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger})
 	if err != nil {
 		return err
 	}

@@ -167,7 +167,6 @@ func supervise(ctx context.Context, cfg config, stdout, stderr io.Writer, logger
 		SessionConflictWait: cfg.sessionConflictWait,
 		Reap:                true,
 		Registrar:           registrar,
-		Errors:              githubErrors(),
 		Preflight: func(ctx context.Context) []supervisor.Problem {
 			return append(checkHere(cfg), checkAround(ctx, cfg, registrar, false)...)
 		},

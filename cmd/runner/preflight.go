@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/internal/runner"
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
@@ -63,9 +65,9 @@ func checkGitHub(ctx context.Context, r *registrar, api string, thorough bool) [
 	if err == nil {
 		return nil
 	}
-	remedy := githubErrors().Hint(err)
-	if remedy == "" {
-		remedy = "see that " + api + " can be reached from here"
+	remedy := "see that " + api + " can be reached from here"
+	if e, ok := errors.AsType[*runner.Error](err); ok && e.Hint != "" {
+		remedy = e.Hint
 	}
 	return []supervisor.Problem{{What: err.Error(), Remedy: remedy}}
 }

@@ -2,6 +2,8 @@ package collector
 
 import (
 	"context"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // What containers are and how they came to be so, from the watcher of the Docker engine, which keeps it by events. A scrape
@@ -21,25 +23,10 @@ var (
 		"Exit code of the container's last run; absent if no run has ended.", "container", "role")
 )
 
-// Container is one container that carries a ghostrunner role.
-type Container struct {
-	Name, Role       string
-	Runner           string // slot; empty for a service
-	Scope            string // where the slot registers; empty: the default scope
-	State            string // Docker's word, such as "running"
-	Health           string // "", "starting", "healthy" or "unhealthy"
-	Exited           bool   // a run has ended, so that ExitCode says something
-	ExitCode         int
-	Starts, OOMKills uint64
-}
-
-// stateRunning is Docker's word for a container that runs.
-const stateRunning = "running"
-
 // ContainerSnapshot is what the engine shows. While it is not Up nothing is known of any container.
 type ContainerSnapshot struct {
 	Up         bool
-	Containers []Container // must not be changed any more
+	Containers []runner.Container // must not be changed any more
 }
 
 // Containers gives the latest snapshot without any I/O.
@@ -62,7 +49,7 @@ func (s containerSource) Collect(_ context.Context, out *Samples) error {
 			continue // it is being removed; two of these would be one series twice
 		}
 		gauge(out, containerInfo, 1, c.Name, c.Role, c.Runner)
-		gauge(out, containerRunning, boolean(c.State == stateRunning), c.Name, c.Role)
+		gauge(out, containerRunning, boolean(c.State == runner.StateRunning), c.Name, c.Role)
 		counter(out, containerStarts, c.Starts, c.Name, c.Role)
 		counter(out, containerOOMKills, c.OOMKills, c.Name, c.Role)
 		if c.Exited {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // GitHub's view comes from a poller that asks conditionally in the background; a scrape reads its last answer. A scope
@@ -59,15 +60,7 @@ type Scope struct {
 	Polled      bool // at least one poll has ended
 	Up          bool // the last one succeeded
 	LastSuccess time.Time
-	Runners     []Registration
-}
-
-// Registration is one runner as GitHub lists it.
-type Registration struct {
-	ID           int64
-	Name, OS     string
-	Online, Busy bool
-	Labels       []string
+	Runners     []runner.Registration
 }
 
 // RateLimit is one quota of the token.
@@ -90,7 +83,7 @@ type githubSource struct {
 	logs       Slots
 
 	mu    sync.Mutex
-	known []Container // when the engine was last up: GitHub's view does not end with Docker's
+	known []runner.Container // when the engine was last up: GitHub's view does not end with Docker's
 }
 
 // NewGitHub returns the source "github". The slots are those of the containers, the versions those of the logs.
@@ -126,34 +119,32 @@ func (s *githubSource) runners(out *Samples, scopes []Scope) error {
 	if len(scopes) == 0 {
 		return nil
 	}
-	slots := slotsOf(s.lastKnown(), scopes[0].Name)
+	slots := runner.NewSlots(s.lastKnown(), scopes[0].Name)
 	versions := versionsOf(s.logs.Slots())
 	for _, scope := range scopes {
 		if !fresh(scope.LastSuccess) {
 			continue
 		}
-		registered := make(map[string][]Registration, len(scope.Runners))
+		registered := make(map[string][]runner.Registration, len(scope.Runners))
 		states := map[string]int{}
 		for _, r := range scope.Runners {
-			states[r.state()]++
-			if slot, ok := slots.match(r.Name, scope.Name); ok {
+			states[registrationState(r)]++
+			if slot, ok := slots.Match(r.Name, scope.Name); ok {
 				registered[slot] = append(registered[slot], r)
 			}
 		}
 		for _, state := range []string{"busy", "idle", "offline"} {
 			gauge(out, githubRunners, float64(states[state]), scope.Name, state)
 		}
-		for _, slot := range slots.order {
-			if slots.in(slot, scope.Name) && slots.at[slot].other == "" {
-				sendRunner(out, slot, scope.Name, versions[slot], registered[slot])
-			}
+		for _, slot := range slots.Names(scope.Name) {
+			sendRunner(out, slot, scope.Name, versions[slot], registered[slot])
 		}
 	}
-	return slots.contested()
+	return slots.Conflicts()
 }
 
 // lastKnown returns the containers of the engine, or those that it had before it went down.
-func (s *githubSource) lastKnown() []Container {
+func (s *githubSource) lastKnown() []runner.Container {
 	snapshot := s.containers.Containers()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,20 +155,20 @@ func (s *githubSource) lastKnown() []Container {
 }
 
 // sendRunner exports one slot. It has no registration between two jobs, and two while GitHub still lists the last one.
-func sendRunner(out *Samples, slot, scope, version string, rs []Registration) {
-	online := slices.ContainsFunc(rs, func(r Registration) bool { return r.Online })
-	busy := slices.ContainsFunc(rs, func(r Registration) bool { return r.Busy })
+func sendRunner(out *Samples, slot, scope, version string, rs []runner.Registration) {
+	online := slices.ContainsFunc(rs, func(r runner.Registration) bool { return r.Online() })
+	busy := slices.ContainsFunc(rs, func(r runner.Registration) bool { return r.Busy })
 	gauge(out, runnerRegistered, boolean(len(rs) > 0), slot)
 	gauge(out, runnerOnline, boolean(online), slot)
 	gauge(out, runnerBusy, boolean(busy), slot)
 	if len(rs) == 0 {
 		return
 	}
-	current := slices.MaxFunc(rs, func(a, b Registration) int {
+	current := slices.MaxFunc(rs, func(a, b runner.Registration) int {
 		switch {
-		case a.Online != b.Online && a.Online, a.Online == b.Online && a.ID > b.ID:
+		case a.Online() != b.Online() && a.Online(), a.Online() == b.Online() && a.ID > b.ID:
 			return 1
-		case a.Online == b.Online && a.ID == b.ID:
+		case a.Online() == b.Online() && a.ID == b.ID:
 			return 0
 		default:
 			return -1
@@ -191,9 +182,9 @@ func sendRunner(out *Samples, slot, scope, version string, rs []Registration) {
 }
 
 // state sorts a registration into exactly one of the three. One that is offline in the middle of a job is offline.
-func (r Registration) state() string {
+func registrationState(r runner.Registration) string {
 	switch {
-	case !r.Online:
+	case !r.Online():
 		return "offline"
 	case r.Busy:
 		return "busy"

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 var update = flag.Bool("update", false, "write testdata/*.prom anew; read the difference before you commit it")
@@ -30,7 +31,7 @@ type fakeContainers struct{ snapshot ContainerSnapshot }
 
 func (f fakeContainers) Containers() ContainerSnapshot { return f.snapshot }
 
-func docker(up bool, containers []Container) fakeContainers {
+func docker(up bool, containers []runner.Container) fakeContainers {
 	return fakeContainers{ContainerSnapshot{Up: up, Containers: containers}}
 }
 
@@ -94,7 +95,7 @@ var now = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func ago(d time.Duration) time.Time { return now.Add(-d) }
 
-var runners = []Container{
+var runners = []runner.Container{
 	{Name: "gr-ci-runner-1-1", Role: "runner", Runner: "ci-runner", State: "running", Health: "healthy", Starts: 1},
 	{Name: "gr-ci-runner-1-2", Role: "runner", Runner: "ci-runner-1", State: "running", Health: "starting"},
 	{Name: "gr-ci-runner-2-1", Role: "runner", Runner: "ci-runner-2", State: "exited", Health: "unhealthy", Exited: true, ExitCode: 137, OOMKills: 1},
@@ -135,12 +136,12 @@ func measured(up bool, at time.Time) *Reclaimable {
 }
 
 func TestGolden(t *testing.T) {
-	polled := Scope{Name: "o/r", Polled: true, Up: true, LastSuccess: ago(time.Minute), Runners: []Registration{
-		{ID: 7, Name: "ci-runner-1-abc", OS: "linux", Online: false, Labels: []string{"x64", "linux", "self-hosted"}},
-		{ID: 5, Name: "ci-runner-1-xyz", OS: "linux", Online: true, Busy: true, Labels: []string{"self-hosted"}},
-		{ID: 9, Name: "ci-runner-9", OS: "linux", Online: true},
-		{ID: 10, Name: "laptop", OS: "macOS", Online: true, Busy: true},
-		{ID: 11, Name: "elsewhere-1", OS: "linux", Online: true}, // the slot of that name is of another scope
+	polled := Scope{Name: "o/r", Polled: true, Up: true, LastSuccess: ago(time.Minute), Runners: []runner.Registration{
+		{ID: 7, Name: "ci-runner-1-abc", OS: "linux", Status: "offline", Labels: []string{"x64", "linux", "self-hosted"}},
+		{ID: 5, Name: "ci-runner-1-xyz", OS: "linux", Status: "online", Busy: true, Labels: []string{"self-hosted"}},
+		{ID: 9, Name: "ci-runner-9", OS: "linux", Status: "online"},
+		{ID: 10, Name: "laptop", OS: "macOS", Status: "online", Busy: true},
+		{ID: 11, Name: "elsewhere-1", OS: "linux", Status: "online"}, // the slot of that name is of another scope
 		{ID: 12, Name: "ci-runner-12", OS: "linux"},
 	}}
 	limits := []RateLimit{
@@ -166,7 +167,7 @@ func TestGolden(t *testing.T) {
 		"github_unknown": NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r"}}}, containers, logs),
 		"github_scopes": NewGitHub(fakeGitHub{Scopes: []Scope{polled, {
 			Name: "Other-Org", Polled: true, Up: true, LastSuccess: now,
-			Runners: []Registration{{ID: 1, Name: "elsewhere-2", Online: true}},
+			Runners: []runner.Registration{{ID: 1, Name: "elsewhere-2", Status: "online"}},
 		}}}, containers, fakeLogs(nil)),
 		"credential":          NewCredential(token(Credential{Known: true, Valid: true, PermissionKnown: true, Expiry: now.Add(72 * time.Hour), LastCheck: now})),
 		"credential_rejected": NewCredential(token(Credential{Known: true, LastCheck: now})),

@@ -1,6 +1,10 @@
 package collector
 
-import "context"
+import (
+	"context"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
 
 // What a restart is ordered for within a second: whether the engine answers, and its verdict on each container. It is apart
 // from the source "container" so that a scrape every second carries this and nothing else: what Prometheus pays for a rule
@@ -32,8 +36,8 @@ func (s healthSource) Collect(_ context.Context, out *Samples) error {
 		if c.Name == "" {
 			continue // it is being removed; two of these would be one series twice
 		}
-		if c.State == stateRunning && (c.Health == "healthy" || c.Health == "unhealthy") {
-			gauge(out, containerHealthy, boolean(c.Health == "healthy"), c.Name, c.Role)
+		if c.State == runner.StateRunning && (c.Health == runner.HealthHealthy || c.Health == runner.HealthUnhealthy) {
+			gauge(out, containerHealthy, boolean(c.Health == runner.HealthHealthy), c.Name, c.Role)
 		}
 	}
 	return nil

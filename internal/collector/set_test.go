@@ -27,6 +27,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 var probe = newDesc("ghostrunner_probe", "A probe.", "source")
@@ -202,51 +203,32 @@ func TestStatfs(t *testing.T) {
 	}
 }
 
-func TestSlotMatch(t *testing.T) {
-	s := slotsOf([]Container{
-		{Runner: "a"}, {Runner: "a-1"}, {Runner: "b", Scope: "Org"}, {Runner: "b", Scope: "late"}, {Runner: ""},
-		{Runner: "moved", Scope: "o/old", State: "exited"}, {Runner: "moved", Scope: "o/new", State: "running"},
-		{Runner: "same", Scope: "O/R", State: "running"}, {Runner: "same", State: "running"},
-		{Runner: "a-2", State: "running"}, {Runner: "a-2", Scope: "org", State: "running"}, {Runner: "a", Scope: "org", State: "exited"},
-	}, "o/r")
-	for _, tc := range []struct{ registration, scope, slot string }{
-		{"a", "o/r", "a"}, {"a-1", "o/r", "a-1"}, {"a-1-x-y", "O/R", "a-1"}, {"a-12", "o/r", "a"}, {"a-", "o/r", "a"},
-		{"ab", "o/r", ""}, {"b-1", "o/r", ""}, {"b-1", "org", "b"}, {"", "o/r", ""}, {"-", "o/r", ""}, {"-a", "o/r", ""},
-		{"moved-1", "o/new", "moved"}, {"moved-1", "o/old", ""}, {"same-1", "o/r", "same"},
-		{"a-2-x", "o/r", "a-2"}, {"a-2-x", "org", "a-2"}, {"a-x", "org", ""}, // contested: not its neighbour's either
-	} {
-		if got, ok := s.match(tc.registration, tc.scope); got != tc.slot || ok != (tc.slot != "") {
-			t.Errorf("match(%q, %q) = %q, %t; want %q", tc.registration, tc.scope, got, ok, tc.slot)
-		}
-	}
-}
-
 // Slots of the same name in two scopes: each container's registration is looked for in its own scope, and where both run
 // at once under one name, neither is shown for the other, and it is said.
 func TestSameNameInTwoScopes(t *testing.T) {
 	scopes := fakeGitHub{Scopes: []Scope{
-		{Name: "o/r", LastSuccess: time.Now(), Runners: []Registration{{ID: 1, Name: "a-1", Online: true}, {ID: 2, Name: "b-1", Online: true, Busy: true}}},
-		{Name: "org", LastSuccess: time.Now(), Runners: []Registration{{ID: 3, Name: "a-9"}, {ID: 4, Name: "b-9"}}},
+		{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{ID: 1, Name: "a-1", Status: "online"}, {ID: 2, Name: "b-1", Status: "online", Busy: true}}},
+		{Name: "org", LastSuccess: time.Now(), Runners: []runner.Registration{{ID: 3, Name: "a-9"}, {ID: 4, Name: "b-9"}}},
 	}}
-	running := func(slot, scope string) Container {
-		return Container{Role: "runner", Runner: slot, Scope: scope, State: "running"}
+	running := func(slot, scope string) runner.Container {
+		return runner.Container{Role: "runner", Runner: slot, Scope: scope, State: "running"}
 	}
 	for name, tc := range map[string]struct {
-		containers     []Container
+		containers     []runner.Container
 		wants, without []string
 	}{
 		"one here": {
-			[]Container{running("a", ""), running("b", "org")},
+			[]runner.Container{running("a", ""), running("b", "org")},
 			[]string{`runner_online{runner="a"} 1`, `runner_online{runner="b"} 0`, `runner_busy{runner="b"} 0`, `name="b-9"`, `collector_success{collector="github"} 1`},
 			[]string{`name="b-1"`, `name="a-9"`},
 		},
 		"both at once": {
-			[]Container{running("a", ""), running("b", ""), running("b", "org")},
+			[]runner.Container{running("a", ""), running("b", ""), running("b", "org")},
 			[]string{`runner_online{runner="a"} 1`, `collector_success{collector="github"} 0`},
 			[]string{`runner="b"`},
 		},
 		"a scope that nobody asks": {
-			[]Container{running("a", "elsewhere"), running("b", "org")},
+			[]runner.Container{running("a", "elsewhere"), running("b", "org")},
 			[]string{`runner_online{runner="b"} 0`, `collector_success{collector="github"} 1`},
 			[]string{`runner="a"`},
 		},
@@ -263,16 +245,16 @@ func TestSameNameInTwoScopes(t *testing.T) {
 			}
 		}
 	}
-	err := NewGitHub(scopes, docker(true, []Container{running("b", ""), running("b", "org")}), fakeLogs(nil)).Collect(t.Context(), newSamples(nil))
-	if err == nil || !strings.Contains(err.Error(), "runner b is the name of a container of o/r and of one of org") {
+	err := NewGitHub(scopes, docker(true, []runner.Container{running("b", ""), running("b", "org")}), fakeLogs(nil)).Collect(t.Context(), newSamples(nil))
+	if err == nil || !strings.Contains(err.Error(), "runner b: containers of o/r and of org have this slot name") {
 		t.Errorf("%v", err)
 	}
 }
 
 // A slot stays known while Docker is down, so that GitHub's view of it does.
 func TestSlotsOutliveDocker(t *testing.T) {
-	containers := docker(true, []Container{{Role: "runner", Runner: "a"}})
-	source := NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r", LastSuccess: time.Now(), Runners: []Registration{{Name: "a-1", Online: true}}}}},
+	containers := docker(true, []runner.Container{{Role: "runner", Runner: "a"}})
+	source := NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{Name: "a-1", Status: "online"}}}}},
 		&containers, fakeLogs(nil))
 	for _, up := range []bool{true, false} {
 		if containers.snapshot.Up = up; !up {
@@ -313,8 +295,8 @@ func manyRunners(n int) (*Set, *fakeContainers, fakeLogs) {
 	for i := range n {
 		name := fmt.Sprintf("ci-runner-%d", i)
 		containers.snapshot.Containers = append(containers.snapshot.Containers,
-			Container{Name: "gr-" + name, Role: "runner", Runner: name, State: "running", Health: "healthy"})
-		scope.Runners = append(scope.Runners, Registration{ID: int64(i), Name: name + "-abcdef", OS: "linux", Online: true, Labels: []string{"self-hosted", "linux", "x64"}})
+			runner.Container{Name: "gr-" + name, Role: "runner", Runner: name, State: "running", Health: "healthy"})
+		scope.Runners = append(scope.Runners, runner.Registration{ID: int64(i), Name: name + "-abcdef", OS: "linux", Status: "online", Labels: []string{"self-hosted", "linux", "x64"}})
 		logs = append(logs, listener.Slot{Runner: name, State: listener.State{Version: "2.336.0"}})
 	}
 	return NewSet(quiet(), NewContainer(&containers), NewHealth(&containers), NewListener(logs, &containers),
@@ -441,7 +423,7 @@ func TestSeriesAreKept(t *testing.T) {
 	for _, change := range []func(){
 		func() { containers.snapshot.Containers = containers.snapshot.Containers[1:] },
 		func() {
-			containers.snapshot.Containers = append([]Container{{Name: "a", Role: "service", State: "running"}}, containers.snapshot.Containers...)
+			containers.snapshot.Containers = append([]runner.Container{{Name: "a", Role: "service", State: "running"}}, containers.snapshot.Containers...)
 		},
 		func() {
 			containers.snapshot.Containers = slices.Clone(containers.snapshot.Containers)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	gogithub "github.com/google/go-github/v60/github"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Defaults of Options.
@@ -169,7 +171,7 @@ func (c *Client) token() (string, error) {
 // begin reads the token for one operation.
 func (c *Client) begin(op string, scope Scope) (*call, error) {
 	if scope.kind == scopeNone {
-		return nil, &Error{Op: op, Reason: ReasonInvalid, Err: errors.New("empty scope")}
+		return nil, &runner.Error{Op: op, Reason: runner.ReasonInvalid, Err: errors.New("empty scope")}
 	}
 	token, err := c.token()
 	if err != nil {
@@ -178,9 +180,9 @@ func (c *Client) begin(op string, scope Scope) (*call, error) {
 	return c.call(scope, token), nil
 }
 
-func tokenError(op string, err error) *Error {
-	return &Error{
-		Op: op, Reason: ReasonAuth, Err: fmt.Errorf("read token: %w", err),
+func tokenError(op string, err error) *runner.Error {
+	return &runner.Error{
+		Op: op, Reason: runner.ReasonAuth, Err: fmt.Errorf("read token: %w", err),
 		Hint: "put a GitHub token into the token file; it is picked up by itself",
 	}
 }
@@ -208,10 +210,10 @@ func (l *call) finish(ctx context.Context, op string, list bool, err error) erro
 	c := l.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var e *Error
-	if errors.As(err, &e) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrConflict) {
+	var e *runner.Error
+	if errors.As(err, &e) && !errors.Is(err, runner.ErrBusy) && !errors.Is(err, runner.ErrNameTaken) {
 		c.failures[e.Reason]++
-		if e.Reason == ReasonInvalid {
+		if e.Reason == runner.ReasonInvalid {
 			c.cache.clear() // a page that makes no sense must not be confirmed by a 304
 		}
 	}

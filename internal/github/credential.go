@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // expiryHeader is sent when the token has an expiry.
@@ -43,12 +45,12 @@ func (c *Client) learn(l *call, list bool, err error) {
 	if a == nil {
 		return // no answer says nothing about the token
 	}
-	var e *Error
+	var e *runner.Error
 	valid := err == nil
 	if errors.As(err, &e) {
 		switch {
-		case a.status == http.StatusUnauthorized && e.Reason == ReasonAuth:
-		case a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError && a.provesToken() && e.Reason != ReasonAuth:
+		case a.status == http.StatusUnauthorized && e.Reason == runner.ReasonAuth:
+		case a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError && a.provesToken() && e.Reason != runner.ReasonAuth:
 			valid = true
 		default:
 			return
@@ -69,7 +71,7 @@ func (c *Client) learn(l *call, list bool, err error) {
 	} else if err == nil && !a.cached && a.header.Get(expiryHeader) == "" {
 		c.credential.Expiry = time.Time{} // errors and 304 need not repeat it
 	}
-	telling := err == nil || e != nil && (e.Reason == ReasonPermission || e.Reason == ReasonNotFound)
+	telling := err == nil || e != nil && (e.Reason == runner.ReasonPermission || e.Reason == runner.ReasonNotFound)
 	if st := c.state(l.scope); list && st != nil && valid && telling {
 		st.permission = permissionBy(l.scope, a, e)
 	}
@@ -111,7 +113,7 @@ func (a *answer) provesToken() bool {
 // accept; where it names none, the documented needs count. Fine-grained tokens
 // state nothing: a list that was delivered is proof of reading, a 403 of the
 // contrary, and a 404 may also be a misspelt scope.
-func permissionBy(s Scope, a *answer, e *Error) permission {
+func permissionBy(s Scope, a *answer, e *runner.Error) permission {
 	have := scopeList(a.header.Get("X-Oauth-Scopes"))
 	if len(have) > 0 {
 		need := scopeList(a.header.Get("X-Accepted-Oauth-Scopes"))
@@ -125,7 +127,7 @@ func permissionBy(s Scope, a *answer, e *Error) permission {
 	switch {
 	case e == nil:
 		return permissionSufficient
-	case e.Reason == ReasonPermission:
+	case e.Reason == runner.ReasonPermission:
 		return permissionInsufficient
 	default:
 		return permissionUnknown

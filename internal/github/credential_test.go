@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestParseExpiry(t *testing.T) {
@@ -71,7 +73,7 @@ func FuzzAnswer(f *testing.F) {
 			}
 			return
 		}
-		var e *Error
+		var e *runner.Error
 		if !errors.As(err, &e) || s.Failures[e.Reason] != 1 || e.RetryAfter < 0 || e.RetryAfter > maxLimitWait || strings.ContainsAny(e.Error(), "\r\n") {
 			t.Errorf("%#v", err)
 		}
@@ -213,7 +215,7 @@ func TestCredentialLives(t *testing.T) {
 
 	// Rejected before its expiry, then after it by GitHub's clock.
 	f.do(func() { f.before, f.token = nil, "another" })
-	var e *Error
+	var e *runner.Error
 	if err := list(); !errors.As(err, &e) || !strings.Contains(e.Hint, "revoked") || strings.Contains(e.Hint, "mistyped") {
 		t.Errorf("%v, %+v", err, e)
 	}

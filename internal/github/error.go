@@ -8,42 +8,17 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 	"unicode"
-)
 
-// The values of Error.Reason, which are also those of the label reason of
-// ghostrunner_github_request_failures_total.
-const (
-	ReasonAuth        = "auth"         // the token is rejected or missing
-	ReasonPermission  = "permission"   // the token is good, its rights do not suffice
-	ReasonNotFound    = "not_found"    // no such thing, or none that the token may see
-	ReasonRateLimited = "rate_limited" // primary or secondary limit
-	ReasonServer      = "server"       // GitHub failed (5xx)
-	ReasonNetwork     = "network"      // no answer: DNS, connection, TLS
-	ReasonTimeout     = "timeout"      // no complete answer in time
-	ReasonInvalid     = "invalid"      // an answer that makes no sense, or a request that GitHub refuses as such
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // reasons are all of them, so that each is counted from zero.
 var reasons = []string{
-	ReasonAuth, ReasonPermission, ReasonNotFound, ReasonRateLimited,
-	ReasonServer, ReasonNetwork, ReasonTimeout, ReasonInvalid,
+	runner.ReasonAuth, runner.ReasonPermission, runner.ReasonNotFound, runner.ReasonRateLimited,
+	runner.ReasonServer, runner.ReasonNetwork, runner.ReasonTimeout, runner.ReasonInvalid,
 }
-
-// What callers decide by, with errors.Is.
-var (
-	// ErrBusy is GitHub's refusal to delete a runner while a job runs on it.
-	ErrBusy = errors.New("runner is busy")
-	// ErrNotFound says that the runner to delete does not exist. It is returned
-	// only after the list of runners was read with the same token and does not
-	// have it: to a token without sight of the scope GitHub says 404 as well.
-	ErrNotFound = errors.New("runner not found")
-	// ErrConflict says that a runner of this name exists already.
-	ErrConflict = errors.New("runner name is taken")
-)
 
 // errTooLarge and errNotModified are answers that the transport refuses,
 // errNoToken is an empty token file.
@@ -53,46 +28,13 @@ var (
 	errNoToken     = errors.New("no token")
 )
 
-// Error is a failed call. Its text and hint never hold the token.
-type Error struct {
-	Op         string        // "list runners of octo/hello"
-	Reason     string        // one of the Reason constants
-	Status     int           // HTTP status, 0 without an answer
-	RequestID  string        // X-GitHub-Request-Id, what GitHub's support asks for
-	Hint       string        // what the operator can do about it, a sentence; may be empty
-	RetryAfter time.Duration // how long GitHub wants to be left alone, 0 if it did not say
-	Err        error
-}
-
-// Error names the call, the reason, and what GitHub said.
-func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Op)
-	b.WriteString(": ")
-	b.WriteString(e.Reason)
-	if e.Status != 0 {
-		b.WriteString(" (" + strconv.Itoa(e.Status))
-		if e.RequestID != "" {
-			b.WriteString(", request " + e.RequestID)
-		}
-		b.WriteString(")")
-	}
-	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
-	}
-	return b.String()
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
-
-// failure turns what a call met into an *Error, or into the context's error
+// failure turns what a call met into an *runner.Error, or into the context's error
 // when the caller gave up.
 func (l *call) failure(ctx context.Context, op string, err error) error {
 	if cause := ctx.Err(); errors.Is(cause, context.Canceled) {
 		return fmt.Errorf("%s: %w", op, cause)
 	}
-	e := &Error{Op: op, Err: err}
+	e := &runner.Error{Op: op, Err: err}
 	if text := err.Error(); strings.Contains(text, l.token) {
 		e.Err = errors.New(l.redact(text))
 	}
@@ -100,16 +42,16 @@ func (l *call) failure(ctx context.Context, op string, err error) error {
 	var netErr net.Error
 	switch {
 	case a == nil && (errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()):
-		e.Reason = ReasonTimeout
+		e.Reason = runner.ReasonTimeout
 		e.Hint = "GitHub did not answer in time; check the network, a VPN or a proxy between here and " + l.c.base.Host
 	case errors.Is(err, errTooLarge), errors.Is(err, errNotModified):
-		e.Reason = ReasonInvalid
+		e.Reason = runner.ReasonInvalid
 		e.Hint = l.strangerHint()
 	case a == nil && strings.Contains(err.Error(), "x509: "):
-		e.Reason = ReasonNetwork
+		e.Reason = runner.ReasonNetwork
 		e.Hint = "the certificate of " + l.c.base.Host + " is not accepted; check the clock of this machine, then for a proxy that opens TLS"
 	case a == nil:
-		e.Reason = ReasonNetwork
+		e.Reason = runner.ReasonNetwork
 		e.Hint = "no connection to " + l.c.base.Host + "; check DNS, VPN and proxy"
 	case a.status >= http.StatusMultipleChoices:
 		e.Status = a.status
@@ -123,7 +65,7 @@ func (l *call) failure(ctx context.Context, op string, err error) error {
 	default:
 		e.Status = a.status
 		e.RequestID = clean(l.redact(a.header.Get("X-GitHub-Request-Id")), 64)
-		e.Reason = ReasonInvalid
+		e.Reason = runner.ReasonInvalid
 		e.Hint = l.strangerHint()
 	}
 	return e
@@ -133,45 +75,45 @@ func (l *call) failure(ctx context.Context, op string, err error) error {
 //
 // Sources: docs.github.com "Troubleshooting the REST API", "Rate limits for the
 // REST API", "Authenticating to the REST API".
-func (l *call) judge(e *Error, a *answer) {
+func (l *call) judge(e *runner.Error, a *answer) {
 	msg := strings.ToLower(a.message())
 	switch {
 	case a.status == http.StatusUnauthorized && a.isHTML():
 		// A proxy or a captive portal asks for a login. GitHub speaks JSON.
-		e.Reason, e.Hint = ReasonInvalid, l.strangerHint()
+		e.Reason, e.Hint = runner.ReasonInvalid, l.strangerHint()
 	case a.status == http.StatusUnauthorized:
-		e.Reason, e.Hint = ReasonAuth, l.rejectedHint(a)
+		e.Reason, e.Hint = runner.ReasonAuth, l.rejectedHint(a)
 	case a.status == http.StatusForbidden && strings.Contains(msg, "login attempts exceeded"):
 		// After several rejected tries GitHub refuses every token of the user
 		// for a while, good ones too.
-		e.Reason = ReasonAuth
+		e.Reason = runner.ReasonAuth
 		e.Hint = "GitHub has locked out this user for a while after too many rejected tokens; put a valid token in place, then wait"
 	case a.rateLimited(msg):
-		e.Reason = ReasonRateLimited
+		e.Reason = runner.ReasonRateLimited
 		e.RetryAfter = a.retryAfter()
 		e.Hint = "the quota is shared by all tokens of the same user; poll less often or use a token of another user or an App"
 	case a.status == http.StatusForbidden,
 		// Where a 403 would reveal that the thing exists GitHub says 404, also for
 		// want of single sign-on; the header tells.
 		a.status == http.StatusNotFound && a.header.Get("X-GitHub-SSO") != "":
-		e.Reason, e.Hint = ReasonPermission, l.permissionHint(a)
+		e.Reason, e.Hint = runner.ReasonPermission, l.permissionHint(a)
 	case a.status == http.StatusNotFound:
-		e.Reason, e.Hint = ReasonNotFound, l.notFoundHint()
+		e.Reason, e.Hint = runner.ReasonNotFound, l.notFoundHint()
 	case a.refusesBusy(msg):
-		e.Reason, e.Err = ReasonInvalid, fmt.Errorf("%w: %w", ErrBusy, e.Err)
+		e.Reason, e.Err = runner.ReasonInvalid, fmt.Errorf("%w: %w", runner.ErrBusy, e.Err)
 		e.Hint = "wait until its job is done"
 	case a.status == http.StatusConflict && a.method == http.MethodPost:
-		e.Reason, e.Err = ReasonInvalid, fmt.Errorf("%w: %w", ErrConflict, e.Err)
+		e.Reason, e.Err = runner.ReasonInvalid, fmt.Errorf("%w: %w", runner.ErrNameTaken, e.Err)
 		e.Hint = "choose another runner name"
 	case a.status >= http.StatusInternalServerError:
-		e.Reason = ReasonServer
+		e.Reason = runner.ReasonServer
 		e.RetryAfter = a.retryAfterHeader()
 		e.Hint = "GitHub has a problem, see https://www.githubstatus.com"
 	case a.status >= http.StatusMultipleChoices && a.status < http.StatusBadRequest:
-		e.Reason = ReasonInvalid
+		e.Reason = runner.ReasonInvalid
 		e.Hint = "the answer is a redirect that is not followed; was the repository renamed or moved, is the API URL right?"
 	default:
-		e.Reason = ReasonInvalid
+		e.Reason = runner.ReasonInvalid
 	}
 }
 

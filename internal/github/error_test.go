@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // TestReasons has every row of GitHub's documented refusals, and the answers of
@@ -28,107 +30,107 @@ func TestReasons(t *testing.T) {
 	}{
 		"bad credentials": {
 			status: 401, body: `{"message":"Bad credentials"}`,
-			reason: ReasonAuth, hint: "token file", credential: Credential{Known: true},
+			reason: runner.ReasonAuth, hint: "token file", credential: Credential{Known: true},
 		},
 		"login page": {
 			status: 401, header: map[string]string{"Content-Type": "text/html"}, body: "<html>log in</html>",
-			reason: ReasonInvalid, hint: "not from GitHub",
+			reason: runner.ReasonInvalid, hint: "not from GitHub",
 		},
 		"locked out": {
 			status: 403, body: `{"message":"Maximum number of login attempts exceeded. Please try again later."}`,
-			reason: ReasonAuth, hint: "locked out",
+			reason: runner.ReasonAuth, hint: "locked out",
 		},
 		"classic without scope": {
 			status: 403, header: map[string]string{"X-OAuth-Scopes": "gist", "X-Accepted-OAuth-Scopes": "repo"},
 			body:   `{"message":"Must have admin rights to Repository."}`,
-			reason: ReasonPermission, hint: "scope repo", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "scope repo", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"fine-grained without permission": {
 			status: 403, header: map[string]string{"X-Accepted-GitHub-Permissions": "administration=read"},
 			body:   `{"message":"Resource not accessible by personal access token"}`,
-			reason: ReasonPermission, hint: "administration=read", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "administration=read", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"app without permission": {
 			status: 403, header: map[string]string{"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4999"},
 			body:   `{"message":"Resource not accessible by integration"}`,
-			reason: ReasonPermission, hint: "Administration", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "Administration", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"single sign-on": {
 			status: 403, header: map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/o/sso?authorization_request=A"},
 			body:   `{"message":"Resource protected by organization SAML enforcement."}`,
-			reason: ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"single sign-on, hidden": {
 			status: 404, header: map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/o/sso?authorization_request=A"},
 			body:   `{"message":"Not Found"}`,
-			reason: ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"rejected after its expiry": {
 			status: 401, header: map[string]string{expiryHeader: "2020-01-31 23:00:00 UTC"}, body: `{"message":"Bad credentials"}`,
-			reason: ReasonAuth, hint: "expired at 2020-01-31T23:00:00Z",
+			reason: runner.ReasonAuth, hint: "expired at 2020-01-31T23:00:00Z",
 			credential: Credential{Known: true, Expiry: time.Date(2020, 1, 31, 23, 0, 0, 0, time.UTC)},
 		},
 		"server gave up": { // after ten seconds of work
-			status: 504, body: `{"message":"We couldn't respond to your request in time."}`, reason: ReasonServer, hint: "githubstatus",
+			status: 504, body: `{"message":"We couldn't respond to your request in time."}`, reason: runner.ReasonServer, hint: "githubstatus",
 		},
 		"missing user agent": {
 			status: 403, body: "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.",
-			reason: ReasonPermission,
+			reason: runner.ReasonPermission,
 		},
 		"403 of a stranger": {
-			status: 403, body: `nope`, reason: ReasonPermission,
+			status: 403, body: `nope`, reason: runner.ReasonPermission,
 		},
 		"not found or not visible": {
 			status: 404, header: map[string]string{"X-OAuth-Scopes": "repo"}, body: `{"message":"Not Found"}`,
-			reason: ReasonNotFound, hint: "may not see it", credential: Credential{Known: true, Valid: true},
+			reason: runner.ReasonNotFound, hint: "may not see it", credential: Credential{Known: true, Valid: true},
 		},
 		"not visible for lack of scope": {
 			status: 404, header: map[string]string{"X-OAuth-Scopes": "gist", "X-Accepted-OAuth-Scopes": "repo"}, body: `{"message":"Not Found"}`,
-			reason: ReasonNotFound, credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonNotFound, credential: Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
-		"404 of a stranger": {status: 404, body: `no such page`, reason: ReasonNotFound, hint: "/api/v3"},
+		"404 of a stranger": {status: 404, body: `no such page`, reason: runner.ReasonNotFound, hint: "/api/v3"},
 		"primary limit": {
 			status: 403, header: map[string]string{
 				"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "10m",
 			},
 			body:   `{"message":"API rate limit exceeded for user ID 1."}`,
-			reason: ReasonRateLimited, retryAfter: 10 * time.Minute, credential: Credential{Known: true, Valid: true},
+			reason: runner.ReasonRateLimited, retryAfter: 10 * time.Minute, credential: Credential{Known: true, Valid: true},
 		},
 		"primary limit, 429": {
 			status: 429, header: map[string]string{
 				"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "20m",
 			},
-			reason: ReasonRateLimited, retryAfter: 20 * time.Minute, credential: Credential{Known: true, Valid: true},
+			reason: runner.ReasonRateLimited, retryAfter: 20 * time.Minute, credential: Credential{Known: true, Valid: true},
 		},
 		"secondary limit": {
 			status: 403, header: map[string]string{"Retry-After": "90", "X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": "1h"},
 			body:   `{"message":"You have exceeded a secondary rate limit.","documentation_url":"https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`,
-			reason: ReasonRateLimited, retryAfter: 90 * time.Second,
+			reason: runner.ReasonRateLimited, retryAfter: 90 * time.Second,
 		},
 		"secondary limit without time": {
-			status: 403, body: `{"message":"You have exceeded a secondary rate limit."}`, reason: ReasonRateLimited,
+			status: 403, body: `{"message":"You have exceeded a secondary rate limit."}`, reason: runner.ReasonRateLimited,
 		},
-		"429 alone":            {status: 429, reason: ReasonRateLimited},
-		"absurd Retry-After":   {status: 429, header: map[string]string{"Retry-After": "99999999999"}, reason: ReasonRateLimited, retryAfter: maxLimitWait},
-		"negative Retry-After": {status: 429, header: map[string]string{"Retry-After": "-5"}, reason: ReasonRateLimited},
+		"429 alone":            {status: 429, reason: runner.ReasonRateLimited},
+		"absurd Retry-After":   {status: 429, header: map[string]string{"Retry-After": "99999999999"}, reason: runner.ReasonRateLimited, retryAfter: maxLimitWait},
+		"negative Retry-After": {status: 429, header: map[string]string{"Retry-After": "-5"}, reason: runner.ReasonRateLimited},
 		"past reset": {
 			status: 429, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "-1h"},
-			reason: ReasonRateLimited, retryAfter: minLimitWait,
+			reason: runner.ReasonRateLimited, retryAfter: minLimitWait,
 		},
-		"bad gateway":         {status: 502, body: `{"message":"Server Error"}`, reason: ReasonServer, hint: "githubstatus"},
-		"unavailable":         {status: 503, header: map[string]string{"Retry-After": "30"}, reason: ReasonServer, retryAfter: 30 * time.Second},
-		"unknown API version": {status: 400, body: `{"message":"unsupported version"}`, reason: ReasonInvalid},
-		"accepted":            {status: 202, body: `{}`, reason: ReasonInvalid, hint: "not from GitHub"},
-		"empty":               {status: 200, reason: ReasonInvalid},
-		"no list":             {status: 200, body: `{}`, reason: ReasonInvalid, hint: "/api/v3"},
-		"null":                {status: 200, body: `null`, reason: ReasonInvalid},
-		"runner without id":   {status: 200, body: `{"total_count":1,"runners":[{"name":"x"}]}`, reason: ReasonInvalid},
-		"null runner":         {status: 200, body: `{"total_count":1,"runners":[null]}`, reason: ReasonInvalid},
-		"garbage":             {status: 200, body: "\x00\xff<<<", reason: ReasonInvalid},
-		"cut short":           {status: 200, body: `{"total_count":1,"runners":[{"id":1,`, reason: ReasonInvalid},
-		"captive portal":      {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>accept the terms</html>", reason: ReasonInvalid},
-		"304 unasked":         {status: 304, reason: ReasonInvalid},
-		"redirect away":       {status: 302, header: map[string]string{"Location": "http://elsewhere.invalid/"}, reason: ReasonInvalid, hint: "redirect"},
+		"bad gateway":         {status: 502, body: `{"message":"Server Error"}`, reason: runner.ReasonServer, hint: "githubstatus"},
+		"unavailable":         {status: 503, header: map[string]string{"Retry-After": "30"}, reason: runner.ReasonServer, retryAfter: 30 * time.Second},
+		"unknown API version": {status: 400, body: `{"message":"unsupported version"}`, reason: runner.ReasonInvalid},
+		"accepted":            {status: 202, body: `{}`, reason: runner.ReasonInvalid, hint: "not from GitHub"},
+		"empty":               {status: 200, reason: runner.ReasonInvalid},
+		"no list":             {status: 200, body: `{}`, reason: runner.ReasonInvalid, hint: "/api/v3"},
+		"null":                {status: 200, body: `null`, reason: runner.ReasonInvalid},
+		"runner without id":   {status: 200, body: `{"total_count":1,"runners":[{"name":"x"}]}`, reason: runner.ReasonInvalid},
+		"null runner":         {status: 200, body: `{"total_count":1,"runners":[null]}`, reason: runner.ReasonInvalid},
+		"garbage":             {status: 200, body: "\x00\xff<<<", reason: runner.ReasonInvalid},
+		"cut short":           {status: 200, body: `{"total_count":1,"runners":[{"id":1,`, reason: runner.ReasonInvalid},
+		"captive portal":      {status: 200, header: map[string]string{"Content-Type": "text/html"}, body: "<html>accept the terms</html>", reason: runner.ReasonInvalid},
+		"304 unasked":         {status: 304, reason: runner.ReasonInvalid},
+		"redirect away":       {status: 302, header: map[string]string{"Location": "http://elsewhere.invalid/"}, reason: runner.ReasonInvalid, hint: "redirect"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -146,11 +148,11 @@ func TestReasons(t *testing.T) {
 			}
 			c := newClient(t, f, nil)
 			_, err := c.Runners(t.Context(), mustScope(t, "octo/hello"))
-			var e *Error
+			var e *runner.Error
 			if !errors.As(err, &e) {
 				t.Fatalf("%#v", err)
 			}
-			if e.Reason != tc.reason || !strings.Contains(e.Hint, tc.hint) || tc.hint == "" && tc.reason == ReasonAuth {
+			if e.Reason != tc.reason || !strings.Contains(e.Hint, tc.hint) || tc.hint == "" && tc.reason == runner.ReasonAuth {
 				t.Errorf("reason %q, hint %q, error %v", e.Reason, e.Hint, e)
 			}
 			if d := e.RetryAfter - tc.retryAfter; d.Abs() > 10*time.Second || (e.RetryAfter == 0) != (tc.retryAfter == 0) {
@@ -211,7 +213,7 @@ func TestWrongClockWaits(t *testing.T) {
 			return true
 		}
 		_, err := newClient(t, f, nil).Runners(t.Context(), mustScope(t, "octo"))
-		var e *Error
+		var e *runner.Error
 		if !errors.As(err, &e) || (e.RetryAfter-5*time.Minute).Abs() > 10*time.Second {
 			t.Errorf("skew %v: %v, wait %v", skew, err, e.RetryAfter)
 		}
@@ -236,11 +238,11 @@ func TestNetworkDead(t *testing.T) {
 	const closed = "http://127.0.0.1:1" // a port that nobody is given by chance
 	c := newClient(t, newFakeGitHub(1), func(o *Options) { o.APIURL = closed })
 	_, err := c.Runners(t.Context(), mustScope(t, "octo"))
-	var e *Error
-	if !errors.As(err, &e) || e.Reason != ReasonNetwork || e.Status != 0 {
+	var e *runner.Error
+	if !errors.As(err, &e) || e.Reason != runner.ReasonNetwork || e.Status != 0 {
 		t.Fatal(err)
 	}
-	if s := c.Snapshot(); s.Credential.Known || s.Failures[ReasonNetwork] != 1 {
+	if s := c.Snapshot(); s.Credential.Known || s.Failures[runner.ReasonNetwork] != 1 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -252,8 +254,8 @@ func TestWrongCertificate(t *testing.T) {
 	defer srv.Close()
 	c := newClient(t, newFakeGitHub(1), func(o *Options) { o.APIURL = srv.URL })
 	_, err := c.Runners(t.Context(), mustScope(t, "octo"))
-	var e *Error
-	if !errors.As(err, &e) || e.Reason != ReasonNetwork || !strings.Contains(e.Hint, "clock") {
+	var e *runner.Error
+	if !errors.As(err, &e) || e.Reason != runner.ReasonNetwork || !strings.Contains(e.Hint, "clock") {
 		t.Fatal(err)
 	}
 }
@@ -276,8 +278,8 @@ func TestSlow(t *testing.T) {
 			}
 			c := newClient(t, f, func(o *Options) { o.Timeout = 100 * time.Millisecond })
 			_, err := c.Runners(t.Context(), mustScope(t, "octo"))
-			var e *Error
-			if !errors.As(err, &e) || e.Reason != ReasonTimeout {
+			var e *runner.Error
+			if !errors.As(err, &e) || e.Reason != runner.ReasonTimeout {
 				t.Fatalf("%v", err)
 			}
 		})
@@ -295,8 +297,8 @@ func TestHugeBody(t *testing.T) {
 		}
 	}
 	_, err := newClient(t, f, nil).Runners(t.Context(), mustScope(t, "octo"))
-	var e *Error
-	if !errors.As(err, &e) || e.Reason != ReasonInvalid || !errors.Is(err, errTooLarge) {
+	var e *runner.Error
+	if !errors.As(err, &e) || e.Reason != runner.ReasonInvalid || !errors.Is(err, errTooLarge) {
 		t.Fatal(err)
 	}
 }
@@ -391,8 +393,8 @@ func TestTokenStaysSecret(t *testing.T) {
 	}
 	c = newClient(t, f, func(o *Options) { o.Token = staticToken("two words " + testToken) })
 	_, err := c.Runners(t.Context(), mustScope(t, "octo"))
-	var e *Error
-	if !errors.As(err, &e) || e.Reason != ReasonAuth || strings.Contains(err.Error(), testToken) {
+	var e *runner.Error
+	if !errors.As(err, &e) || e.Reason != runner.ReasonAuth || strings.Contains(err.Error(), testToken) {
 		t.Error(err)
 	}
 }

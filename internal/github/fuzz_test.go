@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // What a stranger may send us is fuzzed here and in credential_test.go; more
@@ -43,8 +45,8 @@ func FuzzLink(f *testing.F) {
 		for range 2 { // the second time out of the cache
 			before := asked
 			list, err := c.Runners(t.Context(), mustScope(t, "octo"))
-			var e *Error
-			if err != nil && (!errors.As(err, &e) || e.Reason != ReasonInvalid) {
+			var e *runner.Error
+			if err != nil && (!errors.As(err, &e) || e.Reason != runner.ReasonInvalid) {
 				t.Errorf("%#v", err)
 			}
 			if n := asked - before; n < 1 || n > 2*maxPages || len(list) > pageSize {

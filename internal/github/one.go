@@ -8,19 +8,21 @@ import (
 	"strconv"
 
 	gogithub "github.com/google/go-github/v60/github"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Runner reads one registration, with one conditional request. ErrNotFound means
+// Runner reads one registration, with one conditional request. runner.ErrNotFound means
 // what it means for DeleteRunner.
 //
 // A slot's registration is another one after each job, so the page is kept under
 // one name for all of a scope's: an ETag is of one body, and the body names the
 // runner, so no answer can be confirmed by what was kept of another one.
-func (c *Client) Runner(ctx context.Context, scope Scope, id int64) (Runner, error) {
+func (c *Client) Runner(ctx context.Context, scope Scope, id int64) (runner.Registration, error) {
 	op := fmt.Sprintf("read runner %d of %s", id, scope)
 	l, err := c.begin(op, scope)
 	if err != nil {
-		return Runner{}, err
+		return runner.Registration{}, err
 	}
 	l.keepAs = "runner of " + scope.String()
 	var got gogithub.Runner
@@ -29,7 +31,7 @@ func (c *Client) Runner(ctx context.Context, scope Scope, id int64) (Runner, err
 		err = fmt.Errorf("the answer is not runner %d", id)
 	}
 	if err = l.finish(ctx, op, false, err); err != nil {
-		return Runner{}, l.confirmGone(ctx, err, id)
+		return runner.Registration{}, l.confirmGone(ctx, err, id)
 	}
 	return convert(&got), nil
 }

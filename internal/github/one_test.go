@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // oneRunner serves the runners of one scope one by one.
@@ -60,10 +62,10 @@ func TestOneRunner(t *testing.T) {
 			if n := len(c.cache.items); n != 1 {
 				t.Errorf("%d pages are kept for the registrations that a slot had, want 1", n)
 			}
-			if _, err := c.Runner(t.Context(), s, 99); !errors.Is(err, ErrNotFound) {
+			if _, err := c.Runner(t.Context(), s, 99); !errors.Is(err, runner.ErrNotFound) {
 				t.Errorf("a runner that is gone: %v", err)
 			}
-			if _, err := c.Runner(t.Context(), s, 1); err == nil || errors.Is(err, ErrNotFound) {
+			if _, err := c.Runner(t.Context(), s, 1); err == nil || errors.Is(err, runner.ErrNotFound) {
 				t.Errorf("a runner that is listed, and not found: %v", err)
 			}
 		})
@@ -74,7 +76,7 @@ func TestCheckRegister(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status int
 		reason string
-	}{"may": {201, ""}, "may not": {403, ReasonPermission}, "rejected": {401, ReasonAuth}, "out of sight": {404, ReasonNotFound}} {
+	}{"may": {201, ""}, "may not": {403, runner.ReasonPermission}, "rejected": {401, runner.ReasonAuth}, "out of sight": {404, runner.ReasonNotFound}} {
 		f := newFakeGitHub(0)
 		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
 			if tc.status != 201 {
@@ -86,7 +88,7 @@ func TestCheckRegister(t *testing.T) {
 			return true
 		}
 		err := newClient(t, f, nil).CheckRegister(t.Context(), mustScope(t, "octo/hello"))
-		var e *Error
+		var e *runner.Error
 		if (err == nil) != (tc.reason == "") || err != nil && (!errors.As(err, &e) || e.Reason != tc.reason) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Times of the poll loop.
@@ -171,7 +173,7 @@ func (p *poller) readToken() (changed bool) {
 		// Read the pages anew: a 304 may not state this token's expiry.
 		p.c.cache.clear()
 		p.lastFull = time.Now()
-		if p.allReason != ReasonRateLimited {
+		if p.allReason != runner.ReasonRateLimited {
 			p.all = delay{}
 		}
 		for _, t := range p.scopes {
@@ -186,7 +188,7 @@ func (p *poller) readToken() (changed bool) {
 // with the others.
 func (p *poller) record(t *turn, err error) bool {
 	p.log(t, err)
-	var e *Error
+	var e *runner.Error
 	if !errors.As(err, &e) {
 		t.delay, p.all = delay{}, delay{}
 		return true
@@ -194,13 +196,13 @@ func (p *poller) record(t *turn, err error) bool {
 	interval := p.c.opts.PollInterval
 	now := time.Now()
 	switch e.Reason {
-	case ReasonAuth, ReasonRateLimited:
+	case runner.ReasonAuth, runner.ReasonRateLimited:
 		if p.allReason != e.Reason {
 			p.all = delay{}
 		}
 		p.allReason = e.Reason
 		wait := doubled(interval, p.all.failures+1, maxAuthWait)
-		if e.Reason == ReasonRateLimited {
+		if e.Reason == runner.ReasonRateLimited {
 			if wait = e.RetryAfter; wait == 0 {
 				wait = doubled(secondaryWait, p.all.failures, maxSecondaryWait)
 			}
@@ -208,9 +210,9 @@ func (p *poller) record(t *turn, err error) bool {
 		p.all = delay{failures: p.all.failures + 1, until: now.Add(wait)}
 		p.c.allDown(e)
 		return false
-	case ReasonPermission, ReasonNotFound, ReasonInvalid:
+	case runner.ReasonPermission, runner.ReasonNotFound, runner.ReasonInvalid:
 		t.delay = delay{t.delay.failures + 1, now.Add(doubled(interval, t.delay.failures, maxRefusedWait))}
-	case ReasonServer:
+	case runner.ReasonServer:
 		wait := e.RetryAfter
 		if wait == 0 {
 			wait = doubled(interval, t.delay.failures, maxServerWait)
@@ -228,7 +230,7 @@ func (p *poller) record(t *turn, err error) bool {
 // log tells of changes only: a new reason, and that it works again.
 func (p *poller) log(t *turn, err error) {
 	logger, scope := p.c.opts.Logger, t.scope.String()
-	var e *Error
+	var e *runner.Error
 	switch {
 	case errors.As(err, &e) && e.Reason != t.reason:
 		t.reason = e.Reason
@@ -300,7 +302,7 @@ func (c *Client) withoutToken() {
 
 // allDown says of every scope that it cannot be asked, also of those whose turn
 // did not come.
-func (c *Client) allDown(err *Error) {
+func (c *Client) allDown(err *runner.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, st := range c.scopes {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // bubble is a poll in fake time against a GitHub without sockets.
@@ -182,7 +184,7 @@ func TestPollTenThousand(t *testing.T) {
 		}
 		b.f.do(func() { b.f.runners[5050].Busy = true })
 		b.sleep(time.Minute)
-		busy := slices.ContainsFunc(b.scope(0).Runners, func(r Runner) bool { return r.Busy })
+		busy := slices.ContainsFunc(b.scope(0).Runners, func(r runner.Registration) bool { return r.Busy })
 		if counted, _ := b.f.count(); counted != 101 || !busy {
 			b.t.Errorf("%d requests counted after one runner changed, seen: %v", counted, busy)
 		}
@@ -325,7 +327,7 @@ func TestPollRejected(t *testing.T) {
 			b.t.Error(d)
 		}
 		s := b.c.Snapshot()
-		if !s.Credential.Known || s.Credential.Valid || s.Scopes[0].Up || s.Failures[ReasonAuth] != 9 || b.logged("GitHub poll failed") != 1 {
+		if !s.Credential.Known || s.Credential.Valid || s.Scopes[0].Up || s.Failures[runner.ReasonAuth] != 9 || b.logged("GitHub poll failed") != 1 {
 			b.t.Errorf("%+v %s", s, b.log.String())
 		}
 		b.f.do(func() { b.f.before, b.f.token = nil, "new" })
@@ -417,11 +419,11 @@ func TestPollFailures(t *testing.T) {
 		reason   string
 		min, max int
 	}{
-		"permission": {403, nil, ReasonPermission, 6, 8},
-		"not found":  {404, nil, ReasonNotFound, 6, 8},
-		"server":     {502, nil, ReasonServer, 10, 12},
-		"maintained": {503, []string{"Retry-After", "200"}, ReasonServer, 3, 3},
-		"invalid":    {418, nil, ReasonInvalid, 6, 8},
+		"permission": {403, nil, runner.ReasonPermission, 6, 8},
+		"not found":  {404, nil, runner.ReasonNotFound, 6, 8},
+		"server":     {502, nil, runner.ReasonServer, 10, 12},
+		"maintained": {503, []string{"Retry-After", "200"}, runner.ReasonServer, 3, 3},
+		"invalid":    {418, nil, runner.ReasonInvalid, 6, 8},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -434,7 +436,7 @@ func TestPollFailures(t *testing.T) {
 					b.t.Errorf("%d requests", n)
 				}
 				s := b.scope(0)
-				var e *Error
+				var e *runner.Error
 				if s.Up || !errors.As(s.LastError, &e) || e.Reason != tc.reason || len(s.Runners) != 2 || time.Since(s.LastSuccess) < 9*time.Minute {
 					b.t.Errorf("%+v", s)
 				}
@@ -533,7 +535,7 @@ func TestPollNetworkDead(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := c.Snapshot()
-		if n := d.asked.Load(); n < 19 || n > 22 || s.Failures[ReasonNetwork] != uint64(n) || s.Credential.Known || s.Scopes[0].Up || !s.Clock.At.IsZero() {
+		if n := d.asked.Load(); n < 19 || n > 22 || s.Failures[runner.ReasonNetwork] != uint64(n) || s.Credential.Known || s.Scopes[0].Up || !s.Clock.At.IsZero() {
 			t.Errorf("asked %d times, %+v", n, s)
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	gogithub "github.com/google/go-github/v60/github"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Bounds of a list: GitHub's page size limit, and 10,000 runners, which is what
@@ -24,8 +26,8 @@ const (
 const mutationPause = time.Second
 
 // Runners lists all registrations of the scope, by name. Unchanged pages are
-// asked for conditionally and cost no quota. Errors are *Error, or the context's.
-func (c *Client) Runners(ctx context.Context, scope Scope) ([]Runner, error) {
+// asked for conditionally and cost no quota. Errors are *runner.Error, or the context's.
+func (c *Client) Runners(ctx context.Context, scope Scope) ([]runner.Registration, error) {
 	op := "list runners of " + scope.String()
 	l, err := c.begin(op, scope)
 	if err != nil {
@@ -34,7 +36,7 @@ func (c *Client) Runners(ctx context.Context, scope Scope) ([]Runner, error) {
 	return l.runners(ctx, op)
 }
 
-func (l *call) runners(ctx context.Context, op string) ([]Runner, error) {
+func (l *call) runners(ctx context.Context, op string) ([]runner.Registration, error) {
 	list, complete, err := l.pages(ctx)
 	if err == nil && !complete {
 		// A runner that goes away moves all later ones forward, one of them over
@@ -45,7 +47,7 @@ func (l *call) runners(ctx context.Context, op string) ([]Runner, error) {
 }
 
 // pages reads the list once. complete is false if it changed meanwhile.
-func (l *call) pages(ctx context.Context) (list []Runner, complete bool, err error) {
+func (l *call) pages(ctx context.Context) (list []runner.Registration, complete bool, err error) {
 	api := l.api()
 	seen := map[int64]bool{}
 	total, steady := 0, true
@@ -71,7 +73,7 @@ func (l *call) pages(ctx context.Context) (list []Runner, complete bool, err err
 		// The total is asked as well, for servers that send no Link header.
 		more := resp.NextPage > page || len(got.Runners) >= pageSize && len(seen) < total
 		if !more || len(got.Runners) == 0 {
-			slices.SortFunc(list, func(a, b Runner) int { return strings.Compare(a.Name, b.Name) })
+			slices.SortFunc(list, func(a, b runner.Registration) int { return strings.Compare(a.Name, b.Name) })
 			return list, steady && len(seen) == total, nil
 		}
 	}
@@ -89,8 +91,8 @@ func (l *call) page(ctx context.Context, api *gogithub.Client, o *gogithub.ListO
 	}
 }
 
-func convert(r *gogithub.Runner) Runner {
-	out := Runner{ID: r.GetID(), Name: r.GetName(), OS: r.GetOS(), Status: r.GetStatus(), Busy: r.GetBusy()}
+func convert(r *gogithub.Runner) runner.Registration {
+	out := runner.Registration{ID: r.GetID(), Name: r.GetName(), OS: r.GetOS(), Status: r.GetStatus(), Busy: r.GetBusy()}
 	for _, label := range r.Labels {
 		if name := label.GetName(); name != "" {
 			out.Labels = append(out.Labels, name)
@@ -101,7 +103,7 @@ func convert(r *gogithub.Runner) Runner {
 
 // DeleteRunner removes a registration. GitHub refuses while a job runs on it,
 // which makes this the only atomic test for an idle runner: then the error is
-// ErrBusy and nothing has changed. ErrNotFound is returned only when the list,
+// runner.ErrBusy and nothing has changed. runner.ErrNotFound is returned only when the list,
 // read with the same token, lacks the runner; a 404 alone may mean that the
 // token has lost sight of the scope, and a job may be running.
 func (c *Client) DeleteRunner(ctx context.Context, scope Scope, id int64) error {
@@ -122,11 +124,11 @@ func (c *Client) DeleteRunner(ctx context.Context, scope Scope, id int64) error 
 	return l.confirmGone(ctx, err, id)
 }
 
-// confirmGone makes a 404 about one runner ErrNotFound if the list, read with
+// confirmGone makes a 404 about one runner runner.ErrNotFound if the list, read with
 // the same token, lacks it. Other errors stay as they are.
 func (l *call) confirmGone(ctx context.Context, err error, id int64) error {
 	c, scope := l.c, l.scope
-	var e *Error
+	var e *runner.Error
 	if !errors.As(err, &e) || e.Status != http.StatusNotFound {
 		return err
 	}
@@ -134,10 +136,10 @@ func (l *call) confirmGone(ctx context.Context, err error, id int64) error {
 	switch {
 	case listErr != nil:
 		return err
-	case slices.ContainsFunc(list, func(r Runner) bool { return r.ID == id }):
+	case slices.ContainsFunc(list, func(r runner.Registration) bool { return r.ID == id }):
 		e.Hint = "GitHub lists the runner but does not find it: the list lags, or the token has no write access; " + needHint(scope)
 	default:
-		e.Err, e.Hint = fmt.Errorf("%w: %w", ErrNotFound, e.Err), ""
+		e.Err, e.Hint = fmt.Errorf("%w: %w", runner.ErrNotFound, e.Err), ""
 	}
 	return err
 }
@@ -155,28 +157,22 @@ func (l *call) remove(ctx context.Context, id int64) (err error) {
 	return err
 }
 
-// JIT is a registration made for one runner that will run one job.
-type JIT struct {
-	RunnerID int64
-	Encoded  string // for the runner's --jitconfig; a secret
-}
-
 // JITConfig registers a runner just in time. The name must not be taken: the
-// error is ErrConflict otherwise. groupID 0 means the default group, 1.
-func (c *Client) JITConfig(ctx context.Context, scope Scope, name string, labels []string, groupID int64) (JIT, error) {
+// error is runner.ErrNameTaken otherwise. groupID 0 means the default group, 1.
+func (c *Client) JITConfig(ctx context.Context, scope Scope, name string, labels []string, groupID int64) (runner.JIT, error) {
 	op := "register runner at " + scope.String()
 	l, err := c.begin(op, scope)
 	if err != nil {
-		return JIT{}, err
+		return runner.JIT{}, err
 	}
 	if name == "" || len(name) > 64 || len(labels) == 0 || len(labels) > 100 {
-		return JIT{}, &Error{Op: op, Reason: ReasonInvalid, Err: errors.New("want a name of 1 to 64 bytes and 1 to 100 labels")}
+		return runner.JIT{}, &runner.Error{Op: op, Reason: runner.ReasonInvalid, Err: errors.New("want a name of 1 to 64 bytes and 1 to 100 labels")}
 	}
 	if groupID == 0 {
 		groupID = 1
 	}
 	if err := c.lockMutation(ctx); err != nil {
-		return JIT{}, fmt.Errorf("%s: %w", op, err)
+		return runner.JIT{}, fmt.Errorf("%s: %w", op, err)
 	}
 	got, err := l.generate(ctx, &gogithub.GenerateJITConfigRequest{Name: name, RunnerGroupID: groupID, Labels: labels})
 	c.unlockMutation()
@@ -184,12 +180,12 @@ func (c *Client) JITConfig(ctx context.Context, scope Scope, name string, labels
 		err = errors.New("the answer has no runner or no configuration")
 	}
 	if err = l.finish(ctx, op, false, err); err != nil {
-		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusUnprocessableEntity {
+		if e, ok := errors.AsType[*runner.Error](err); ok && e.Status == http.StatusUnprocessableEntity {
 			e.Hint = "GitHub does not take this registration: check the labels and the runner group, and whether " + scope.String() + " has all the runners that it may have"
 		}
-		return JIT{}, err
+		return runner.JIT{}, err
 	}
-	return JIT{RunnerID: got.GetRunner().GetID(), Encoded: got.GetEncodedJITConfig()}, nil
+	return runner.JIT{ID: got.GetRunner().GetID(), Encoded: got.GetEncodedJITConfig()}, nil
 }
 
 func (l *call) generate(ctx context.Context, r *gogithub.GenerateJITConfigRequest) (got *gogithub.JITRunnerConfig, err error) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestParseScope(t *testing.T) {
@@ -77,7 +79,7 @@ func TestRunnersOfEachKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []Runner{{ID: 1, Name: "ci-runner-0001", OS: "Linux", Status: "online", Busy: true, Labels: []string{"self-hosted", "linux"}}}
+		want := []runner.Registration{{ID: 1, Name: "ci-runner-0001", OS: "Linux", Status: "online", Busy: true, Labels: []string{"self-hosted", "linux"}}}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Error(d)
 		}
@@ -159,8 +161,8 @@ func TestPagesShift(t *testing.T) {
 func TestTooManyPages(t *testing.T) {
 	f := newFakeGitHub(maxPages*pageSize + 1)
 	_, err := newClient(t, f, nil).Runners(t.Context(), mustScope(t, "octo"))
-	var e *Error
-	if !errors.As(err, &e) || e.Reason != ReasonInvalid || !strings.Contains(err.Error(), "more than 10000") {
+	var e *runner.Error
+	if !errors.As(err, &e) || e.Reason != runner.ReasonInvalid || !strings.Contains(err.Error(), "more than 10000") {
 		t.Fatal(err)
 	}
 	if _, all := f.count(); all != maxPages {
@@ -262,13 +264,13 @@ func TestDeleteRunner(t *testing.T) {
 		reason  string
 	}{
 		"deleted":          {status: 204, id: 1, listed: true},
-		"busy":             {status: 422, message: `Bad request - Runner "x" is still running a job"`, id: 1, listed: true, is: ErrBusy, reason: ReasonInvalid},
-		"busy, old":        {status: 400, message: `Runner "x" is still running a job`, id: 1, listed: true, is: ErrBusy, reason: ReasonInvalid},
-		"gone":             {status: 404, message: "Not Found", id: 99, listed: true, is: ErrNotFound, reason: ReasonNotFound},
-		"listed but 404":   {status: 404, message: "Not Found", id: 1, listed: true, reason: ReasonNotFound},
-		"sight lost":       {status: 404, message: "Not Found", id: 99, reason: ReasonNotFound},
-		"no write access":  {status: 403, message: "Resource not accessible by personal access token", id: 1, listed: true, reason: ReasonPermission},
-		"200 is no answer": {status: 200, id: 1, listed: true, reason: ReasonInvalid},
+		"busy":             {status: 422, message: `Bad request - Runner "x" is still running a job"`, id: 1, listed: true, is: runner.ErrBusy, reason: runner.ReasonInvalid},
+		"busy, old":        {status: 400, message: `Runner "x" is still running a job`, id: 1, listed: true, is: runner.ErrBusy, reason: runner.ReasonInvalid},
+		"gone":             {status: 404, message: "Not Found", id: 99, listed: true, is: runner.ErrNotFound, reason: runner.ReasonNotFound},
+		"listed but 404":   {status: 404, message: "Not Found", id: 1, listed: true, reason: runner.ReasonNotFound},
+		"sight lost":       {status: 404, message: "Not Found", id: 99, reason: runner.ReasonNotFound},
+		"no write access":  {status: 403, message: "Resource not accessible by personal access token", id: 1, listed: true, reason: runner.ReasonPermission},
+		"200 is no answer": {status: 200, id: 1, listed: true, reason: runner.ReasonInvalid},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -295,16 +297,16 @@ func TestDeleteRunner(t *testing.T) {
 				}
 				return
 			}
-			var e *Error
+			var e *runner.Error
 			if !errors.As(err, &e) || e.Reason != tc.reason || e.Status != tc.status {
 				t.Fatalf("%#v", err)
 			}
-			for _, is := range []error{ErrBusy, ErrNotFound, ErrConflict} {
+			for _, is := range []error{runner.ErrBusy, runner.ErrNotFound, runner.ErrNameTaken} {
 				if errors.Is(err, is) != errors.Is(tc.is, is) {
 					t.Errorf("errors.Is(%v, %v) = %v", err, is, errors.Is(err, is))
 				}
 			}
-			if n := c.Snapshot().Failures[tc.reason]; (n == 0) != errors.Is(tc.is, ErrBusy) {
+			if n := c.Snapshot().Failures[tc.reason]; (n == 0) != errors.Is(tc.is, runner.ErrBusy) {
 				t.Errorf("%d failures counted", n)
 			}
 		})
@@ -331,7 +333,7 @@ func TestJITConfig(t *testing.T) {
 			return true
 		}
 		got, err := newClient(t, f, nil).JITConfig(t.Context(), mustScope(t, scope), "ci-runner-1-a", []string{"self-hosted"}, 0)
-		if err != nil || got != (JIT{RunnerID: 7, Encoded: "c2VjcmV0"}) {
+		if err != nil || got != (runner.JIT{ID: 7, Encoded: "c2VjcmV0"}) {
 			t.Fatal(got, err)
 		}
 	}
@@ -343,11 +345,11 @@ func TestJITConfigRefused(t *testing.T) {
 		body, reason string
 		is           error
 	}{
-		"taken":   {409, `{"message":"Already exists - A runner with the name x already exists."}`, ReasonInvalid, ErrConflict},
-		"invalid": {422, `{"message":"Validation failed"}`, ReasonInvalid, nil},
-		"unseen":  {404, `{"message":"Not Found"}`, ReasonNotFound, nil},
-		"empty":   {201, `{}`, ReasonInvalid, nil},
-		"no body": {201, ``, ReasonInvalid, nil},
+		"taken":   {409, `{"message":"Already exists - A runner with the name x already exists."}`, runner.ReasonInvalid, runner.ErrNameTaken},
+		"invalid": {422, `{"message":"Validation failed"}`, runner.ReasonInvalid, nil},
+		"unseen":  {404, `{"message":"Not Found"}`, runner.ReasonNotFound, nil},
+		"empty":   {201, `{}`, runner.ReasonInvalid, nil},
+		"no body": {201, ``, runner.ReasonInvalid, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -362,7 +364,7 @@ func TestJITConfigRefused(t *testing.T) {
 			if n := c.Snapshot().Failures[tc.reason]; (n == 0) != (tc.is != nil) {
 				t.Errorf("%d failures counted", n)
 			}
-			var e *Error
+			var e *runner.Error
 			if !errors.As(err, &e) || e.Reason != tc.reason || tc.is != nil && !errors.Is(err, tc.is) {
 				t.Fatalf("%v", err)
 			}
@@ -393,7 +395,7 @@ func TestCancelIsNoFailure(t *testing.T) {
 	f.before = func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
 	c := newClient(t, f, func(o *Options) { o.Timeout = time.Minute })
 	_, err := c.Runners(ctx, mustScope(t, "octo"))
-	var e *Error
+	var e *runner.Error
 	if !errors.Is(err, context.Canceled) || errors.As(err, &e) {
 		t.Errorf("%#v", err)
 	}

@@ -5,17 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// Runner is one registration as GitHub lists it.
-type Runner struct {
-	ID     int64
-	Name   string // registration name, "<slot>-<suffix>" for our own
-	OS     string
-	Status string // free text; "online" and "offline" are the known values
-	Busy   bool
-	Labels []string
-}
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
 
 // Snapshot is everything known at one moment. It is never changed after it was
 // handed out; its maps and slices are shared and must only be read.
@@ -29,18 +21,18 @@ type Snapshot struct {
 	Credential Credential
 	RateLimits []RateLimit       // by resource
 	Requests   map[string]uint64 // answers by HTTP status code, "304" included
-	Failures   map[string]uint64 // failed requests by Error.Reason; every reason is present
+	Failures   map[string]uint64 // failed requests by runner.Error.Reason; every reason is present
 	Clock      ClockSample
 }
 
 // ScopeSnapshot is one scope's part of a Snapshot.
 type ScopeSnapshot struct {
 	Scope       string
-	Up          bool      // the last poll succeeded
-	LastAttempt time.Time // zero: never asked, so Up means nothing yet
-	LastSuccess time.Time // zero: never; Runners are of this moment
-	LastError   error     // why Up is false; an *Error
-	Runners     []Runner  // by name; kept through failures
+	Up          bool                  // the last poll succeeded
+	LastAttempt time.Time             // zero: never asked, so Up means nothing yet
+	LastSuccess time.Time             // zero: never; Runners are of this moment
+	LastError   error                 // why Up is false; an *runner.Error
+	Runners     []runner.Registration // by name; kept through failures
 }
 
 // Credential is what the answers of GitHub tell about the token. Only answers

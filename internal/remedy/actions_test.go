@@ -22,7 +22,7 @@ func elapse(d time.Duration) {
 
 func TestRestart(t *testing.T) {
 	service := Container{ID: "id-db", Name: "demo-db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "unhealthy"}
-	healthy := runner("ci-1", ActionRestart)
+	healthy := runnerContainer("ci-1", ActionRestart)
 	healthy.Health = "unhealthy"
 	cases := []struct {
 		name  string
@@ -106,7 +106,7 @@ func TestRestart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				list := c.list
 				if list == nil {
-					list = []Container{runner("ci-1", ActionRestart, ActionBackoff)}
+					list = []Container{runnerContainer("ci-1", ActionRestart, ActionBackoff)}
 				}
 				d := newFake(list...)
 				if c.world != nil {
@@ -143,7 +143,7 @@ func TestJobInTheLastInstant(t *testing.T) {
 	for _, action := range []string{ActionRestart, ActionBackoff} {
 		t.Run(action, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newFake(runner("ci-1", ActionRestart, ActionBackoff))
+				d := newFake(runnerContainer("ci-1", ActionRestart, ActionBackoff))
 				d.terminate = func(id string) error { d.busy(id, true); return nil }
 				r, _, _ := start(t, d, nil)
 				ready(t, r)
@@ -176,7 +176,7 @@ func TestJobInTheLastInstant(t *testing.T) {
 
 func TestDuplicatesAndCooldown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart))
+		d := newFake(runnerContainer("ci-1", ActionRestart))
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
 		a := alertOf("A", ActionRestart, "runner", "ci-1")
@@ -208,7 +208,7 @@ func TestDuplicatesAndCooldown(t *testing.T) {
 // long, at most the longest, closed.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart, ActionBackoff))
+		d := newFake(runnerContainer("ci-1", ActionRestart, ActionBackoff))
 		r, reg, _ := start(t, d, func(o *Options) {
 			o.BackoffDuration, o.BackoffMax, o.BackoffProbation = 10*time.Minute, 25*time.Minute, time.Hour
 		})

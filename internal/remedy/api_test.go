@@ -41,7 +41,7 @@ func ask(t testing.TB, h http.Handler, method, target, form string) *httptest.Re
 }
 
 func TestParameters(t *testing.T) {
-	r, _, _ := start(t, newFake(runner("ci-1", ActionRestart)), nil)
+	r, _, _ := start(t, newFake(runnerContainer("ci-1", ActionRestart)), nil)
 	ready(t, r)
 	until(t, "the runner to be known", func() bool { return len(r.Breakers()) == 1 })
 	h := api(r)
@@ -121,7 +121,7 @@ func TestAttemptsSince(t *testing.T) {
 func TestPauseEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "journal.db")
-		d := newFake(runner("ci-1", ActionRestart))
+		d := newFake(runnerContainer("ci-1", ActionRestart))
 		open := func() (*Remediator, func()) {
 			r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
 			ready(t, r)
@@ -307,7 +307,7 @@ func TestLargePayloadsWait(t *testing.T) {
 
 // TestStatusDoesNotWait: what is known is told although Docker hangs.
 func TestStatusDoesNotWait(t *testing.T) {
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(runnerContainer("ci-1", ActionRestart))
 	r, _, _ := start(t, d, nil)
 	ready(t, r)
 	until(t, "the runner to be known", func() bool { list := r.Targets(t.Context()); return len(list) == 1 && list[0].Breaker != nil })
@@ -381,7 +381,7 @@ func FuzzPause(f *testing.F) {
 }
 
 func FuzzReset(f *testing.F) {
-	r, _, _ := start(f, newFake(runner("ci-1", ActionRestart)), nil)
+	r, _, _ := start(f, newFake(runnerContainer("ci-1", ActionRestart)), nil)
 	ready(f, r)
 	until(f, "the runner to be known", func() bool { return len(r.Breakers()) == 1 })
 	h := api(r)

@@ -45,7 +45,7 @@ func (f fileDocker) become(state string, calls ...string) error {
 }
 
 func (f fileDocker) Containers(context.Context) ([]Container, error) {
-	c := runner("ci-1", ActionRestart, ActionBackoff)
+	c := runnerContainer("ci-1", ActionRestart, ActionBackoff)
 	c.State = f.read()
 	return []Container{c}, nil
 }

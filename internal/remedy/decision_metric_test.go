@@ -14,7 +14,7 @@ import (
 // not done again.
 func TestLastDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart), runner("ci-2"))
+		d := newFake(runnerContainer("ci-1", ActionRestart), runnerContainer("ci-2"))
 		r, reg, _ := start(t, d, nil)
 		ready(t, r)
 		begin := time.Now()

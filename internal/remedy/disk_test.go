@@ -51,7 +51,7 @@ func TestDiskFull(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(runnerContainer("ci-1", ActionRestart))
 	d.busy("id-ci-1", true)
 	var r *Remediator
 	d.terminate = func(string) error {
@@ -123,7 +123,7 @@ func TestDiskReadOnly(t *testing.T) {
 		}
 	}
 	remount(syscall.MS_RDONLY)
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(runnerContainer("ci-1", ActionRestart))
 	r, _, _ := start(t, d, func(o *Options) { o.JournalPath = filepath.Join(dir, "journal.db") })
 	until(t, "Ready to say so", func() bool {
 		err := r.Ready()

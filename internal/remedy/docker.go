@@ -2,57 +2,23 @@ package remedy
 
 import (
 	"context"
-	"path"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
+
+// The shared vocabulary.
+type (
+	Container    = runner.Container
+	Registration = runner.Registration
 )
 
 // Roles of a container (label ghostrunner.role).
 const (
-	RoleRunner  = "runner"
-	RoleService = "service"
+	RoleRunner  = runner.RoleRunner
+	RoleService = runner.RoleService
 )
-
-// Container is what the remediator must know of a container.
-type Container struct {
-	ID, Name string
-	// Role, Runner and Heal are the container's ghostrunner labels.
-	Role, Runner string
-	Heal         []string
-	// Scope is where a runner registers at GitHub, its label ghostrunner.scope or the default.
-	Scope string
-	// Image is the image's name as the container was made with.
-	Image string
-	// State is Docker's word: created running paused restarting removing exited dead.
-	State string
-	// Up is the longest time for which the present run can have lasted; 0 if that is not known.
-	Up time.Duration
-	// Health is "" without a health check, else starting, healthy or unhealthy.
-	Health string
-}
-
-// Running reports whether the container has processes. A paused one has; one
-// that waits for its restart policy ("restarting") has not.
-func (c Container) Running() bool { return c.State == "running" || c.State == "paused" }
-
-// Down reports whether the container has ended and will stay so until somebody
-// starts it.
-func (c Container) Down() bool {
-	return c.State == "exited" || c.State == "created" || c.State == "dead"
-}
-
-// allows reports whether the container's own label names the action.
-func (c Container) allows(action string) bool { return slices.Contains(c.Heal, action) }
-
-// Target is the name that metrics, journal and breaker use: the runner slot, or
-// the container's name.
-func (c Container) Target() string {
-	if c.Role == RoleRunner && c.Runner != "" {
-		return c.Runner
-	}
-	return c.Name
-}
 
 // Image is an image of the engine.
 type Image struct {
@@ -115,27 +81,6 @@ type Docker interface {
 	Cleaner
 }
 
-// workerName is the process that runs a job; it lives exactly as long as the
-// job (actions/runner JobDispatcher.cs, ProcessInvoker of bin/Runner.Worker).
-const workerName = "Runner.Worker"
-
-// isWorker reports whether a command line is that of a job's worker process:
-// its executable is called exactly Runner.Worker, or a word of it is a path that
-// ends in /Runner.Worker. The second covers paths with spaces, which a process
-// listing does not quote. A step that names such a path makes its runner look
-// busy, which is safe; nothing that a job prints or is called makes it look idle.
-func isWorker(command string) bool {
-	words := strings.Fields(command)
-	for i, w := range words {
-		for _, name := range []string{workerName, workerName + ".dll"} {
-			if path.Base(w) == name && (i == 0 || strings.Contains(w, "/")) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // load is what is known of the work inside a container.
 type load int
 
@@ -159,7 +104,7 @@ func probe(ctx context.Context, d Prober, c Container) (load, error) {
 	if len(commands) == 0 { // a running container has at least its first process
 		return loadUnknown, errNoProcesses
 	}
-	if slices.ContainsFunc(commands, isWorker) {
+	if slices.ContainsFunc(commands, runner.IsWorker) {
 		return loadBusy, nil
 	}
 	return loadIdle, nil

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // fakeDocker is a world of containers in memory. Its functions, where set, replace
@@ -40,7 +42,7 @@ func newFake(list ...Container) *fakeDocker {
 	return &fakeDocker{uses: make(chan string), list: list, processes: map[string][]string{}, stubborn: map[string]bool{}}
 }
 
-func runner(name string, heal ...string) Container {
+func runnerContainer(name string, heal ...string) Container {
 	return Container{ID: "id-" + name, Name: "demo-" + name, Role: RoleRunner, Runner: name, Heal: heal, State: "running"}
 }
 
@@ -120,7 +122,7 @@ func (f *fakeDocker) Terminate(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.did("terminate %s", id)
-	if !f.stubborn[id] && !slices.ContainsFunc(f.processes[id], isWorker) {
+	if !f.stubborn[id] && !slices.ContainsFunc(f.processes[id], runner.IsWorker) {
 		f.change(id, func(c *Container) { c.State = "exited" })
 	}
 	return nil
@@ -231,7 +233,7 @@ type fakeGitHub struct {
 
 // registered is a GitHub with one registration.
 func registered(name string, online, busy bool) *fakeGitHub {
-	return &fakeGitHub{list: []Registration{{ID: 1, Name: name, Online: online, Busy: busy}}}
+	return &fakeGitHub{list: []Registration{{ID: 1, Name: name, Status: status(online), Busy: busy}}}
 }
 
 func (g *fakeGitHub) set(list ...Registration) {
@@ -409,4 +411,11 @@ func outcomes(r *Remediator) []string {
 	}
 	slices.Reverse(out)
 	return out
+}
+
+func status(online bool) string {
+	if online {
+		return runner.StatusOnline
+	}
+	return runner.StatusOffline
 }

@@ -39,7 +39,7 @@ func (r *Remediator) fallBack(ctx context.Context) {
 		}
 		now, still := time.Now(), map[string]sick{}
 		for _, c := range list {
-			if c.Health != "unhealthy" || !c.Running() || !c.allows(ActionRestart) {
+			if c.Health != "unhealthy" || !c.Running() || !c.Allows(ActionRestart) {
 				continue
 			}
 			s, known := found[c.ID]

@@ -2,15 +2,9 @@ package remedy
 
 import (
 	"context"
-	"strings"
-)
 
-// Registration is a runner as GitHub lists it.
-type Registration struct {
-	ID           int64
-	Name         string
-	Online, Busy bool
-}
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
 
 // GitHub is the second, independent view of the runners. A scope is the place that a slot registers at
 // ([Container.Scope]).
@@ -33,24 +27,7 @@ func (r *Remediator) registrations(c Container, all []Container) (list []Registr
 	return ofSlot(list, c, all), ok
 }
 
-// ofSlot picks the registrations of a slot: the name of each is the slot's, or begins with it and a dash. Where several
-// slots of the same scope fit, the longest has it: ci-1-gpu-x belongs to ci-1-gpu and not to ci-1.
+// ofSlot picks the registrations of a slot.
 func ofSlot(list []Registration, c Container, all []Container) []Registration {
-	var out []Registration
-	for _, reg := range list {
-		longest := ""
-		for _, other := range append([]Container{c}, all...) {
-			slot := other.Runner
-			if other.Role != RoleRunner || !strings.EqualFold(other.Scope, c.Scope) || len(slot) <= len(longest) {
-				continue
-			}
-			if reg.Name == slot || strings.HasPrefix(reg.Name, slot+"-") {
-				longest = slot
-			}
-		}
-		if longest != "" && longest == c.Runner {
-			out = append(out, reg)
-		}
-	}
-	return out
+	return runner.NewSlots(append([]Container{c}, all...), "").Registrations(list, c.Runner, c.Scope)
 }

@@ -22,7 +22,7 @@ func (r *Remediator) guardAllowed(_ context.Context, p *Plan) Verdict {
 		return refuse(NotAllowed, fmt.Sprintf("container %s has no label ghostrunner.role", c.Name))
 	case p.Action.Name == ActionBackoff && (c.Role != RoleRunner || c.Runner == ""):
 		return refuse(NotAllowed, "only a runner is backed off, "+c.Name+" is a "+c.Role)
-	case !c.allows(p.Action.Name):
+	case !c.Allows(p.Action.Name):
 		return refuse(NotAllowed, fmt.Sprintf("container %s has ghostrunner.heal=%q, which does not name %s",
 			c.Name, strings.Join(c.Heal, ","), p.Action.Name))
 	}

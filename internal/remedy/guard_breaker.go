@@ -28,7 +28,7 @@ func (r *Remediator) guardBreaker(_ context.Context, p *Plan) Verdict {
 		if p.Action.Name == ActionBackoff {
 			return refuse(BreakerOpen, "on probation: only a new fire opens it again")
 		}
-		if p.Action.Name == ActionRestart && (b.Ladder || p.Alert.Name() == AlertRetryLoop) && p.Container.allows(ActionBackoff) {
+		if p.Action.Name == ActionRestart && (b.Ladder || p.Alert.Name() == AlertRetryLoop) && p.Container.Allows(ActionBackoff) {
 			p.Action = r.action(ActionBackoff)
 			p.Probation, p.InVain = true, b.Ladder
 			p.Length = b.nextLength(r.opts.BackoffDuration, r.opts.BackoffMax)

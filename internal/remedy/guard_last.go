@@ -42,7 +42,7 @@ func (r *Remediator) guardLastOnline(_ context.Context, p *Plan) Verdict {
 // online reports whether GitHub sees one of a slot's registrations online.
 func online(list []Registration) bool {
 	for _, reg := range list {
-		if reg.Online {
+		if reg.Online() {
 			return true
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func TestGuards(t *testing.T) {
 	service := Container{ID: "id-db", Name: "demo-db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "unhealthy"}
 	worker := func(d *fakeDocker) { d.busy("id-ci-1", true) }
-	down := runner("ci-1", ActionRestart, ActionBackoff)
+	down := runnerContainer("ci-1", ActionRestart, ActionBackoff)
 	down.State = "exited"
 	stopped := []Container{down}
 	cases := []struct {
@@ -49,13 +49,13 @@ func TestGuards(t *testing.T) {
 		{name: "container by its id", alert: alertOf("A", ActionRestart, "container", "id-ci-1"), want: NoTarget},
 		{name: "container with slash", alert: alertOf("A", ActionRestart, "container", "/demo-ci-1"), want: NoTarget},
 		{name: "container is no runner", list: []Container{service}, alert: alertOf("A", ActionRestart, "runner", "demo-db"), want: NoTarget},
-		{name: "labels disagree", list: []Container{runner("ci-1", ActionRestart), runner("ci-2", ActionRestart)},
+		{name: "labels disagree", list: []Container{runnerContainer("ci-1", ActionRestart), runnerContainer("ci-2", ActionRestart)},
 			alert: alertOf("A", ActionRestart, "runner", "ci-1", "container", "demo-ci-2"), want: UntrustedLabel},
 		{name: "one label leads nowhere", alert: alertOf("A", ActionRestart, "runner", "ci-1", "container", "other"), want: UntrustedLabel},
-		{name: "two claim the slot", list: []Container{runner("ci-1", ActionRestart), {ID: "2", Name: "two", Role: RoleRunner, Runner: "ci-1", Heal: []string{ActionRestart}, State: "running"}},
+		{name: "two claim the slot", list: []Container{runnerContainer("ci-1", ActionRestart), {ID: "2", Name: "two", Role: RoleRunner, Runner: "ci-1", Heal: []string{ActionRestart}, State: "running"}},
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: UntrustedLabel},
-		{name: "nothing allowed", list: []Container{runner("ci-1")}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: NotAllowed},
-		{name: "another action allowed", list: []Container{runner("ci-1", ActionBackoff)}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: NotAllowed},
+		{name: "nothing allowed", list: []Container{runnerContainer("ci-1")}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: NotAllowed},
+		{name: "another action allowed", list: []Container{runnerContainer("ci-1", ActionBackoff)}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: NotAllowed},
 		{name: "itself", opts: func(o *Options) { o.Self = "id-db" }, list: []Container{service}, alert: alertOf("A", ActionRestart, "container", "demo-db"), want: NotAllowed, detail: "own"},
 		{name: "no role", list: []Container{{ID: "1", Name: "web", Heal: []string{ActionRestart}, State: "running"}}, alert: alertOf("A", ActionRestart, "container", "web"), want: NotAllowed},
 		{name: "service backed off", list: []Container{{ID: "1", Name: "db", Role: RoleService, Heal: []string{ActionBackoff}, State: "running"}}, alert: alertOf("A", ActionBackoff, "container", "db"), want: NotAllowed},
@@ -87,16 +87,16 @@ func TestGuards(t *testing.T) {
 		{name: "another slot is busy", opts: github(registered("ci-10-abc", true, true)), alert: alertOf("A", ActionRestart, "runner", "ci-1")},
 		{name: "the last one online, and nothing shows that it is broken", opts: github(registered("ci-1-abc", true, false)),
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: LastOnline},
-		{name: "the last one online is the broken one", list: []Container{func() Container { c := runner("ci-1", ActionRestart); c.Health = "unhealthy"; return c }()},
+		{name: "the last one online is the broken one", list: []Container{func() Container { c := runnerContainer("ci-1", ActionRestart); c.Health = "unhealthy"; return c }()},
 			opts: github(registered("ci-1-abc", true, false)), alert: alertOf("A", ActionRestart, "runner", "ci-1")},
 		{name: "the last one online was restarted for its retry loop", opts: github(registered("ci-1-abc", true, false)),
 			state: func(s *state) { s.records[1] = Record{ID: 1, Target: "ci-1", Fire: true, Began: time.Now()} },
 			alert: alertOf("S", ActionBackoff, "runner", "ci-1")},
-		{name: "another one is online", list: []Container{runner("ci-1", ActionRestart), runner("ci-2")},
-			opts:  github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-a", Online: true}, {ID: 2, Name: "ci-2-b", Online: true}}}),
+		{name: "another one is online", list: []Container{runnerContainer("ci-1", ActionRestart), runnerContainer("ci-2")},
+			opts:  github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-a", Status: "online"}, {ID: 2, Name: "ci-2-b", Status: "online"}}}),
 			alert: alertOf("A", ActionRestart, "runner", "ci-1")},
-		{name: "another one is online elsewhere", list: []Container{runner("ci-1", ActionRestart), func() Container { c := runner("ci-2"); c.Scope = "other"; return c }()},
-			opts:  github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-a", Online: true}, {ID: 2, Name: "ci-2-b", Online: true}}}),
+		{name: "another one is online elsewhere", list: []Container{runnerContainer("ci-1", ActionRestart), func() Container { c := runnerContainer("ci-2"); c.Scope = "other"; return c }()},
+			opts:  github(&fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-a", Status: "online"}, {ID: 2, Name: "ci-2-b", Status: "online"}}}),
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: LastOnline},
 		{name: "outside of the window", opts: func(o *Options) { o.Window = shut(t) }, alert: alertOf("A", ActionRestart, "runner", "ci-1"), want: OutsideWindow, detail: "opens"},
 		{name: "prune outside of the window", opts: func(o *Options) { o.Window = shut(t) }, alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: OutsideWindow},
@@ -109,7 +109,7 @@ func TestGuards(t *testing.T) {
 		{name: "prune while busy", world: worker, alert: alertOf("GhostrunnerDiskLow", ActionPrune), want: Busy},
 		{name: "prune while busy, disk full", world: worker, opts: func(o *Options) { o.Free = func(string) (uint64, error) { return 1.9e9, nil } }, alert: alertOf("GhostrunnerDiskLow", ActionPrune)},
 		{name: "prune while busy, called critical", world: worker, alert: alertOf("GhostrunnerDiskCritical", ActionPrune), want: Busy},
-		{name: "healthy again", list: []Container{func() Container { c := runner("ci-1", ActionRestart); c.Health = "healthy"; return c }()},
+		{name: "healthy again", list: []Container{func() Container { c := runnerContainer("ci-1", ActionRestart); c.Health = "healthy"; return c }()},
 			alert: alertOf("GhostrunnerRunnerUnhealthy", ActionRestart, "runner", "ci-1"), want: Recovered},
 		{name: "unhealthy, and stopped by hand since", list: stopped, alert: alertOf("GhostrunnerRunnerUnhealthy", ActionRestart, "runner", "ci-1"), want: Recovered, detail: "somebody stopped it"},
 		{name: "retry loop, and stopped by hand since", list: stopped, alert: alertOf(AlertRetryLoop, ActionRestart, "runner", "ci-1"), want: Recovered},
@@ -127,7 +127,7 @@ func TestGuards(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			list := c.list
 			if list == nil {
-				list = []Container{runner("ci-1", ActionRestart, ActionBackoff)}
+				list = []Container{runnerContainer("ci-1", ActionRestart, ActionBackoff)}
 			}
 			d := newFake(list...)
 			if c.world != nil {
@@ -179,27 +179,6 @@ func shut(t *testing.T) Window {
 	return w
 }
 
-func TestIsWorker(t *testing.T) {
-	for command, want := range map[string]bool{
-		"/actions-runner/bin/Runner.Worker spawnclient 113 116": true,
-		"Runner.Worker": true,
-		"/home/my runner/bin/Runner.Worker spawnclient 113 116":  true,
-		"dotnet /actions-runner/bin/Runner.Worker.dll spawn 1 2": true,
-		"/actions-runner/bin/Runner.Listener run":                false,
-		"/bin/sh -c echo Runner.Worker":                          false,
-		"/bin/Runner.WorkerX":                                    false,
-		"/bin/NotRunner.Worker":                                  false,
-		"/ghostrunner-runner run --runner.name=Runner.Worker":    false,
-		"":                               false,
-		"/opt/Runner.Worker/bin/sleep 5": false,
-		"[Runner.Worker] <defunct>":      false,
-	} {
-		if got := isWorker(command); got != want {
-			t.Errorf("isWorker(%q) = %t", command, got)
-		}
-	}
-}
-
 // TestGuardOrder keeps the list readable: what asks Docker for processes is last.
 func TestGuardOrder(t *testing.T) {
 	r, _, _ := start(t, newFake(), nil)
@@ -227,7 +206,7 @@ func TestOldAlert(t *testing.T) {
 	if err := errors.Join(j.write(t.Context(), put(bucketInbox, seqKey(1), old)), j.close()); err != nil {
 		t.Fatal(err)
 	}
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(runnerContainer("ci-1", ActionRestart))
 	r, _, _ := start(t, d, func(o *Options) { o.JournalPath = path })
 	ready(t, r)
 	idle(t, r)

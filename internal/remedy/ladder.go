@@ -36,7 +36,7 @@ func (r *Remediator) guardLadder(_ context.Context, p *Plan) Verdict {
 	p.Rung = min(last.Rung+1, rungBackoff)
 	if p.Rung == rungBackoff {
 		p.InVain = true
-		if p.Container.Role == RoleRunner && p.Container.allows(ActionBackoff) {
+		if p.Container.Role == RoleRunner && p.Container.Allows(ActionBackoff) {
 			p.Action = r.action(ActionBackoff)
 			p.Length = r.nextLength(p.Target)
 			return pass(fmt.Sprintf("third rung: back off for %s, because %s", p.Length, why))

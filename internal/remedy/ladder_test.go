@@ -37,15 +37,15 @@ func TestLadder(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				one, two := runner("ci-1", c.heal...), runner("ci-2")
+				one, two := runnerContainer("ci-1", c.heal...), runnerContainer("ci-2")
 				one.Scope, two.Scope = "acme", "acme"
-				healthy := Registration{ID: 100, Name: "ci-2-x", Online: true}
+				healthy := Registration{ID: 100, Name: "ci-2-x", Status: "online"}
 				foreign := Registration{ID: 101, Name: "ci-1-gpu"} // of a machine that we do not know
 				d, g := newFake(one, two), &fakeGitHub{list: []Registration{healthy, foreign}}
 				starts := int64(0)
 				d.start = func(string) error {
 					if starts++; c.online {
-						g.set(healthy, foreign, Registration{ID: starts, Name: "ci-1-aaaaaaaaa" + string(rune('1'+starts)), Online: true})
+						g.set(healthy, foreign, Registration{ID: starts, Name: "ci-1-aaaaaaaaa" + string(rune('1'+starts)), Status: "online"})
 					}
 					return nil
 				}
@@ -101,7 +101,7 @@ func (g lateGitHub) Deregister(context.Context, string, int64) error {
 // registrations: it is not cut, and the runner is started anew after it.
 func TestJobWhileDeregistering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart))
+		d := newFake(runnerContainer("ci-1", ActionRestart))
 		d.stubborn["id-ci-1"] = true
 		g := lateGitHub{registered("ci-1-aaaaaaaaaa", false, false), func() { d.busy("id-ci-1", true) }}
 		r, _, _ := start(t, d, func(o *Options) { o.GitHub, o.VerifyTimeout = g, time.Second })
@@ -129,7 +129,7 @@ func TestJobWhileDeregistering(t *testing.T) {
 // job meanwhile, and then acted on, which is said.
 func TestDispute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, g := newFake(runner("ci-1", ActionRestart)), registered("ci-1-a", false, true)
+		d, g := newFake(runnerContainer("ci-1", ActionRestart)), registered("ci-1-a", false, true)
 		r, _, _ := start(t, d, func(o *Options) { o.GitHub, o.VerifyTimeout = g, time.Second })
 		ready(t, r)
 		ask := func() Record {
@@ -174,22 +174,22 @@ func TestVerifiedAtGitHub(t *testing.T) {
 	}{
 		{"online again", func(g *fakeGitHub) {
 			elapse(20 * time.Second)
-			g.set(Registration{ID: 1, Name: "ci-1-old"}, Registration{ID: 2, Name: "ci-1-new", Online: true})
+			g.set(Registration{ID: 1, Name: "ci-1-old"}, Registration{ID: 2, Name: "ci-1-new", Status: "online"})
 		}, "restart ci-1 completed", "ci-1-new is online at GitHub"},
 		{"its corpse is online", func(*fakeGitHub) {}, "restart ci-1 failed not_verified", ""},
 		{"the same registration, which was offline in between", func(g *fakeGitHub) {
 			g.set(Registration{ID: 1, Name: "ci-1-old"})
 			elapse(20 * time.Second)
-			g.set(Registration{ID: 1, Name: "ci-1-old", Online: true})
+			g.set(Registration{ID: 1, Name: "ci-1-old", Status: "online"})
 		}, "restart ci-1 completed", "ci-1-old is online at GitHub"},
-		{"another one is online", func(g *fakeGitHub) { g.set(Registration{ID: 2, Name: "ci-10-x", Online: true}) }, "restart ci-1 failed not_verified", ""},
+		{"another one is online", func(g *fakeGitHub) { g.set(Registration{ID: 2, Name: "ci-10-x", Status: "online"}) }, "restart ci-1 failed not_verified", ""},
 		{"GitHub is down", func(g *fakeGitHub) { g.mu.Lock(); g.silent = true; g.mu.Unlock() }, "restart ci-1 completed", "GitHub cannot be asked: no answer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sick := runner("ci-1", ActionRestart)
+				sick := runnerContainer("ci-1", ActionRestart)
 				sick.Health = "unhealthy"
-				d, g := newFake(sick), &fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-old", Online: true}}}
+				d, g := newFake(sick), &fakeGitHub{list: []Registration{{ID: 1, Name: "ci-1-old", Status: "online"}}}
 				r, _, _ := start(t, d, func(o *Options) { o.GitHub = g })
 				ready(t, r)
 				send(t, r, alertOf("A", ActionRestart, "runner", "ci-1"))
@@ -204,22 +204,5 @@ func TestVerifiedAtGitHub(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// TestOfSlot finds the registrations of a slot among those of others.
-func TestOfSlot(t *testing.T) {
-	elsewhere := runner("ci-1-x")
-	elsewhere.Scope = "other"
-	all := []Container{runner("ci-1"), runner("ci-1-gpu"), runner("ci-2"), elsewhere, {Role: RoleService, Runner: "ci-1-db"}}
-	list := []Registration{{Name: "ci-1"}, {Name: "ci-1-abc"}, {Name: "ci-1-gpu"}, {Name: "ci-1-gpu-abc"}, {Name: "ci-10"}, {Name: "ci-1-x-a"}, {Name: "ci-1-db-a"}, {Name: "xci-1"}}
-	for i, want := range []string{"ci-1 ci-1-abc ci-1-x-a ci-1-db-a", "ci-1-gpu ci-1-gpu-abc", "", "ci-1-x-a"} {
-		var got []string
-		for _, reg := range ofSlot(list, all[i], all) {
-			got = append(got, reg.Name)
-		}
-		if strings.Join(got, " ") != want {
-			t.Errorf("%s: %v, want %s", all[i].Runner, got, want)
-		}
 	}
 }

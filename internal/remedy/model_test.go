@@ -141,9 +141,9 @@ func newModel(t *testing.T, rng *rand.Rand, stats *modelStats) *model {
 		accepted: map[string]bool{}, begun: map[uint64]modelBegin{}, lastSeen: map[string]modelBegin{}, cycles: map[string]int{},
 		resets: map[string]time.Time{}, bad: map[string]bool{},
 	}
-	both, one := runner("ci-1", ActionRestart, ActionBackoff), runner("ci-2", ActionRestart)
+	both, one := runnerContainer("ci-1", ActionRestart, ActionBackoff), runnerContainer("ci-2", ActionRestart)
 	db := Container{ID: "id-db", Name: "db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "healthy"}
-	for _, c := range []Container{both, one, runner("ci-3"), db, {ID: "id-other", Name: "other", State: "running"}} {
+	for _, c := range []Container{both, one, runnerContainer("ci-3"), db, {ID: "id-other", Name: "other", State: "running"}} {
 		m.slots = append(m.slots, &modelSlot{Container: c, started: m.booted})
 	}
 	return m
@@ -637,7 +637,7 @@ func (l *life) Ask(context.Context, string) ([]Registration, error) {
 	var out []Registration
 	for i, s := range l.m.slots {
 		if s.Role == RoleRunner && s.State == "running" && !s.leaving {
-			out = append(out, Registration{ID: int64(1 + i + 10*l.m.cycles[s.Runner]), Name: s.Runner + "-x", Online: true, Busy: s.job})
+			out = append(out, Registration{ID: int64(1 + i + 10*l.m.cycles[s.Runner]), Name: s.Runner + "-x", Status: "online", Busy: s.job})
 		}
 	}
 	return out, nil

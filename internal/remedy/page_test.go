@@ -74,7 +74,7 @@ func TestPageWithoutAJournal(t *testing.T) {
 }
 
 func BenchmarkPage(b *testing.B) {
-	r, _, _ := start(b, newFake(runner("ci-1", ActionRestart), runner("ci-2", ActionRestart)), nil)
+	r, _, _ := start(b, newFake(runnerContainer("ci-1", ActionRestart), runnerContainer("ci-2", ActionRestart)), nil)
 	ready(b, r)
 	send(b, r, many(100)...)
 	idle(b, r)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Whether a job runs is asked of two witnesses that share no failure: the process list of the container, and GitHub.
@@ -86,7 +88,7 @@ func (r *Remediator) occupied(ctx context.Context, targets, all []Container) (re
 		case err != nil:
 			return UnknownState, "the processes of " + c.Name + " are not known: " + err.Error(), ""
 		case l == loadBusy:
-			return Busy, "a " + workerName + " process runs in " + c.Name, ""
+			return Busy, "a " + runner.Worker + " process runs in " + c.Name, ""
 		}
 		if !c.Running() {
 			continue
@@ -104,10 +106,10 @@ func (r *Remediator) occupied(ctx context.Context, targets, all []Container) (re
 				left = disputeLimit
 			}
 			return Busy, fmt.Sprintf("GitHub says that %s is busy, and no %s process runs in %s: not believed in %s",
-				busy.Name, workerName, c.Name, left.Round(time.Second)), ""
+				busy.Name, runner.Worker, c.Name, left.Round(time.Second)), ""
 		}
 		disbelieved = fmt.Sprintf("GitHub still says that %s is busy, but no %s process has been in %s for %s: not believed",
-			busy.Name, workerName, c.Name, time.Since(d.since).Round(time.Second))
+			busy.Name, runner.Worker, c.Name, time.Since(d.since).Round(time.Second))
 	}
 	return "", "", disbelieved
 }

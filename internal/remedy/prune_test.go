@@ -15,7 +15,7 @@ import (
 
 // pruneWorld is a disk with images on it: what is removed becomes free, at once or late.
 func pruneWorld(hours func(float64) time.Time) *fakeDocker {
-	d := newFake(runner("ci-1"))
+	d := newFake(runnerContainer("ci-1"))
 	d.list[0].Image = "ours:1"
 	d.images = []Image{
 		{ID: "young", Tags: []string{"young:1"}, Created: hours(1), Size: 1e9},
@@ -229,7 +229,7 @@ func TestPruneDryRun(t *testing.T) {
 func TestImageUseIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir() + "/journal.db"
-		d := newFake(runner("ci-1"))
+		d := newFake(runnerContainer("ci-1"))
 		r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
 		ready(t, r)
 		for range 3 {
@@ -258,7 +258,7 @@ func TestImageUseIsRemembered(t *testing.T) {
 // counts as of now.
 func TestImageUseAfterTheClockWasSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1"))
+		d := newFake(runnerContainer("ci-1"))
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
 		r.mu.Lock()

@@ -64,7 +64,7 @@ func (r *Remediator) watchSetBacks(ctx context.Context) {
 		if owed > 0 {
 			if list, err := r.containers.recent(ctx); err == nil { // else the keeper says that Docker is gone
 				for _, c := range list {
-					if c.allows(healClock) && c.Running() {
+					if c.Allows(healClock) && c.Running() {
 						open[c.ID] = asked{alert: setBackAlert(c, owed, now.Time), until: now.Add(setBackAge)}
 					}
 				}

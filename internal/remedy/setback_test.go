@@ -48,7 +48,7 @@ func TestClockSetBack(t *testing.T) {
 		}
 		down := service("down", ActionRestart, healClock)
 		down.State = "exited"
-		d := newFake(service("prometheus", ActionRestart, healClock), service("mongo", ActionRestart), down, runner("ci-1", ActionRestart, ActionBackoff))
+		d := newFake(service("prometheus", ActionRestart, healClock), service("mongo", ActionRestart), down, runnerContainer("ci-1", ActionRestart, ActionBackoff))
 		begin, back := time.Now(), atomic.Int64{}
 		journal := filepath.Join(t.TempDir(), "journal.db")
 		note := func() string {

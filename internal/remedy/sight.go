@@ -27,7 +27,7 @@ func (r *Remediator) sightBefore(a *Attempt) *sight {
 	s := &sight{r: r, a: a, before: map[int64]bool{}}
 	if list, ok := r.registrations(a.Plan.Container, a.Plan.Containers); ok {
 		for _, reg := range list {
-			if reg.Online {
+			if reg.Online() {
 				s.before[reg.ID] = true
 			}
 		}
@@ -61,9 +61,9 @@ func (s *sight) online(ctx context.Context) bool {
 	found := false
 	for _, reg := range ofSlot(list, c, s.a.Plan.Containers) {
 		switch {
-		case reg.Online && s.before[reg.ID]:
+		case reg.Online() && s.before[reg.ID]:
 			still[reg.ID] = true
-		case reg.Online:
+		case reg.Online():
 			found = true
 			s.said = ", " + reg.Name + " is online at GitHub"
 		}

@@ -93,7 +93,7 @@ func TestRebooted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := runner("ci-1", ActionRestart)
+				c := runnerContainer("ci-1", ActionRestart)
 				c.Up = time.Minute
 				d := &fakeDocker{list: []Container{c}}
 				r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
@@ -122,7 +122,7 @@ func TestAnchor(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionBackoff))
+		d := newFake(runnerContainer("ci-1", ActionBackoff))
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
 		send(t, r, alertOf("S", ActionBackoff, "runner", "ci-1"))

@@ -174,7 +174,7 @@ func TestWebhookUnavailable(t *testing.T) {
 
 // TestOnlyCounted are alerts that start nothing.
 func TestOnlyCounted(t *testing.T) {
-	d := newFake(runner("ci-1", ActionRestart))
+	d := newFake(runnerContainer("ci-1", ActionRestart))
 	r, _, _ := start(t, d, nil)
 	ready(t, r)
 	resolved := alertOf("Gone", ActionRestart, "runner", "ci-1")

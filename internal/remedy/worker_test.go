@@ -29,7 +29,7 @@ func neverHealthy(d *fakeDocker, id string, sick func() bool) {
 // restarted and pruned meanwhile, and what is to be done to itself waits for it.
 func TestVerificationHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart, ActionBackoff), runner("ci-2", ActionRestart))
+		d := newFake(runnerContainer("ci-1", ActionRestart, ActionBackoff), runnerContainer("ci-2", ActionRestart))
 		neverHealthy(d, "id-ci-1", func() bool { return true })
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
@@ -61,7 +61,7 @@ func TestVerificationHoldsNobody(t *testing.T) {
 // Docker would kill it, however many steps are left.
 func TestStopInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runner("ci-1", ActionRestart))
+		d := newFake(runnerContainer("ci-1", ActionRestart))
 		d.stubborn["id-ci-1"] = true
 		neverHealthy(d, "id-ci-1", func() bool { return true })
 		r, _, stop := start(t, d, nil)

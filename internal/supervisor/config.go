@@ -9,45 +9,20 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// JIT is a registration made by GitHub together with what a listener needs to use it, once.
-type JIT struct {
-	ID      int64
-	Encoded string // secret: contains a private key
-}
-
-// Registration is a runner as GitHub lists it.
-type Registration struct {
-	ID           int64
-	Name         string
-	Online, Busy bool
-}
-
-// Registrar is what the supervisor wants from GitHub, in the scope of this runner. Its calls may fail for hours.
+// Registrar is GitHub, in the scope of this runner. Its calls may fail for hours, with errors of package runner.
 type Registrar interface {
 	// JITConfig registers a runner under a new name.
-	JITConfig(ctx context.Context, name string) (JIT, error)
+	JITConfig(ctx context.Context, name string) (runner.JIT, error)
 	// DeleteRunner removes a registration; GitHub refuses while it runs a job.
 	DeleteRunner(ctx context.Context, id int64) error
 	// Runner reads one registration, cheaply: it is asked for once a minute.
-	Runner(ctx context.Context, id int64) (Registration, error)
+	Runner(ctx context.Context, id int64) (runner.Registration, error)
 	// Runners lists all registrations.
-	Runners(ctx context.Context) ([]Registration, error)
-}
-
-// Errors tells what an error of the Registrar means.
-type Errors struct {
-	Busy, NotFound, Conflict func(error) bool
-	// Refused: GitHub has said no, so nothing was changed. Of other failures that is not known.
-	Refused func(error) bool
-
-	// Cause names the error in one word for the state file and the log, such as CausePATInvalid; "" = unknown.
-	Cause func(error) string
-	// Hint is what a person can do about it; "" = unknown.
-	Hint func(error) string
-	// RetryAfter is how long GitHub wants to be left alone; 0 = it did not say.
-	RetryAfter func(error) time.Duration
+	Runners(ctx context.Context) ([]runner.Registration, error)
 }
 
 // Causes that others than people act on. Every other cause is text.
@@ -85,7 +60,6 @@ type Config struct {
 	Reap bool
 
 	Registrar Registrar
-	Errors    Errors
 
 	// Preflight looks for what keeps the slot from working; each finding is logged. nil = nothing is looked at.
 	Preflight func(context.Context) []Problem
@@ -185,8 +159,6 @@ func (c *Config) check() error {
 		return errors.New("the runner's directory is not set")
 	case c.Registrar == nil:
 		return errors.New("no registrar")
-	case c.Errors.Busy == nil || c.Errors.NotFound == nil || c.Errors.Conflict == nil || c.Errors.Refused == nil || c.Errors.Cause == nil || c.Errors.Hint == nil || c.Errors.RetryAfter == nil:
-		return errors.New("errors cannot be classified")
 	case c.Stdout == nil || c.Stderr == nil || c.Logger == nil:
 		return errors.New("no output or logger")
 	}

@@ -150,7 +150,7 @@ func TestNoRegistrationWithoutNames(t *testing.T) {
 		}}
 		log := newRecord()
 		s, err := New(Config{
-			Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github, Errors: testErrors(),
+			Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github,
 			Names: []string{"api.github.test"}, ResolvConf: path,
 			Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})

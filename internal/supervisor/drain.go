@@ -2,11 +2,11 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"time"
-)
 
-// workerProgram is the process in which a job runs.
-const workerProgram = "Runner.Worker"
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
 
 // drain ends the life of the slot without harm to a job.
 //
@@ -35,8 +35,8 @@ func (s *Supervisor) drain(ctx context.Context) (Phase, string) {
 	begin := time.Now()
 	for {
 		err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, s.reg.id) })
-		gone := err == nil || s.cfg.Errors.NotFound(err)
-		busy := err != nil && s.cfg.Errors.Busy(err)
+		gone := err == nil || errors.Is(err, runner.ErrNotFound)
+		busy := errors.Is(err, runner.ErrBusy)
 		if !gone && !busy {
 			s.cfg.Logger.WarnContext(ctx, "GitHub does not say whether the runner is idle", "err", err)
 		}
@@ -81,7 +81,7 @@ func (s *Supervisor) working(p progress) bool {
 // workerRuns looks for a worker among our own descendants.
 func (s *Supervisor) workerRuns() bool {
 	for _, p := range descendants(processes(s.family.proc), s.proc.pid) {
-		if !p.zombie && programName(s.family.proc, p.pid) == workerProgram {
+		if !p.zombie && isWorker(s.family.proc, p.pid) {
 			return true
 		}
 	}

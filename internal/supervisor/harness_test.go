@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,29 +14,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-var (
-	errBusy     = errors.New("busy")
-	errNotFound = errors.New("not found")
-	errConflict = errors.New("conflict")
-	errToken    = errors.New("bad credentials")
-)
-
-func testErrors() Errors {
-	is := func(target error) func(error) bool { return func(err error) bool { return errors.Is(err, target) } }
-	return Errors{
-		Busy: is(errBusy), NotFound: is(errNotFound), Conflict: is(errConflict), Refused: is(errToken),
-		Cause: func(err error) string {
-			if errors.Is(err, errToken) {
-				return CausePATInvalid
-			}
-			return ""
-		},
-		Hint:       func(error) string { return "" },
-		RetryAfter: func(error) time.Duration { return 0 },
-	}
-}
+// errToken is GitHub's refusal of the token.
+var errToken = &runner.Error{Op: "register runner", Reason: runner.ReasonAuth, Status: http.StatusUnauthorized, Err: errors.New("bad credentials")}
 
 // patience is how long a test waits for what should come much sooner: processes start and end here, on a machine that may be busy.
 const patience = 2 * time.Minute
@@ -45,20 +29,20 @@ type fakeGitHub struct {
 	behaviours []string
 	onJIT      func(name string) error
 	onDelete   func(id int64) error
-	onRunners  func() ([]Registration, error)
-	onRunner   func(id int64) (Registration, error)
+	onRunners  func() ([]runner.Registration, error)
+	onRunner   func(id int64) (runner.Registration, error)
 
 	mu      sync.Mutex
 	names   []string
 	deleted []int64
 }
 
-func (f *fakeGitHub) JITConfig(_ context.Context, name string) (JIT, error) {
+func (f *fakeGitHub) JITConfig(_ context.Context, name string) (runner.JIT, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.onJIT != nil {
 		if err := f.onJIT(name); err != nil {
-			return JIT{}, err
+			return runner.JIT{}, err
 		}
 	}
 	n := len(f.names)
@@ -67,7 +51,7 @@ func (f *fakeGitHub) JITConfig(_ context.Context, name string) (JIT, error) {
 	if n < len(f.behaviours) {
 		behaviour = f.behaviours[n]
 	}
-	return JIT{ID: int64(n + 1), Encoded: behaviour + "|" + name}, nil
+	return runner.JIT{ID: int64(n + 1), Encoded: behaviour + "|" + name}, nil
 }
 
 func (f *fakeGitHub) DeleteRunner(_ context.Context, id int64) error {
@@ -80,7 +64,7 @@ func (f *fakeGitHub) DeleteRunner(_ context.Context, id int64) error {
 	return nil
 }
 
-func (f *fakeGitHub) Runners(context.Context) ([]Registration, error) {
+func (f *fakeGitHub) Runners(context.Context) ([]runner.Registration, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.onRunners != nil {
@@ -89,13 +73,13 @@ func (f *fakeGitHub) Runners(context.Context) ([]Registration, error) {
 	return nil, nil
 }
 
-func (f *fakeGitHub) Runner(_ context.Context, id int64) (Registration, error) {
+func (f *fakeGitHub) Runner(_ context.Context, id int64) (runner.Registration, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.onRunner != nil {
 		return f.onRunner(id)
 	}
-	return Registration{ID: id, Online: true}, nil
+	return runner.Registration{ID: id, Status: runner.StatusOnline}, nil
 }
 
 func (f *fakeGitHub) seen() (names []string, deleted []int64) {
@@ -213,7 +197,7 @@ func startSlot(t *testing.T, github *fakeGitHub, change func(*Config)) *slot {
 		},
 		DockerHub: Login{Username: "octo", Token: func() (string, error) { return "dckr_secret", nil }},
 		PassEnv:   []string{"MORE", "GORACE"}, StateFile: s.state, SessionConflictWait: 10 * time.Millisecond, Reap: true,
-		Registrar: github, Errors: testErrors(), Stdout: s.stdout, Stderr: s.stderr,
+		Registrar: github, Stdout: s.stdout, Stderr: s.stderr,
 		Logger: slog.New(slog.NewTextHandler(s.stderr, nil)), timing: fastTiming(),
 	}
 	if change != nil {

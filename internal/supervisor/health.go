@@ -32,7 +32,7 @@ var hopeless = []string{CausePATInvalid, CausePATPermission, CauseVersionDepreca
 //   - A clock that is off is waited for in good health: it is the machine's, and a restart changes nothing.
 func Health(stateFile, proc string, now time.Time) (healthy bool, why string) {
 	for _, p := range processes(proc) {
-		if !p.zombie && programName(proc, p.pid) == workerProgram {
+		if !p.zombie && isWorker(proc, p.pid) {
 			return true, "job running"
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // process is one line of the process table.
@@ -77,12 +79,8 @@ func descendants(all []process, of int) []process {
 	return found
 }
 
-// programName is the base name of argv[0] of a process; "" for zombies, kernel threads and what has gone.
-func programName(proc string, pid int) string {
+// isWorker reports whether a process runs a job; not for zombies, and not for a process that has gone.
+func isWorker(proc string, pid int) bool {
 	cmdline, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
-	if err != nil || len(cmdline) == 0 {
-		return ""
-	}
-	argv0, _, _ := bytes.Cut(cmdline, []byte{0})
-	return filepath.Base(string(argv0))
+	return err == nil && runner.IsWorker(string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
 }

@@ -3,9 +3,12 @@ package supervisor
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Names of registrations are the slot's, a dash, and suffixLen characters of suffixChars; so whether a name belongs to this
@@ -74,7 +77,7 @@ func (s *Supervisor) register(ctx context.Context) (Phase, string) {
 func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err error) {
 	for range maxNames {
 		name := newName(s.cfg.Slot)
-		var jit JIT
+		var jit runner.JIT
 		err = s.call(ctx, func(ctx context.Context) (err error) {
 			jit, err = s.cfg.Registrar.JITConfig(ctx, name)
 			return err
@@ -84,18 +87,18 @@ func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err err
 			s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // so that the next life knows of it, whatever comes now
 			return "", nil
 		}
-		if s.cfg.Errors.Conflict(err) {
+		if errors.Is(err, runner.ErrNameTaken) {
 			continue
 		}
-		if !s.cfg.Errors.Refused(err) && len(s.unsure) < maxOwed {
+		if !refused(err) && len(s.unsure) < maxOwed {
 			s.unsure = append(s.unsure, name)
 		}
 		break
 	}
-	if cause = s.cfg.Errors.Cause(err); cause == "" {
+	if cause = causeOf(err); cause == "" {
 		cause = "registration failed"
 	}
-	s.wait = min(s.cfg.Errors.RetryAfter(err), maxRetryAfter)
+	s.wait = min(retryAfter(err), maxRetryAfter)
 	if cause == CausePATInvalid { // several wrong logins make GitHub refuse right ones too, so do not begin with a quick retry
 		s.wait = max(s.wait, s.t.ladder[len(s.t.ladder)-1])
 	}
@@ -130,7 +133,7 @@ func (s *Supervisor) payOwed(ctx context.Context) {
 	for len(s.owed) > 0 {
 		id := s.owed[0]
 		err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, id) })
-		if err != nil && !s.cfg.Errors.NotFound(err) && !s.cfg.Errors.Busy(err) {
+		if err != nil && !errors.Is(err, runner.ErrNotFound) && !errors.Is(err, runner.ErrBusy) {
 			s.cfg.Logger.WarnContext(ctx, "Unused registration not deleted, will try again", "id", id, "err", err)
 			return
 		}
@@ -140,7 +143,7 @@ func (s *Supervisor) payOwed(ctx context.Context) {
 
 // settle finds out which registrations were made although the answer was lost, and makes them owed.
 func (s *Supervisor) settle(ctx context.Context) {
-	var all []Registration
+	var all []runner.Registration
 	err := s.call(ctx, func(ctx context.Context) (err error) { all, err = s.cfg.Registrar.Runners(ctx); return err })
 	if err != nil {
 		return // asked again before the next registration, and at the end

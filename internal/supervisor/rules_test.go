@@ -62,7 +62,7 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 				var at []time.Time
 				github := &fakeGitHub{onJIT: func(string) error { at = append(at, time.Now()); return tc.err }}
 				cfg := Config{
-					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github, Errors: testErrors(),
+					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github,
 					Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.DiscardHandler), timing: defaultTiming(),
 				}
 				cfg.timing.jitter = func() float64 { return 1 }
@@ -138,7 +138,7 @@ func TestNoRegistrationWithAWrongClock(t *testing.T) {
 				}}
 				log := newRecord()
 				s, err := New(Config{
-					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github, Errors: testErrors(),
+					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github,
 					Clock: func(context.Context) (Offset, bool) {
 						if time.Since(start) < 5*time.Minute {
 							return Offset{tc.ahead, "chronyd"}, true

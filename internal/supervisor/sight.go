@@ -2,7 +2,10 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Sight is what GitHub says of the registration of a slot that listens.
@@ -52,13 +55,13 @@ func (s *Supervisor) ask(ctx context.Context, id int64) string {
 	defer cancel()
 	r, err := s.cfg.Registrar.Runner(ctx, id)
 	switch {
-	case err == nil && r.Online:
+	case err == nil && !r.Offline():
 		return sightOnline
 	case err == nil:
 		return sightOffline
-	case s.cfg.Errors.NotFound(err):
+	case errors.Is(err, runner.ErrNotFound):
 		return sightGone
-	case s.cfg.Errors.Cause(err) == CausePATInvalid:
+	case causeOf(err) == CausePATInvalid:
 		return CausePATInvalid
 	default:
 		return sightUnreachable

@@ -10,33 +10,36 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // TestLook: GitHub is asked at most once a minute, only about a slot that listens, and what it says twice in a row is Docker's health.
 func TestLook(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer  error
-		online  bool
+		status  string
 		healthy bool
 		why     string
 	}{
-		"online":         {nil, true, true, "listening, GitHub: online"},
-		"offline":        {nil, false, false, "listening, but GitHub says: offline"},
-		"gone":           {errNotFound, false, false, "listening, but GitHub says: not registered"},
-		"token rejected": {errToken, false, false, "listening, pat_invalid: GitHub rejects the token"},
-		"unreachable":    {errors.New("no connection"), false, true, "listening, GitHub: unreachable"},
+		"online":         {nil, "online", true, "listening, GitHub: online"},
+		"offline":        {nil, "offline", false, "listening, but GitHub says: offline"},
+		"unknown status": {nil, "on-line", true, "listening, GitHub: online"},
+		"gone":           {runner.ErrNotFound, "", false, "listening, but GitHub says: not registered"},
+		"token rejected": {errToken, "", false, "listening, pat_invalid: GitHub rejects the token"},
+		"unreachable":    {errors.New("no connection"), "", true, "listening, GitHub: unreachable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := t.TempDir() + "/state"
 			proc := fakeProc(t)
 			synctest.Test(t, func(t *testing.T) {
 				var asked atomic.Int32
-				github := &fakeGitHub{onRunner: func(id int64) (Registration, error) {
+				github := &fakeGitHub{onRunner: func(id int64) (runner.Registration, error) {
 					asked.Add(1)
-					return Registration{ID: id, Online: tc.online}, tc.answer
+					return runner.Registration{ID: id, Status: tc.status}, tc.answer
 				}}
 				s := &Supervisor{
-					cfg:   Config{StateFile: file, Registrar: github, Errors: testErrors(), Stdout: newRecord(), Logger: slog.New(slog.DiscardHandler)},
+					cfg:   Config{StateFile: file, Registrar: github, Stdout: newRecord(), Logger: slog.New(slog.DiscardHandler)},
 					t:     defaultTiming(),
 					state: State{Phase: Registering},
 					reg:   &registration{id: 5, name: "s-5"}, proc: &listenerProcess{pid: 7},
@@ -114,12 +117,12 @@ func TestYoungRegistrationsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, at := time.Now(), time.Duration(0)
 		github := &fakeGitHub{
-			onRunners: func() ([]Registration, error) {
-				return []Registration{{ID: 9, Name: "s-abcdefghij"}}, nil
+			onRunners: func() ([]runner.Registration, error) {
+				return []runner.Registration{{ID: 9, Name: "s-abcdefghij", Status: runner.StatusOffline}}, nil
 			},
 			onDelete: func(int64) error { at = max(at, time.Since(start)); return nil },
 		}
-		s := &Supervisor{cfg: Config{Slot: "s", Registrar: github, Errors: testErrors(), Logger: slog.New(slog.DiscardHandler)}, t: defaultTiming()}
+		s := &Supervisor{cfg: Config{Slot: "s", Registrar: github, Logger: slog.New(slog.DiscardHandler)}, t: defaultTiming()}
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 		defer cancel()
 		s.removeStale(ctx)

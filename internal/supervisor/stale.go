@@ -2,7 +2,10 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // removeStale deletes what earlier lives of this slot left at GitHub: registrations with a name of this slot that are offline,
@@ -32,7 +35,7 @@ func (s *Supervisor) deleteStale(ctx context.Context, id int64, name string) {
 	defer cancel()
 	err := s.cfg.Registrar.DeleteRunner(ctx, id)
 	switch {
-	case ctx.Err() != nil || err != nil && s.cfg.Errors.NotFound(err):
+	case ctx.Err() != nil || err != nil && errors.Is(err, runner.ErrNotFound):
 	case err != nil:
 		s.cfg.Logger.WarnContext(ctx, "Left-over registration not deleted", "registration", name, "err", err)
 	default:
@@ -53,7 +56,7 @@ func (s *Supervisor) staleNow(ctx context.Context) (map[int64]string, error) {
 	defer s.mu.Unlock()
 	stale := make(map[int64]string)
 	for _, r := range all {
-		if !r.Online && !r.Busy && ownName(s.cfg.Slot, r.Name) && r.ID != s.state.ID {
+		if r.Offline() && !r.Busy && ownName(s.cfg.Slot, r.Name) && r.ID != s.state.ID {
 			stale[r.ID] = r.Name
 		}
 	}

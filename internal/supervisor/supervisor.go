@@ -184,11 +184,7 @@ func (s *Supervisor) fail(ctx context.Context, cause string, err error) {
 	if err == nil {
 		err = errors.New(cause)
 	}
-	remedy := s.cfg.Errors.Hint(err)
-	if remedy == "" {
-		remedy = remedies[cause]
-	}
-	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", remedy)
+	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", remedyFor(cause, err))
 }
 
 // busyFor promises that the state machine will come back within the given time; as long as promises are kept, the state file

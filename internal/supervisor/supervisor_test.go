@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func signalProcess(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
@@ -173,7 +175,7 @@ func TestDrainIdle(t *testing.T) {
 
 func TestDrainBusy(t *testing.T) {
 	asked := make(chan struct{}, 100)
-	github := &fakeGitHub{behaviours: []string{"busy"}, onDelete: func(int64) error { asked <- struct{}{}; return errBusy }}
+	github := &fakeGitHub{behaviours: []string{"busy"}, onDelete: func(int64) error { asked <- struct{}{}; return runner.ErrBusy }}
 	s := startSlot(t, github, nil)
 	s.stderr.wait(t, "to=job", 1)
 	s.cancel()
@@ -222,7 +224,7 @@ func TestDrainNeverInterruptsAJob(t *testing.T) {
 		answer             error
 	}{
 		"deleted although busy":         {"busy", "to=job", nil},
-		"not found although busy":       {"busy", "to=job", errNotFound},
+		"not found although busy":       {"busy", "to=job", runner.ErrNotFound},
 		"deleted with a worker process": {"worker only", "to=listening", nil},
 		"no answer while busy":          {"busy", "to=job", errToken},
 		"no answer, a worker process":   {"worker only", "to=listening", errToken},
@@ -308,7 +310,7 @@ func TestTakenNamesAreNotUsed(t *testing.T) {
 	github := &fakeGitHub{onJIT: func(name string) error {
 		tried = append(tried, name)
 		if len(tried) <= 2 {
-			return errConflict
+			return runner.ErrNameTaken
 		}
 		return nil
 	}}
@@ -332,8 +334,8 @@ func TestLostAnswers(t *testing.T) {
 		}
 		return nil
 	}
-	github.onRunners = func() ([]Registration, error) {
-		return []Registration{{ID: 41, Name: "ci-runner-1-another1234", Online: true}, {ID: 42, Name: lost}}, nil
+	github.onRunners = func() ([]runner.Registration, error) {
+		return []runner.Registration{{ID: 41, Name: "ci-runner-1-another1234", Status: runner.StatusOnline}, {ID: 42, Name: lost}}, nil
 	}
 	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleGap = time.Hour })
 	s.stderr.wait(t, "to=listening", 1)
@@ -346,27 +348,27 @@ func TestLostAnswers(t *testing.T) {
 func TestStaleRegistrationsAreDeleted(t *testing.T) {
 	looks := 0
 	connected := make(chan struct{})
-	github := &fakeGitHub{onRunners: func() ([]Registration, error) {
+	github := &fakeGitHub{onRunners: func() ([]runner.Registration, error) {
 		looks++
-		all := []Registration{
-			{ID: 101, Name: "ci-runner-1-abcdefghij"},
-			{ID: 102, Name: "ci-runner-1-abcdefghik", Online: true},
-			{ID: 103, Name: "ci-runner-1-abcdefghim", Busy: true},
-			{ID: 104, Name: "ci-runner-1"},
-			{ID: 105, Name: "ci-runner-1-2-abcdefghij"}, // of the slot ci-runner-1-2
-			{ID: 106, Name: "ci-runner-10-abcdefghij"},
-			{ID: 107, Name: "ci-runner-1-mine"},
-			{ID: 108, Name: "ci-runner-1-abcdefghip", Online: looks < 20}, // killed a moment ago: GitHub notices late
+		all := []runner.Registration{
+			{ID: 101, Name: "ci-runner-1-abcdefghij", Status: runner.StatusOffline},
+			{ID: 102, Name: "ci-runner-1-abcdefghik", Status: runner.StatusOnline},
+			{ID: 103, Name: "ci-runner-1-abcdefghim", Status: runner.StatusOffline, Busy: true},
+			{ID: 104, Name: "ci-runner-1", Status: runner.StatusOffline},
+			{ID: 105, Name: "ci-runner-1-2-abcdefghij", Status: runner.StatusOffline}, // of the slot ci-runner-1-2
+			{ID: 106, Name: "ci-runner-10-abcdefghij", Status: runner.StatusOffline},
+			{ID: 107, Name: "ci-runner-1-mine", Status: runner.StatusOffline},
+			{ID: 108, Name: "ci-runner-1-abcdefghip", Status: map[bool]string{true: runner.StatusOnline, false: runner.StatusOffline}[looks < 20]}, // killed a moment ago: GitHub notices late
 		}
 		select {
 		case <-connected:
-			all = append(all, Registration{ID: 1, Name: "ci-runner-1-abcdefghin"}) // the present one, in the retry loop
+			all = append(all, runner.Registration{ID: 1, Name: "ci-runner-1-abcdefghin", Status: runner.StatusOffline}) // the present one, in the retry loop
 		default:
 		}
 		if looks == 5 {
 			return nil, errToken
 		}
-		return append(all, Registration{ID: int64(1000 + looks), Name: "ci-runner-1-abcdefghiq"}), nil // seen only once
+		return append(all, runner.Registration{ID: int64(1000 + looks), Name: "ci-runner-1-abcdefghiq", Status: runner.StatusOffline}), nil // seen only once
 	}}
 	s := startSlot(t, github, nil)
 	s.stderr.wait(t, "to=listening", 1)

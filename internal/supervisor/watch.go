@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"syscall"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // watch follows a listener through connecting, listening and job to its end.
@@ -69,7 +71,7 @@ func (s *Supervisor) retire(ctx context.Context, why string) {
 	}
 	s.asked = time.Now()
 	err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, s.reg.id) })
-	if err != nil && !s.cfg.Errors.NotFound(err) || s.hasJob() {
+	if err != nil && !errors.Is(err, runner.ErrNotFound) || s.hasJob() {
 		return
 	}
 	s.cfg.Logger.WarnContext(ctx, "Stopping a listener that is stuck", "why", why, "registration", s.reg.name)
