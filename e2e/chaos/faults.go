@@ -101,7 +101,7 @@ func runnersOnline() condition {
 func (w *world) whenOld(slot string) step {
 	return act(func(ctx context.Context) error {
 		return stack.Await(ctx, slot+" to have run for two minutes",
-			w.holds(fmt.Sprintf("absent(host_container:ghostrunner_container_starts:recent{container=%q})", w.Container(slot))))
+			w.holds(fmt.Sprintf("absent(changes(ghostrunner_container_starts_total{container=%q}[2m]) > 0)", w.Container(slot))))
 	})
 }
 

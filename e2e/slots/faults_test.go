@@ -27,7 +27,7 @@ type fault struct {
 	// hold is how long it lasts, in the world's time. within is how soon after that the slot must take a job again.
 	hold, within time.Duration
 	// steady is how long GitHub must have answered before the rules order the restart that heals it: the window of
-	// host:ghostrunner_github_up:min1m, which no haste shortens. At the world's own pace it is over before it could hold anything up.
+	// a minute of GhostrunnerRunnerRetryLoop, which no haste shortens. At the world's own pace it is over before it could hold anything up.
 	steady time.Duration
 	// strike returns what ends it; nil: it is over by itself.
 	strike func(t *testing.T, slot string) (mend func(context.Context) error)
