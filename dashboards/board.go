@@ -28,7 +28,8 @@ const (
 // source is the chosen data source.
 var source = common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasource}")}
 
-// build makes a dashboard of the classic schema, which every Grafana and dashboard-linter read from a file.
+// build makes a dashboard of the classic schema, which every Grafana and dashboard-linter read from
+// a file.
 func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // see above
 	d := dashboard.NewDashboardBuilder(b.title) //nolint:staticcheck // see above
 	d.Uid(tag+"-"+b.name).Description(b.about).Tags([]string{tag}).
@@ -85,8 +86,8 @@ func choice(name, label, query string) *dashboard.QueryVariableBuilder {
 		Current(dashboard.VariableOption{Selected: new(true), Text: texts("All"), Value: texts("$__all")})
 }
 
-// annotations mark actions and the begin of critical alerts on every graph. The first is drawn at the time
-// that the remediator reports, to the millisecond, not at the next sample.
+// annotations mark actions and the begin of critical alerts on every graph. The first is drawn at
+// the time that the remediator reports, to the millisecond, not at the next sample.
 var annotations = []cog.Builder[dashboard.AnnotationQuery]{
 	dashboard.NewAnnotationQueryBuilder().Name("Actions").Datasource(source).IconColor("blue").
 		Expr(`1000 * max by (host, action, target, outcome, reason) (ghostrunner_remediator_last_decision_timestamp_seconds{host=~"$host", outcome!="refused"})`).

@@ -60,7 +60,8 @@ func TestLinter(t *testing.T) {
 	}
 }
 
-// TestSchema reads the committed files as strictly as Grafana's schema allows: no unknown field, none missing.
+// TestSchema reads the committed files as strictly as Grafana's schema allows: no unknown field,
+// none missing.
 func TestSchema(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	for _, d := range dashboards(t) {

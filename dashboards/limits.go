@@ -11,8 +11,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// limits are the thresholds of the rules, read from the rules, so that a line is drawn where the alert
-// fires. Thresholds that a host may override are drawn as the series that the alerts read
+// limits are the thresholds of the rules, read from the rules, so that a line is drawn where the
+// alert fires. Thresholds that a host may override are drawn as the series that the alerts read
 // (host_name:ghostrunner_threshold:effective); their defaults here are for the colors.
 type limits struct {
 	diskLow, diskCritical       float64 // bytes free
@@ -61,8 +61,8 @@ func readLimits(folder string) (limits, error) {
 	return l, nil
 }
 
-// ruleExpressions returns the expressions of every alert by its name, and of every threshold by the label
-// `name` of its recording rule, in the order of the files.
+// ruleExpressions returns the expressions of every alert by its name, and of every threshold by the
+// label `name` of its recording rule, in the order of the files.
 func ruleExpressions(folder string) (map[string][]string, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.yml"))
 	if err != nil {

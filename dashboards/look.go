@@ -37,7 +37,8 @@ const (
 	list                 // a table of the present state
 )
 
-// query is PromQL and the name of its series. A name that begins with "threshold" is drawn as a dashed red line.
+// query is PromQL and the name of its series. A name that begins with "threshold" is drawn as a
+// dashed red line.
 type query struct{ expr, name string }
 
 // step is a color from a value on.
@@ -167,7 +168,8 @@ func (q query) target(k kind, ref string) *prometheus.DataqueryBuilder {
 	return t.Range()
 }
 
-// scrapedEachMinute reports whether a query uses metrics of the programs themselves, scraped once a minute.
+// scrapedEachMinute reports whether a query uses metrics of the programs themselves, scraped once a
+// minute.
 func scrapedEachMinute(expr string) bool {
 	return strings.Contains(expr, "prometheus_") || strings.Contains(expr, "alertmanager_") || strings.Contains(expr, "process_")
 }

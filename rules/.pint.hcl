@@ -1,11 +1,11 @@
-// The policy of this folder, for pint (https://cloudflare.github.io/pint/). TestRulesFollowThePolicy runs
-// it offline, and a warning fails. Pint itself also finds what can never match, repeats another rule,
-// divides by zero, or has a template that reads a missing label.
+// The policy of this folder, for pint (https://cloudflare.github.io/pint/).
+// TestRulesFollowThePolicy runs it offline, and a warning fails. Pint itself also finds what can
+// never match, repeats another rule, divides by zero, or has a template that reads a missing label.
 //
 // metrics_test.go checks what pint cannot check offline: that metrics and labels exist, and that no
-// selector names a container. A check that is wrong about a rule is disabled at the end, for that rule
-// and with the reason; comments in the rules cannot disable what is locked. A regexp must match as a
-// whole, and its alternatives need parentheses for that.
+// selector names a container. A check that is wrong about a rule is disabled at the end, for that
+// rule and with the reason; comments in the rules cannot disable what is locked. A regexp must
+// match as a whole, and its alternatives need parentheses for that.
 
 // What routing, remediator, dashboards and people rely on.
 rule {
@@ -69,7 +69,8 @@ rule {
   }
 }
 
-// level:metric:operation (https://prometheus.io/docs/practices/rules/); the level is the labels that are left.
+// level:metric:operation (https://prometheus.io/docs/practices/rules/); the level is the labels
+// that are left.
 rule {
   locked = true
   match { kind = "recording" }
@@ -88,7 +89,8 @@ rule {
   }
 }
 
-// The scrape job is no part of an alert's identity: two jobs would make two alerts, and two restarts.
+// The scrape job is no part of an alert's identity: two jobs would make two alerts, and two
+// restarts.
 rule {
   locked = true
   aggregate ".+" {
@@ -96,14 +98,15 @@ rule {
   }
 }
 
-// The heartbeat is vector(1), which always fires. The other two use absent(), whose only value is a fault.
+// The heartbeat is vector(1), which always fires. The other two use absent(), whose only value is a
+// fault.
 rule {
   match { name = "(GhostrunnerWatchdog|Ghostrunner(Exporter|Remediator)Down)" }
   disable = ["alerts/comparison"]
 }
 
-// A difference of two aggregations is fragile if Prometheus has just started and knows only some of their
-// targets. Here both sides are of one target: a counter minus its own past.
+// A difference of two aggregations is fragile if Prometheus has just started and knows only some of
+// their targets. Here both sides are of one target: a counter minus its own past.
 rule {
   match { name = "GhostrunnerWatchdogStorm" }
   disable = ["promql/fragile"]

@@ -21,8 +21,8 @@ import (
 	"time"
 )
 
-// A running Alertmanager with the shipped configuration. Only the receivers' addresses are changed, and
-// what a test changes explicitly.
+// A running Alertmanager with the shipped configuration. Only the receivers' addresses are changed,
+// and what a test changes explicitly.
 
 const (
 	alertmanagerTemplates = "../compose/alertmanager/*.tmpl"
@@ -64,8 +64,8 @@ type alertmanager struct {
 	badAuth []string // receivers that got the remediator's token wrongly, or did not get it
 }
 
-// startAlertmanager runs until the test ends. change gets the configuration and the address of the server whose paths are
-// the receivers `people`, `remediator`, `heartbeat` and `dead-mans-switch`.
+// startAlertmanager runs until the test ends. change gets the configuration and the address of the
+// server whose paths are the receivers `people`, `remediator`, `heartbeat` and `dead-mans-switch`.
 func startAlertmanager(t *testing.T, change func(t *testing.T, config, receivers string) string) *alertmanager {
 	t.Helper()
 	am := &alertmanager{arrival: map[string]time.Time{}, count: map[string]int{}}
@@ -195,7 +195,8 @@ func (a *alertmanager) at(receiver string, labels map[string]string) time.Time {
 	return a.arrival[receiver+" "+key(labels)]
 }
 
-// arrived reports whether people and, if it is remediated, the remediator were notified of the alert.
+// arrived reports whether people and, if it is remediated, the remediator were notified of the
+// alert.
 func (a *alertmanager) arrived(labels map[string]string) bool {
 	return !a.at("people", labels).IsZero() && (labels["remediation"] == "" || !a.at("remediator", labels).IsZero())
 }
@@ -221,7 +222,8 @@ type alert struct {
 	End         time.Time         `json:"endsAt,omitzero"`
 }
 
-// post sends alerts without annotations that began a minute ago; with an end in the past they are resolved.
+// post sends alerts without annotations that began a minute ago; with an end in the past they are
+// resolved.
 func (a *alertmanager) post(t *testing.T, all []map[string]string, end time.Time) {
 	t.Helper()
 	var alerts []alert

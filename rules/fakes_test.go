@@ -30,7 +30,8 @@ const mailPassword = "a-password-of-this-test" //nolint:gosec // not a credentia
 
 type message struct{ subject, text string }
 
-// fakes are servers that answer like Slack, Discord, ntfy and a mail server, and refuse what those would.
+// fakes are servers that answer like Slack, Discord, ntfy and a mail server, and refuse what those
+// would.
 type fakes struct {
 	url, smtp string
 
@@ -118,8 +119,9 @@ func (f *fakes) posted(host string) bool {
 	return f.hosts[host]
 }
 
-// slack is an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
-// Where markup is enabled, < begins a link or a mention.
+// slack is an incoming webhook:
+// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks. Where markup is
+// enabled, < begins a link or a mention.
 func (f *fakes) slack(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Attachments []struct {
@@ -143,7 +145,8 @@ func (f *fakes) slack(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// embeds is the JSON of a webhook of Discord: https://docs.discord.com/developers/resources/webhook#execute-webhook
+// embeds is the JSON of a webhook of Discord:
+// https://docs.discord.com/developers/resources/webhook#execute-webhook
 type embeds struct {
 	Content string
 	Embeds  []struct{ Description string }
@@ -162,8 +165,8 @@ func (f *fakes) discord(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// ntfy fills the templates in the query with the JSON of the body, and refuses more than 4,096 bytes:
-// https://docs.ntfy.sh/publish/#message-templating
+// ntfy fills the templates in the query with the JSON of the body, and refuses more than 4,096
+// bytes: https://docs.ntfy.sh/publish/#message-templating
 func (f *fakes) ntfy(w http.ResponseWriter, r *http.Request) error {
 	var body any
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {

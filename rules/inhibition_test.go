@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Inhibition is tested with a running Alertmanager. Every alert is posted as source together with every
-// alert as target, each pair on its own host, and the notifications that leave are compared.
+// Inhibition is tested with a running Alertmanager. Every alert is posted as source together with
+// every alert as target, each pair on its own host, and the notifications that leave are compared.
 
-// inhibits is the contract: the causes clock, DNS, credential, GitHub and Docker silence the runners of
-// their host, the storm silences the other alerts of its runner, and the worse of two degrees of one
-// fault the lesser one.
+// inhibits is the contract: the causes clock, DNS, credential, GitHub and Docker silence the
+// runners of their host, the storm silences the other alerts of its runner, and the worse of two
+// degrees of one fault the lesser one.
 func inhibits(source, target Rule) bool {
 	switch source.Alert {
 	case "GhostrunnerClockSkewSevere":

@@ -7,8 +7,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestEvaluationIntervals checks how often each group is evaluated. promtool's tests do not see that: they
-// evaluate all groups at an interval of their own.
+// TestEvaluationIntervals checks how often each group is evaluated. promtool's tests do not see
+// that: they evaluate all groups at an interval of their own.
 func TestEvaluationIntervals(t *testing.T) {
 	want := map[string]string{
 		"ghostrunner.fast":        "700ms", // scraped every 800 ms: compose/prometheus/prometheus.yml says why they differ

@@ -15,9 +15,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A metric name in a rule or a dashboard that no program exports causes no error: the alert never fires. So
-// every name and every label is looked up in the table in docs/metrics.md, which lists what the programs
-// export (internal/metrics_test.go).
+// A metric name in a rule or a dashboard that no program exports causes no error: the alert never
+// fires. So every name and every label is looked up in the table in docs/metrics.md, which lists
+// what the programs export (internal/metrics_test.go).
 
 const (
 	metricsPage = "../docs/metrics.md"
@@ -52,7 +52,8 @@ func TestMetricsExist(t *testing.T) {
 	}
 }
 
-// TestRulesNameNoContainer: a rule that names a container, a runner or a machine fits one installation only.
+// TestRulesNameNoContainer: a rule that names a container, a runner or a machine fits one
+// installation only.
 func TestRulesNameNoContainer(t *testing.T) {
 	prometheus := startPrometheus(t)
 	for _, e := range ruleExpressions(t) {
@@ -139,7 +140,8 @@ func union(sets ...labelSet) labelSet {
 	return all
 }
 
-// knownMetrics returns the metrics of the table and those that Prometheus itself adds, each with its labels.
+// knownMetrics returns the metrics of the table and those that Prometheus itself adds, each with
+// its labels.
 func knownMetrics(t *testing.T) map[string]labelSet {
 	t.Helper()
 	target := set("host", "job", "instance")
@@ -376,8 +378,9 @@ func ruleExpressions(t *testing.T) []expression {
 	return all
 }
 
-// templateQueries executes a template as Prometheus does (prometheus/prometheus template/template.go), once
-// with and once without a result of its queries, and returns the queries.
+// templateQueries executes a template as Prometheus does (prometheus/prometheus
+// template/template.go), once with and once without a result of its queries, and returns the
+// queries.
 func templateQueries(text string) ([]string, error) {
 	type sample struct {
 		Labels map[string]string
@@ -428,7 +431,8 @@ func dashboardExpressions(t *testing.T) []expression {
 	return all
 }
 
-// Grafana's variables in place of a duration or a number in PromQL; others are in strings and need no change.
+// Grafana's variables in place of a duration or a number in PromQL; others are in strings and need
+// no change.
 var (
 	duration    = regexp.MustCompile(`\$\{?__(rate_interval|interval|range)\}?\b`)
 	number      = regexp.MustCompile(`\$\{?__(interval_ms|range_m?s|from|to)\}?\b`)
@@ -436,7 +440,8 @@ var (
 	queryResult = regexp.MustCompile(`^query_result\((.+)\)$`)
 )
 
-// grafana finds the expressions in a dashboard: "expr" of panels and annotations, and "query" of variables.
+// grafana finds the expressions in a dashboard: "expr" of panels and annotations, and "query" of
+// variables.
 func grafana(v any) []string {
 	var found []string
 	switch v := v.(type) {

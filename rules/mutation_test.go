@@ -46,8 +46,8 @@ func (m mutation) in(text string) string {
 	return text[:m.at] + m.to + text[m.at+len(m.from):]
 }
 
-// mutatedWord has the replacements of a word or an operator outside of a selector, used one at a time:
-// its neighbor at the boundary and its opposite.
+// mutatedWord has the replacements of a word or an operator outside of a selector, used one at a
+// time: its neighbor at the boundary and its opposite.
 var mutatedWord = map[string][]string{
 	">": {">=", "<"}, ">=": {">", "<="},
 	"<": {"<=", ">"}, "<=": {"<", ">="},
@@ -163,8 +163,8 @@ func testsOf(t *testing.T) map[string][]string {
 	return all
 }
 
-// likely matches the names of the tests that probably fail if a rule changes: those that name the alert,
-// or an alert that reads the record.
+// likely matches the names of the tests that probably fail if a rule changes: those that name the
+// alert, or an alert that reads the record.
 func likely(rules []Rule, name string) string {
 	var own []string
 	for _, r := range rules {
@@ -189,8 +189,8 @@ func passes(t *testing.T, dir string, args ...string) bool {
 	return err == nil
 }
 
-// TestEveryMutationIsCaught demands that a test fails for each mutation of the rules. The tests of the
-// rule's own alert run first, and all tests of its file if those pass. To try one file:
+// TestEveryMutationIsCaught demands that a test fails for each mutation of the rules. The tests of
+// the rule's own alert run first, and all tests of its file if those pass. To try one file:
 //
 //	go test -tags=mutation -run='TestEveryMutationIsCaught/mutations/causes.yml' ./rules
 func TestEveryMutationIsCaught(t *testing.T) {

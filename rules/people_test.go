@@ -17,8 +17,9 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Every example in alertmanager.yml is enabled, as a person would do it. A running Alertmanager delivers to
-// servers that accept what Slack, Discord, ntfy, a mail server and a dead man's switch accept.
+// Every example in alertmanager.yml is enabled, as a person would do it. A running Alertmanager
+// delivers to servers that accept what Slack, Discord, ntfy, a mail server and a dead man's switch
+// accept.
 
 // example is a line that can be enabled: in the lists at the end, a # without a space, or with the
 // indentation of YAML after it.
@@ -48,8 +49,8 @@ func TestExamplesAreValid(t *testing.T) {
 	run(t, "amtool", "check-config", write(t, dir, "alertmanager.yml", config))
 }
 
-// toAllReceivers enables the receivers and sends everything to the given servers. Mute times stay off,
-// because a test must not depend on the hour.
+// toAllReceivers enables the receivers and sends everything to the given servers. Mute times stay
+// off, because a test must not depend on the hour.
 func toAllReceivers(f *fakes) func(t *testing.T, config, receivers string) string {
 	return func(t *testing.T, config, receivers string) string {
 		t.Helper()
@@ -142,7 +143,8 @@ func stories(start time.Time) []story {
 			text: "Docker reports container ci-runner-1 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: restart refused (cooldown) 10s ago; restart completed 40s ago\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") + dashboard,
 		}, {
-			// GitHub is unreachable because the clock is wrong, and so is everything else: one message.
+			// GitHub is unreachable because the clock is wrong, and so is everything else: one
+			// message.
 			host: "cause",
 			alerts: append(unhealthyOnes(5),
 				cause("GhostrunnerClockSkewSevere", "clock", "A host's clock is wrong by more than a minute.", "The clock is 400 s off."),
@@ -219,7 +221,8 @@ func TestMessagesToPeople(t *testing.T) {
 	start := time.Now().UTC()
 	all := stories(start)
 
-	// A silence on this host exists before its alert: neither people nor the remediator are notified.
+	// A silence on this host exists before its alert: neither people nor the remediator are
+	// notified.
 	silenced := unhealthy("ci-runner-1", "nothing yet")
 	silenced.Labels["host"], silenced.Start = "silenced", start
 	silence := am.silence(t, "silenced")
@@ -355,8 +358,8 @@ func TestMuteTimes(t *testing.T) {
 	}
 }
 
-// TestDeadMansSwitch: the heartbeat goes outside as often as to the remediator, without the remediator's
-// token, and stops only with the Watchdog.
+// TestDeadMansSwitch: the heartbeat goes outside as often as to the remediator, without the
+// remediator's token, and stops only with the Watchdog.
 func TestDeadMansSwitch(t *testing.T) {
 	t.Parallel()
 	f := startFakes(t)
@@ -394,8 +397,8 @@ func TestDeadMansSwitch(t *testing.T) {
 	}
 }
 
-// TestHealingIsUpToDate: Prometheus sends the annotation `healing` to Alertmanager often enough that a
-// message to people is not outdated.
+// TestHealingIsUpToDate: Prometheus sends the annotation `healing` to Alertmanager often enough
+// that a message to people is not outdated.
 func TestHealingIsUpToDate(t *testing.T) {
 	compose, err := os.ReadFile("../compose/compose.yaml")
 	if err != nil {
@@ -415,7 +418,8 @@ func TestHealingIsUpToDate(t *testing.T) {
 	resend := duration(string(compose), `--rules\.alert\.resend-delay=(\S+)`)
 	interval := duration(read(t, "remediation.yml"), `(?m)^    interval: (15s)`)
 	wait := duration(read(t, alertmanagerConfig), `group_wait: (30s)`)
-	// Prometheus sends at the first evaluation that is later than resend after the last time, not at one exactly then.
+	// Prometheus sends at the first evaluation that is later than resend after the last time, not
+	// at one exactly then.
 	if again := resend.Truncate(interval) + interval; again > wait/2 {
 		t.Errorf("an alert is sent again after %s; a message leaves %s after its first alert", again, wait)
 	}

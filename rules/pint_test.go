@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// pintLint returns the arguments of pint for files, offline, under the policy of this folder. A warning fails.
+// pintLint returns the arguments of pint for files, offline, under the policy of this folder. A
+// warning fails.
 func pintLint(files ...string) []string {
 	return append([]string{
 		"--offline", "--no-color", "--log-level=warn", "--config=.pint.hcl", "lint", "--min-severity=warning", "--fail-on=warning",
@@ -19,8 +20,8 @@ func TestRulesFollowThePolicy(t *testing.T) {
 	run(t, "pint", pintLint(glob(t, "*.yml")...)...)
 }
 
-// TestPolicyRefuses changes a correct rule in one place at a time: a regexp in the policy that matches
-// too much would let everything through.
+// TestPolicyRefuses changes a correct rule in one place at a time: a regexp in the policy that
+// matches too much would let everything through.
 func TestPolicyRefuses(t *testing.T) {
 	const good = `groups:
   - name: a

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// The Prometheus that `make test` builds parses expressions over its API. The parser as a library would raise
-// the versions of a dozen modules that the programs are built from.
+// The Prometheus that `make test` builds parses expressions over its API. The parser as a library
+// would raise the versions of a dozen modules that the programs are built from.
 
-// node is a part of a parsed expression, as GET /api/v1/parse_query returns it. Each type fills some fields.
+// node is a part of a parsed expression, as GET /api/v1/parse_query returns it. Each type fills
+// some fields.
 type node struct {
 	Type string
 

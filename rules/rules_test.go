@@ -202,7 +202,8 @@ func TestAlertsFollowTheContract(t *testing.T) {
 			t.Errorf("%s: for %q, keep_firing_for %q: want one number and unit", r.Alert, r.For, r.KeepFiringFor)
 		}
 		for name, value := range r.Labels {
-			// A label that changes makes another alert. Thresholds change only with the configuration.
+			// A label that changes makes another alert. Thresholds change only with the
+			// configuration.
 			if strings.Contains(value, "{{") && (!strings.HasSuffix(name, "_bytes") || strings.Contains(value, "$value")) {
 				t.Errorf("%s: label %s has a template that can change while the alert fires: %s", r.Alert, name, value)
 			}
@@ -247,7 +248,8 @@ func TestHealingIsWrittenOnce(t *testing.T) {
 	}
 }
 
-// TestAlertsReadAtMostOneRecordingRule keeps an alert readable without a search through other rules.
+// TestAlertsReadAtMostOneRecordingRule keeps an alert readable without a search through other
+// rules.
 func TestAlertsReadAtMostOneRecordingRule(t *testing.T) {
 	recorded := regexp.MustCompile(`\b\w+:\w+:\w+\b`)
 	for _, r := range alerts(t) {

@@ -13,8 +13,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Each runbook has the same parts in the same order. Its commands can be copied: they name services,
-// subcommands, metrics, variables and files that exist. rules_test.go tests that each alert has a runbook.
+// Each runbook has the same parts in the same order. Its commands can be copied: they name
+// services, subcommands, metrics, variables and files that exist. rules_test.go tests that each
+// alert has a runbook.
 
 const compose = "../compose/compose.yaml"
 
@@ -71,7 +72,8 @@ var (
 	span  = regexp.MustCompile("`([^`\n]+)`")
 )
 
-// commands returns the lines of the shell blocks, and the text between backticks that begins like a command.
+// commands returns the lines of the shell blocks, and the text between backticks that begins like a
+// command.
 func commands(text string) []string {
 	var all []string
 	for _, block := range fence.FindAllStringSubmatch(text, -1) {
@@ -104,7 +106,8 @@ func TestRunbooksHaveTheirParts(t *testing.T) {
 	}
 }
 
-// TestRunbookCommandsAreSingle: a person who copies a line runs one command, without another one in it.
+// TestRunbookCommandsAreSingle: a person who copies a line runs one command, without another one in
+// it.
 func TestRunbookCommandsAreSingle(t *testing.T) {
 	several := regexp.MustCompile(`;|&&|\|\||\$\(|\bfor \w+ in\b`)
 	for _, command := range commands(read(t, runbooks)) {

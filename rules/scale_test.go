@@ -31,10 +31,10 @@ const (
 	scaleWindow  = 20 * time.Second // of one measurement
 )
 
-// BenchmarkEvaluation runs Prometheus as it is shipped over 1,000 runners on 50 hosts, of which some have
-// faults, with an hour of history. It reports the share of one core that the rules cost at the shipped
-// intervals: the CPU time of the whole process, garbage collection included, minus what the process uses
-// without rules. More than [scaleBudget] is a failure.
+// BenchmarkEvaluation runs Prometheus as it is shipped over 1,000 runners on 50 hosts, of which
+// some have faults, with an hour of history. It reports the share of one core that the rules cost
+// at the shipped intervals: the CPU time of the whole process, garbage collection included, minus
+// what the process uses without rules. More than [scaleBudget] is a failure.
 //
 //	go test -run '^$' -bench Evaluation -benchtime 5x ./rules
 func BenchmarkEvaluation(b *testing.B) {
@@ -43,7 +43,8 @@ func BenchmarkEvaluation(b *testing.B) {
 	b.Cleanup(server.Close)
 	setup := scaleSetup{dir: b.TempDir(), target: strings.TrimPrefix(server.URL, "http://")}
 
-	// The first scrape of each target brings its history and takes long, so it is not bound to the shipped intervals.
+	// The first scrape of each target brings its history and takes long, so it is not bound to the
+	// shipped intervals.
 	world.intervals = setup.write(b, time.Minute, nil)
 	prom := startScaled(b, setup.dir)
 	for !world.complete() {
@@ -77,8 +78,8 @@ func BenchmarkEvaluation(b *testing.B) {
 	}
 }
 
-// scaleWorld serves every target of every host; a path is /host/job. The first answer of each is its
-// history, later ones are the present.
+// scaleWorld serves every target of every host; a path is /host/job. The first answer of each is
+// its history, later ones are the present.
 type scaleWorld struct {
 	since     time.Time
 	intervals map[string]time.Duration // by job
@@ -139,9 +140,9 @@ func (s series) at(t time.Time) int64 {
 	return s.value + t.UnixMilli()/s.rises.Milliseconds()
 }
 
-// scaleHistory is the length of the history of a job: an hour where rules look back for an hour, less two
-// minutes because a new head takes no older samples; elsewhere more than a chunk (120 samples), because
-// reading the newest sample of a chunk means reading all before it.
+// scaleHistory is the length of the history of a job: an hour where rules look back for an hour,
+// less two minutes because a new head takes no older samples; elsewhere more than a chunk (120
+// samples), because reading the newest sample of a chunk means reading all before it.
 var scaleHistory = map[string]time.Duration{
 	"ghostrunner-exporter":      45 * time.Minute,
 	"ghostrunner-exporter-fast": 3 * time.Minute,
@@ -223,8 +224,8 @@ func truth(b bool) int64 {
 // scaleSetup is the folder of Prometheus' configuration, and the address that serves all targets.
 type scaleSetup struct{ dir, target string }
 
-// write writes the shipped configuration with fifty hosts, and the rules. It replaces the scrape interval
-// unless that is 0, and returns the shipped one of each job.
+// write writes the shipped configuration with fifty hosts, and the rules. It replaces the scrape
+// interval unless that is 0, and returns the shipped one of each job.
 func (s scaleSetup) write(tb testing.TB, scrape time.Duration, rules []string) map[string]time.Duration {
 	tb.Helper()
 	var config struct {
@@ -283,8 +284,8 @@ func (s scaleSetup) write(tb testing.TB, scrape time.Duration, rules []string) m
 // prometheus is a running Prometheus.
 type prometheus struct{ url string }
 
-// shippedFlags returns the flags that compose.yaml gives to Prometheus, without those that name paths, and
-// its GOMAXPROCS.
+// shippedFlags returns the flags that compose.yaml gives to Prometheus, without those that name
+// paths, and its GOMAXPROCS.
 func shippedFlags(tb testing.TB) (flags []string, shippedThreads string) {
 	tb.Helper()
 	var compose struct {
