@@ -6,7 +6,7 @@ export PATH := $(BIN):$(PATH)
 export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
-PROGRAMS := exporter remediator proxy runner lab
+PROGRAMS := exporter remediator proxy setup runner lab
 
 .PHONY: help demo demo-down bench chaos soak slots test e2e mutation-test lint dashboards fuzz vuln build dist kills
 help:       ## list these commands
@@ -52,7 +52,7 @@ lint: $(BIN)/golangci-lint $(BIN)/actionlint ## go vet, golangci-lint, actionlin
 	cd dashboards && golangci-lint run --config=../.golangci.yml ./...
 dashboards: ## write dashboards/*.json anew, after a change of their sources or of a threshold
 	cd dashboards && go run .
-build:      ## the five programs, into bin/
+build:      ## the six programs, into bin/
 	@for p in $(PROGRAMS); do echo "bin/ghostrunner-$$p"; CGO_ENABLED=0 go build -trimpath \
 	  -ldflags "-X github.com/prometheus/common/version.Version=$(VERSION)" \
 	  -o bin/ghostrunner-$$p ./cmd/$$p || exit 1; done
