@@ -8,7 +8,7 @@ FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --always --dirty)
 PROGRAMS := exporter remediator proxy setup runner lab
 
-.PHONY: help demo demo-down bench chaos soak slots test e2e flip lint dashboards fuzz vuln build dist kills
+.PHONY: help demo demo-down bench chaos soak slots test e2e mutation-test lint dashboards fuzz vuln build dist kills
 help:       ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
@@ -33,8 +33,8 @@ e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and
 	go test -count=1 -p=1 -timeout=20m -v ./e2e/...
 slots: $(TOOLS) ## 200 jobs in a row through two slots while everything breaks that can, then restarts, stops, an upgrade, a hostile job (30 min)
 	go test -count=1 -timeout=90m -v ./e2e/slots -jobs=200
-flip: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: some test must fail for each (4 min)
-	go test -count=1 -timeout=30m -tags=flip -run=TestEveryFlipIsCaught ./rules
+mutation-test: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: a test must fail for each (5 min)
+	go test -count=1 -timeout=30m -tags=mutation -run=TestEveryMutationIsCaught ./rules
 fuzz:       ## every fuzz target of the tree, each for FUZZTIME (30s); what is found becomes a seed in its testdata/fuzz: commit it
 	@found=0; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
