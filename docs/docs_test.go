@@ -1,5 +1,5 @@
 // Package docs_test keeps the documents true: tables are generated from what they are about or compared with it, and every
-// link leads somewhere. That every command works is tested on a running stack (e2e/commands_test.go).
+// link leads somewhere. That every command works is tested on a running stack (e2e/newcomer).
 package docs_test
 
 import (
@@ -49,16 +49,29 @@ func generated(t *testing.T, page, name, want string) {
 		cmp.Diff(strings.Split(got, "\n"), strings.Split(want, "\n")))
 }
 
-// pages are all documents, by their paths from here.
-func pages(t *testing.T) []string {
+// tracked returns the paths of all files that are or will be in the repository, from its root.
+func tracked(t *testing.T) (files []string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "--cached", "--others", "--exclude-standard", "*.md").Output()
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []string
-	for name := range strings.FieldsSeq(string(out)) {
-		all = append(all, filepath.Join("..", name))
+	for file := range strings.Lines(string(out)) {
+		file = strings.TrimSpace(file)
+		if _, err := os.Stat(filepath.Join("..", file)); err == nil { // git also lists what was deleted and not committed
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// pages returns the paths of all documents, from this folder.
+func pages(t *testing.T) (all []string) {
+	t.Helper()
+	for _, file := range tracked(t) {
+		if strings.HasSuffix(file, ".md") {
+			all = append(all, filepath.Join("..", file))
+		}
 	}
 	if len(all) < 2 {
 		t.Fatalf("documents found: %v", all)
