@@ -95,7 +95,7 @@ func (c *cost) figures(part string) (all []measure.Figure) {
 		measure.Figure{Part: part, Name: "the Docker engine, whatever it does: CPU", Value: measure.PerMinute(c.engine, c.length), Unit: measure.CPUPerMinute})
 }
 
-// promised are the figures that have a budget while there is no fault (docs/figures.md, docs/cost.md).
+// promised are the figures that have a budget while there is no fault (docs/figures.md).
 func (c *cost) promised() []measure.Figure {
 	var whole []string
 	held := 0.0

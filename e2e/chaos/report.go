@@ -94,17 +94,17 @@ var proof string
 // page is docs/proof.md.
 func page(r result, names []string) ([]byte, error) {
 	played := map[string]bool{}
-	var results, promised [][]string
+	var results [][]string
 	for _, row := range r.Rows {
 		if strings.HasPrefix(row.Broken, notPlayed) {
 			continue
 		}
 		played[row.Fault] = true
-		results, promised = append(results, row.cells()), append(promised, row.promise())
+		results = append(results, row.cells())
 	}
 	var b bytes.Buffer
 	err := template.Must(template.New("proof").Parse(proof)).Execute(&b, map[string]any{
-		"Head": r.Head, "Results": markdown(columns, results), "Promises": markdown(promises, promised),
+		"Head": r.Head, "Results": markdown(columns, results),
 		"Missing": strings.Join(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return played[name] }), ", "),
 	})
 	return b.Bytes(), err

@@ -71,16 +71,6 @@ func (r row) cells() []string {
 	return []string{name, after(r.Noticed), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
 }
 
-var promises = []string{"fault", "what happens", "shows as", "alert", "within", "is done", "may be done too", "may be done when it is over", "jobs that may end"}
-
-func (r row) promise() []string {
-	shows := "-"
-	if r.Shows != "" {
-		shows = "`" + strings.ReplaceAll(r.Shows, "|", `\|`) + "`"
-	}
-	return []string{r.Fault, r.Story, shows, dash(r.Alert), after(r.Within), dash(r.Action), dash(strings.Join(r.Allowed, ", ")), dash(strings.Join(r.Then, ", ")), strconv.Itoa(r.Costs)}
-}
-
 func after(s float64) string {
 	if s == 0 {
 		return "-"

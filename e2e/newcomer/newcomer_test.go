@@ -68,7 +68,7 @@ func measured(line string) (instead string, ok bool) {
 
 // typed are the pages whose lines are typed, in this order. The first one is read from an empty machine to an empty machine.
 var typed = []string{
-	"README.md", "docs/scaling.md", "INCIDENTS.md", "docs/notifications.md", "docs/wsl2.md", "docs/other-images.md", "docs/cost.md", "docs/figures.md", "docs/proof.md", "docs/faq.md",
+	"README.md", "docs/scaling.md", "INCIDENTS.md", "docs/notifications.md", "docs/wsl2.md", "docs/other-images.md", "docs/figures.md", "docs/proof.md", "docs/faq.md",
 	"docs/without-compose.md", "docs/decisions.md", "docs/comparison.md", "docs/threat-model.md", "docs/metrics.md", "docs/alerts.md", "docs/flags.md",
 	"CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
 }
