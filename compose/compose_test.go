@@ -2,6 +2,7 @@
 package compose_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -118,7 +119,7 @@ func TestEnterpriseServer(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	const inService = "\n      " // what is deeper or not as deep stands elsewhere
-	asking := strings.Count(out, inService+"GITHUB_API_URL:")
+	asking := strings.Count(out, inService+"GITHUB_API_URL: http")
 	server := strings.Count(out, inService+"GITHUB_API_URL: https://github.example.com/api/v3\n")
 	trust := strings.Count(out, "source: /etc/ssl/certs/ca-certificates.crt\n        target: /etc/ssl/certs/ca-certificates.crt\n        read_only: true")
 	if asking != 4 || server != asking || trust != asking {
@@ -126,26 +127,45 @@ func TestEnterpriseServer(t *testing.T) {
 	}
 }
 
-// TestMissingValueIsNamed leaves out, or empties, one value at a time.
-func TestMissingValueIsNamed(t *testing.T) {
-	for _, c := range []struct{ file, name string }{
-		{"", "GITHUB_PAT"}, {"", "REPO_OWNER"}, {"dockerhub.yaml", "DOCKERHUB_USERNAME"}, {"dockerhub.yaml", "DOCKERHUB_TOKEN"}, {"ghes.yaml", "GITHUB_HOST"},
+// TestEmptyValuesReachInit wants Compose to accept a .env whose required values are empty, so that init
+// can report them all at once.
+func TestEmptyValuesReachInit(t *testing.T) {
+	env := []string{"GITHUB_PAT=", "DOCKERHUB_TOKEN=", "CLOCK_MODE=slew"}
+	services, _ := resolve(t, env, "compose.yaml", "dockerhub.yaml", "ghes.yaml")
+	var init struct{ Environment map[string]*string } // null: not passed
+	if err := json.Unmarshal(services["init"], &init); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"REPO_OWNER": "", "GITHUB_HOST": "", "DOCKERHUB_USERNAME": "", "DOCKERHUB_TOKEN": "", "DOCKER_GID": "1001", "CLOCK_MODE": "slew",
 	} {
-		for _, with := range []string{"", c.name + "="} {
-			env := []string{with}
-			for _, v := range slices.Concat(required, overrides["dockerhub.yaml"], overrides["ghes.yaml"]) {
-				if !strings.HasPrefix(v, c.name+"=") {
-					env = append(env, v)
-				}
+		if got := init.Environment[name]; got == nil || *got != want {
+			t.Errorf("init gets %s=%v; want %q", name, got, want)
+		}
+	}
+	if got := init.Environment["PRUNE_KEEP"]; got != nil {
+		t.Errorf("init gets PRUNE_KEEP=%q, which .env does not name", *got)
+	}
+	services, _ = resolve(t, append(required, overrides["dockerhub.yaml"]...), "compose.yaml", "dockerhub.yaml")
+	if got := decode(t, services["init"]).Environment["DOCKERHUB_TOKEN"]; got != "given" {
+		t.Errorf("init gets DOCKERHUB_TOKEN=%q; want it to see only that there is one", got)
+	}
+}
+
+// TestSettingsAndSecretsWaitForInit wants nothing that reads a setting or a secret to start before init
+// has found all values right.
+func TestSettingsAndSecretsWaitForInit(t *testing.T) {
+	services, _ := resolve(t, append(required, "COMPOSE_PROFILES=mongo,grafana,"+everySlot), "compose.yaml")
+	for name, raw := range services {
+		s := decode(t, raw)
+		switch waits := s.DependsOn["init"].Condition == "service_completed_successfully"; {
+		case name == "init":
+			if s.Restart != "no" || s.NetworkMode != "none" {
+				t.Errorf("init restarts (%q) or has a network (%q)", s.Restart, s.NetworkMode)
 			}
-			args := []string{"-f", "compose.yaml"}
-			if c.file != "" {
-				args = append(args, "-f", c.file)
-			}
-			out, err := config(t, env, args...)
-			if lines := strings.Split(strings.TrimSpace(out), "\n"); err == nil || len(lines) != 1 || !strings.Contains(out, "set "+c.name+" in compose/.env") {
-				t.Errorf("without %s (%q): want one line that names it, got:\n%s", c.name, with, out)
-			}
+		case name == "mongo", name == "prometheus": // read none; Prometheus waits for the exporter
+		case !waits:
+			t.Errorf("%s does not wait for init: %v", name, s.DependsOn)
 		}
 	}
 }

@@ -33,6 +33,7 @@ type service struct {
 	Healthcheck     struct{ Test []string }
 	DependsOn       map[string]struct{ Condition string } `json:"depends_on"`
 	Restart         string
+	NetworkMode     string   `json:"network_mode"`
 	SecurityOpt     []string `json:"security_opt"`
 	CPUs            float64  `json:"cpus"`
 	MemLimit        string   `json:"mem_limit"`
@@ -45,7 +46,10 @@ func resolve(t *testing.T, env []string, files ...string) (services map[string]j
 	for _, file := range files {
 		args = append(args, "-f", file)
 	}
-	out, err := compose(t, slices.Concat(required, env), append(args, "config", "--format=json")...)
+	if !slices.Contains(env, "GITHUB_PAT=") {
+		env = slices.Concat(required, env)
+	}
+	out, err := compose(t, env, append(args, "config", "--format=json")...)
 	var model struct {
 		Services map[string]json.RawMessage
 		Volumes  map[string]any
@@ -96,7 +100,7 @@ func TestThirdSlot(t *testing.T) {
 			t.Errorf("mounts %v, want %v", mounts, want)
 		}
 		if got.StopGracePeriod != "1h0m0s" || len(got.Healthcheck.Test) != 3 || got.Restart != "unless-stopped" || got.CPUs != 3 || got.MemLimit == "" ||
-			!slices.Contains(got.SecurityOpt, "no-new-privileges:true") || got.DependsOn["GITHUB_PAT"].Condition != "service_completed_successfully" {
+			!slices.Contains(got.SecurityOpt, "no-new-privileges:true") || got.DependsOn["init"].Condition != "service_completed_successfully" {
 			t.Errorf("not what runner-1 is: %+v", got)
 		}
 		if _, ok := services["runner-4"]; ok || len(services) == 0 {

@@ -89,7 +89,8 @@ func TestImages(t *testing.T) {
 	other, err := stack.New(stack.Options{
 		Project: project + "-images", FirstPort: 21268, Out: io.Discard, Bare: true, Files: []string{"compose/observe.yaml"},
 		Env: map[string]string{
-			"EXPORTER_IMAGE": images["exporter"], "REMEDIATOR_IMAGE": images["remediator"], "PROXY_IMAGE": images["proxy"], "CHRONY_IMAGE": built.chrony,
+			"EXPORTER_IMAGE": images["exporter"], "REMEDIATOR_IMAGE": images["remediator"], "PROXY_IMAGE": images["proxy"],
+			"SETUP_IMAGE": images["setup"], "CHRONY_IMAGE": built.chrony,
 			"GITHUB_API_URL": "http://127.0.0.1:1", "NTP_SERVERS": "127.0.0.1", "HEALTH_INTERVAL": "2s",
 		},
 	})

@@ -205,7 +205,6 @@ func places(t *testing.T) []place {
 	}
 	for _, kept := range []struct{ service, path string }{
 		{"remediator", "/var/lib/ghostrunner"}, // the journal
-		{"exporter", "/var/lib/ghostrunner"},
 		{"alertmanager", "/alertmanager"},
 		{"prometheus", "/prometheus"},
 		{"runner-1", "/actions-runner"},

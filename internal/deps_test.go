@@ -88,7 +88,7 @@ func TestOneImporter(t *testing.T) {
 
 // TestLabIsNoProduct: no program that people run contains the simulated world.
 func TestLabIsNoProduct(t *testing.T) {
-	for _, program := range []string{"exporter", "remediator", "runner", "proxy"} {
+	for _, program := range []string{"exporter", "remediator", "runner", "proxy", "setup"} {
 		for _, dep := range list(t, "{{join .Deps \"\\n\"}}", module+"/cmd/"+program) {
 			if strings.HasPrefix(dep, module+"/internal/lab") {
 				t.Errorf("cmd/%s contains the simulated world (%s)", program, dep)

@@ -427,7 +427,7 @@ func TestCheckOnATerminal(t *testing.T) {
 	if strings.Count(coloured, "\x1b[1;31m") != 1 || !strings.Contains(coloured, "\x1b[32mok   \x1b[0m") {
 		t.Errorf("%q", coloured)
 	}
-	for _, code := range []cli.Colour{cli.Plain, cli.Bold, cli.Dim, cli.Green, cli.Yellow, cli.Red} {
+	for _, code := range []cli.Color{cli.Plain, cli.Bold, cli.Dim, cli.Green, cli.Yellow, cli.Red} {
 		coloured = strings.ReplaceAll(coloured, string(code), "")
 	}
 	if coloured != table {

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -164,20 +162,15 @@ func oneOf(flag *kingpin.FlagClause, to *string, words ...string) {
 // list splits at commas and drops what is empty or repeated.
 func list(flag *kingpin.FlagClause, to *[]string) {
 	flag.SetValue(&parsed{from: func(s string) error {
-		*to = nil
-		for item := range strings.SplitSeq(s, ",") {
-			if item = strings.TrimSpace(item); item != "" && !slices.Contains(*to, item) {
-				*to = append(*to, item)
-			}
-		}
+		*to = cli.List(s)
 		return nil
 	}})
 }
 
 func threshold(flag *kingpin.FlagClause, to map[string]float64, name string, unit float64) {
 	flag.PlaceHolder("NUMBER").SetValue(&parsed{from: func(s string) error {
-		v, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(v > 0) || math.IsInf(v, 0) {
+		v, err := cli.Positive(s)
+		if err != nil {
 			return errors.New("want a number greater than 0, or nothing for the rule's default")
 		}
 		to[name] = v * unit

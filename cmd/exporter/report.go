@@ -76,7 +76,7 @@ func (r report) write(w io.Writer, format string) error {
 	return err
 }
 
-var colours = map[state]cli.Colour{well: cli.Green, failed: cli.Red, noted: cli.Yellow}
+var colours = map[state]cli.Color{well: cli.Green, failed: cli.Red, noted: cli.Yellow}
 
 // table pads before it paints, so that colours do not count as width.
 func (r report) table(on cli.Painter) string {

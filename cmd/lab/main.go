@@ -1,5 +1,6 @@
-// Command ghostrunner-lab is the simulated outside world of ghostrunner's demo and tests. It is no part of the product, and
-// must never be reachable from anywhere but the machine that it runs on: its control interface has no authentication.
+// Command ghostrunner-lab simulates the outside world for ghostrunner's demo and tests. It is not
+// part of the product. Its control API has no authentication, so it must not be reachable from
+// other machines.
 //
 //	ghostrunner-lab github --token=T [--owner=O --repo=R] [--jobs.every=10s]
 //	ghostrunner-lab ntp [--listen-address=:123] [--lab.url=URL]
@@ -11,29 +12,33 @@
 //
 // # github
 //
-// GitHub's REST API for self-hosted runners (at / and at /api/v3/), the broker that listeners poll, and the lab's own API:
+// GitHub's REST API for self-hosted runners (at / and at /api/v3/), the broker that listeners poll,
+// and the lab's own API:
 //
-//	GET    /lab/v1/state                       everything that a test may want to assert
-//	GET    /lab/v1/jitconfigs                  the newest 100 just-in-time configurations that were handed out
-//	POST   /lab/v1/jobs                        {"name","duration":"10s","result":"Succeeded","runner":SLOT,"script":BASH}, each optional
-//	POST   /lab/v1/jobs/ID/cancel              what a person does, or GitHub after timeout-minutes: the runner is told
-//	DELETE /lab/v1/jobs                        forget the jobs that are still queued
-//	GET    /lab/v1/faults                      the table of faults and what is on
-//	GET    /lab/v1/faults/NAME[?runner=SLOT]   one switch
-//	PUT    /lab/v1/faults/NAME[?runner=SLOT]   {"on":true,"value":"..."}
+//	GET    /lab/v1/state                      the state of the simulated GitHub, for tests
+//	GET    /lab/v1/jitconfigs                 the newest 100 just-in-time configurations
+//	POST   /lab/v1/jobs                       {"name","duration":"10s","result":"Succeeded",
+//	                                          "runner":SLOT,"script":BASH}, each optional
+//	POST   /lab/v1/jobs/ID/cancel             cancel a running job, as a person or timeout-minutes does
+//	DELETE /lab/v1/jobs                       remove the queued jobs
+//	GET    /lab/v1/faults                     the table of faults and those that are on
+//	GET    /lab/v1/faults/NAME[?runner=SLOT]  one fault
+//	PUT    /lab/v1/faults/NAME[?runner=SLOT]  {"on":true,"value":"..."}
 //
-// The token is the only one that is accepted. --time-scale multiplies the service's delays (long poll 50 s, pick-up 60 s,
-// job lock 10 min), not the durations of jobs, and not --offline-after.
+// --token is the only token that is accepted. --time-scale multiplies the service's delays (long
+// poll 50 s, pick-up 60 s, job lock 10 min), but not the durations of jobs and not --offline-after.
 //
 // # listener
 //
-// Stands in for bin/Runner.Listener of actions/runner, and for bin/Runner.Worker: a link to this program under one of these
-// names is that program. The folder above the one with the link is the runner's root. LAB_TIME_SCALE multiplies its delays.
+// Simulates bin/Runner.Listener and bin/Runner.Worker of actions/runner: a link to this program
+// under one of these names acts as that program. The runner's root is the folder above that of the
+// link. LAB_TIME_SCALE multiplies its delays.
 //
 // # ntp, service
 //
-// An SNTP server that serves true time minus the value of the fault clock-offset, and a stand-in for a database that hangs
-// when the fault service-hang is switched on. Both ask the lab at --lab.url five times a second.
+// An SNTP server that serves true time minus the value of the fault clock-offset, and a stand-in
+// for a database that hangs when the fault service-hang is turned on. Both poll the lab at
+// --lab.url five times a second.
 //
 // All servers stop on SIGINT and SIGTERM with exit code 0.
 package main
@@ -77,7 +82,7 @@ func main() {
 	os.Exit(code)
 }
 
-// runnerRoot is the folder above the one that holds the link by which this program was called.
+// runnerRoot is the folder above the one with the link by which this program was called.
 func runnerRoot() string {
 	name := os.Args[0]
 	if !strings.ContainsRune(name, filepath.Separator) {
@@ -90,10 +95,10 @@ func runnerRoot() string {
 	return filepath.Dir(filepath.Dir(abs))
 }
 
-// run parses the command line and does what it says. release gives the signals back to a listener, which handles them
+// run runs the command line. release gives the signals back to a listener, which handles them
 // itself.
 func run(ctx context.Context, release func(), args []string, stdout, stderr io.Writer) int {
-	app := kingpin.New("ghostrunner-lab", "The simulated outside world of ghostrunner's demo and tests.")
+	app := kingpin.New("ghostrunner-lab", "Simulates the outside world for ghostrunner's demo and tests.")
 	app.DefaultEnvars()
 	app.UsageWriter(stdout).ErrorWriter(stderr)
 	app.Version(version.Print("ghostrunner-lab"))
@@ -110,12 +115,12 @@ func run(ctx context.Context, release func(), args []string, stdout, stderr io.W
 	github := app.Command("github", "Serve the simulated GitHub.")
 	githubOpts := githubFlags{
 		address:  github.Flag("web.listen-address", "Address to listen on.").Default(":10070").String(),
-		token:    github.Flag("token", "The personal access token that is accepted.").String(),
+		token:    github.Flag("token", "Personal access token that is accepted.").String(),
 		file:     github.Flag("token-file", "File with that token; read for each request.").String(),
 		expires:  github.Flag("token-expires-in", "Time from the start until the token expires; 0 for never.").Default("2160h").Duration(),
-		owner:    github.Flag("owner", "The only user, organisation and enterprise that exists; empty: all do.").Envar("REPO_OWNER").String(),
-		repo:     github.Flag("repo", "The only repository that exists; empty: all do.").Envar("REPO_NAME").String(),
-		every:    github.Flag("jobs.every", "How often a job is enqueued; 0 for never.").Default("0s").Duration(),
+		owner:    github.Flag("owner", "The only user, organization and enterprise that exists; empty: all exist.").Envar("REPO_OWNER").String(),
+		repo:     github.Flag("repo", "The only repository that exists; empty: all exist.").Envar("REPO_NAME").String(),
+		every:    github.Flag("jobs.every", "Interval at which a job is queued; 0 for never.").Default("0s").Duration(),
 		duration: github.Flag("jobs.duration", "How long a job runs.").Default("10s").Duration(),
 		offline:  github.Flag("offline-after", "How long after its last poll a runner counts as online.").Default("30s").Duration(),
 		scale:    github.Flag("time-scale", "Factor for the service's own delays.").Default("1").Float64(),
@@ -124,23 +129,23 @@ func run(ctx context.Context, release func(), args []string, stdout, stderr io.W
 	ntp := app.Command("ntp", "Serve time that can be wrong, over SNTP.")
 	ntpAddress := ntp.Flag("listen-address", "UDP address to listen on.").Default(":123").String()
 	ntpURL := ntp.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
-	ntpOffset := ntp.Flag("offset", "How far clients' clocks shall seem to be ahead, while the fault clock-offset is off.").Default("0s").Duration()
+	ntpOffset := ntp.Flag("offset", "How far clients' clocks appear to be ahead while the fault clock-offset is off.").Default("0s").Duration()
 
-	listener := app.Command("listener", "Be a runner's listener in the current folder.")
+	listener := app.Command("listener", "Simulate a runner's listener in the current folder.")
 	listenerRoot := listener.Flag("root", "The runner's folder.").Default(".").String()
-	listener.Flag("startuptype", "Accepted, as the real one does.").String()
+	listener.Flag("startuptype", "Accepted and ignored.").String()
 	listener.Arg("command", "run, or nothing.").Default("run").Enum("run")
 
-	fault := app.Command("fault", "Switch a fault of the simulated world.")
+	fault := app.Command("fault", "Turn a fault of the simulated world on or off.")
 	faultName := fault.Arg("name", "The fault's name, or list.").Required().String()
 	faultState := fault.Arg("state", "on or off.").Enum("on", "off")
-	faultRunner := fault.Flag("runner", "Slot that is struck; without it, all are.").String()
-	faultValue := fault.Flag("value", "The fault's value; see list.").String()
+	faultRunner := fault.Flag("runner", "Slot to which the fault applies; empty for all.").String()
+	faultValue := fault.Flag("value", "Value of the fault; see list.").String()
 	faultURL := fault.Flag("lab.url", "Address of the simulated GitHub.").Default("http://127.0.0.1:10070").Envar("LAB_URL").String()
 
-	service := app.Command("service", "Be a stand-in for a database: answer PONG over TCP.")
+	service := app.Command("service", "Simulate a database: answer PONG over TCP.")
 	serviceAddress := service.Flag("listen-address", "TCP address to listen on.").Default(":6380").String()
-	serviceCheck := service.Flag("check", "Ask the service on this machine instead: exit code 0 if it answers within 2 s, else 1.").Bool()
+	serviceCheck := service.Flag("check", "Check the service on this machine instead: exit code 0 if it answers within 2 s, else 1.").Bool()
 	serviceURL := service.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
 
 	command, err := app.Parse(args)
@@ -241,7 +246,7 @@ func serveGitHub(ctx context.Context, f githubFlags, logger *slog.Logger) error 
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		endPolls() // or the long polls would hold the shutdown up
+		endPolls() // the open long polls would delay the shutdown
 		bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		return server.Shutdown(bounded)
@@ -267,7 +272,7 @@ func serveService(ctx context.Context, address string, opts lab.ServiceOptions) 
 	return lab.NewService(opts).Serve(ctx, l)
 }
 
-// checkService asks at a listen address, which may have no host.
+// checkService checks a service at a listen address, which may have no host.
 func checkService(ctx context.Context, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -284,21 +289,21 @@ func switchFault(ctx context.Context, c *lab.Client, name, state, runner, value 
 		return listFaults(ctx, c, stdout)
 	}
 	if state == "" {
-		return fmt.Errorf("fault %s: say on or off", name)
+		return fmt.Errorf("fault %s: want on or off", name)
 	}
 	st, err := c.SetFault(ctx, name, runner, state == "on", value)
 	if err != nil {
 		return err
 	}
-	whom := "everybody"
+	target := "all runners"
 	if st.Runner != "" {
-		whom = st.Runner
+		target = st.Runner
 	}
-	fmt.Fprintf(stdout, "%s %s for %s\n", st.Name, state, whom)
+	fmt.Fprintf(stdout, "%s %s for %s\n", st.Name, state, target)
 	return nil
 }
 
-// listFaults prints the table, with what is on.
+// listFaults prints the table of faults, and marks those that are on.
 func listFaults(ctx context.Context, c *lab.Client, stdout io.Writer) error {
 	list, err := c.Faults(ctx)
 	if err != nil {

@@ -20,7 +20,7 @@ func program(ctx context.Context, args ...string) (code int, stdout, stderr stri
 	return code, out.String(), errs.String()
 }
 
-// TestRefusals: a bad value is named in one line, and nothing is started.
+// A bad value is named in one line, and nothing is started.
 func TestRefusals(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -55,7 +55,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestGitHubAndFault serves, switches a fault from the command line while a poll waits, and stops.
 func TestGitHubAndFault(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)

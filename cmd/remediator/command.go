@@ -17,7 +17,7 @@ import (
 )
 
 // colours say how a word of an answer is meant.
-var colours = map[string]cli.Colour{
+var colours = map[string]cli.Color{
 	string(remedy.OutcomeCompleted): cli.Green, string(remedy.OutcomeFailed): cli.Red, string(remedy.OutcomeRefused): cli.Yellow,
 	string(remedy.Closed): cli.Green, string(remedy.Open): cli.Red, string(remedy.HalfOpen): cli.Yellow,
 	"act": cli.Green, "refuse": cli.Yellow,
@@ -54,7 +54,7 @@ func history(ctx context.Context, cfg config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := cli.Table{Heading: []string{"TIME", "ACTION", "TARGET", "OUTCOME", "REASON", "TIMES", "ALERT", "DETAIL"}, Colours: colours}
+	t := cli.Table{Heading: []string{"TIME", "ACTION", "TARGET", "OUTCOME", "REASON", "TIMES", "ALERT", "DETAIL"}, Colors: colours}
 	for _, r := range list {
 		at := r.Ended
 		if at.IsZero() {
@@ -76,7 +76,7 @@ func breakers(ctx context.Context, cfg config, stdout io.Writer) error {
 	if err := call(ctx, cfg, method, path, nil, &list); err != nil {
 		return err
 	}
-	t := cli.Table{Heading: []string{"RUNNER", "BREAKER", "UNTIL", "PROBATION ENDS", "FIRES"}, Colours: colours}
+	t := cli.Table{Heading: []string{"RUNNER", "BREAKER", "UNTIL", "PROBATION ENDS", "FIRES"}, Colors: colours}
 	for _, b := range list {
 		t.Rows = append(t.Rows, []string{b.Runner, string(b.State), when(b.Until), when(b.Closes), strconv.FormatUint(b.Fires, 10)})
 	}

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,19 +50,14 @@ type config struct {
 	pollInterval time.Duration
 
 	// Of the other subcommands.
-	url                     string
-	httpConfig              string
-	format                  string
-	limit                   int
-	since                   string
-	reset                   string
-	pauseFor                string
-	payloadFile             string
-	tokenOut                string
-	tokenMode               fs.FileMode
-	patOut                  string
-	setting                 string // name of the one to check
-	dockerGID, dockerSocket string
+	url         string
+	httpConfig  string
+	format      string
+	limit       int
+	since       string
+	reset       string
+	pauseFor    string
+	payloadFile string
 }
 
 // parse reads args and the environment. done says that everything is done already: help or version was asked for.
@@ -123,16 +116,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	explain.Arg("payload", "File with a webhook payload; - for standard input.").Default("-").StringVar(&cfg.payloadFile)
 	incident := app.Command("incident", "Write down what happened as Markdown, for the incident log.")
 	incident.Flag("since", sinceHelp).Default("24h").StringVar(&cfg.since)
-	pat := app.Command("pat", "Check the token of --github.token-file as far as that is possible without GitHub, and write it to a file.")
-	pat.Flag("out", "File to write; who reads it next gets the new token.").Required().StringVar(&cfg.patOut)
-	setting := app.Command("setting", "Check one value of compose/.env as far as that is possible without GitHub.")
-	setting.Flag("docker.gid", "Group of the Docker socket.").Envar("DOCKER_GID").StringVar(&cfg.dockerGID)
-	setting.Flag("docker.socket", "That socket. It is looked at and not opened.").Default("/var/run/docker.sock").StringVar(&cfg.dockerSocket)
-	setting.Arg("name", "REPO_OWNER, REPO_NAME or DOCKER_GID.").Required().EnumVar(&cfg.setting, "REPO_OWNER", "REPO_NAME", "DOCKER_GID")
 	app.Command("healthcheck", "Tell whether the remediator at --remediator.url is alive, by exit code.")
-	token := app.Command("token", "Print the token of --web.bearer-token-file, or make a new one.")
-	token.Flag("out", "File to write a random token to; one that exists is left as it is. Empty: print the present one.").StringVar(&cfg.tokenOut)
-	mode := token.Flag("mode", "Permissions of the file, octal.").Default("0444").String()
 
 	cfg.command, done, err = app.Parse(args)
 	if done || err != nil {
@@ -146,11 +130,11 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 			return cfg, false, fmt.Errorf("--prune.keep=%q (PRUNE_KEEP): %w", *keep, err)
 		}
 	}
-	return cfg, false, cfg.check(*threshold, *mode)
+	return cfg, false, cfg.check(*threshold)
 }
 
 // check finds values that the flag parser takes but nobody can use.
-func (c *config) check(thresholdGB float64, mode string) error {
+func (c *config) check(thresholdGB float64) error {
 	for name, d := range map[string]time.Duration{
 		"restart.cooldown": c.restartCooldown, "restart.grace": c.restartGrace, "restart.verify-timeout": c.verifyTimeout, "heartbeat.timeout": c.heartbeatTimeout, "backoff.duration": c.backoffDuration,
 		"backoff.max": c.backoffMax, "backoff.probation": c.backoffProbation, "prune.min-age": c.pruneMinAge,
@@ -185,19 +169,11 @@ func (c *config) check(thresholdGB float64, mode string) error {
 			return fmt.Errorf("--for=%s: %w", c.pauseFor, err)
 		}
 	}
-	if c.command == "token" && c.tokenOut != "" {
-		m, err := strconv.ParseUint(mode, 8, 9)
-		if err != nil {
-			return fmt.Errorf("--mode=%s: want octal permissions such as 0444", mode)
-		}
-		c.tokenMode = fs.FileMode(m)
-		return nil
-	}
-	if c.command == "pat" || c.command == "setting" || c.command == "healthcheck" {
+	if c.command == "healthcheck" {
 		return nil
 	}
 	if c.tokenFile == "" {
-		return errors.New("--web.bearer-token-file (WEBHOOK_TOKEN_FILE): not given; make one with `" + program + " token --out=FILE`")
+		return errors.New("--web.bearer-token-file (WEBHOOK_TOKEN_FILE): not given; name a file with a random token, which Alertmanager reads too")
 	}
 	return nil
 }

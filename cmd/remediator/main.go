@@ -44,20 +44,14 @@
 //	ghostrunner-remediator pause [--for=2h] | resume           refuse everything until then or until resumed, across restarts
 //	ghostrunner-remediator explain [payload.json]              what each guard says to each alert of a payload; does nothing
 //	ghostrunner-remediator incident [--since=24h]              what happened, as Markdown for the incident log
-//	ghostrunner-remediator token [--out=FILE]                  print the token, or make one unless the file exists
+//	ghostrunner-remediator healthcheck                         whether the remediator at --remediator.url is alive; exit 1 if not
 //
-// All but the last talk to the API of a running remediator at --remediator.url with the token of --web.bearer-token-file, and
-// all but the last two take --format=json.
+// All talk to the API of a running remediator at --remediator.url, and all but the last with the token of
+// --web.bearer-token-file. All but the last two take --format=json.
 //
 // The page at / shows the same. Reading it needs no token, as reading /metrics needs none; its buttons are for those who have
 // signed in with the token. TLS and client certificates in --web.config.file close all of it to everybody else; the subcommands
 // then need --http.config.file.
-//
-// # For Compose
-//
-//	ghostrunner-remediator pat --out=FILE                      check the PAT for what is no token, and write it where others read it
-//	ghostrunner-remediator setting NAME                        check REPO_OWNER, REPO_NAME or DOCKER_GID for what cannot be right
-//	ghostrunner-remediator healthcheck                         whether the remediator at --remediator.url is alive; exit 1 if not
 //
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
 // flag, file or value that cannot be used ends it with 1 and one line before anything is started.
@@ -87,12 +81,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch cfg.command {
 	case "serve":
 		err = serve(ctx, cfg, cfg.app.Logger(stderr))
-	case "token":
-		err = token(cfg, stdout)
-	case "pat":
-		err = keepPAT(cfg, stdout)
-	case "setting":
-		err = checkSetting(cfg, stdout)
 	case "healthcheck":
 		err = healthcheck(ctx, cfg)
 	default:

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,7 +30,7 @@ func TestBadCommandLines(t *testing.T) {
 	}{
 		{[]string{"--nonsense"}, "nonsense"},
 		{[]string{"--web.bearer-token-file="}, "WEBHOOK_TOKEN_FILE"},
-		{[]string{"--web.bearer-token-file=/does/not/exist"}, "token --out=/does/not/exist"},
+		{[]string{"--web.bearer-token-file=/does/not/exist"}, "write a random token into it"},
 		{[]string{"--web.bearer-token-file=" + empty}, "is empty"},
 		{[]string{"--web.bearer-token-file=x", "--restart.grace=0s"}, "--restart.grace"},
 		{[]string{"--web.bearer-token-file=x", "--backoff.max=1m"}, "--backoff.max"},
@@ -42,7 +41,6 @@ func TestBadCommandLines(t *testing.T) {
 		{[]string{"--web.bearer-token-file=x", "--prune.label=x"}, "KEY=VALUE"},
 		{[]string{"--web.bearer-token-file=x", "--prune.keep=("}, "PRUNE_KEEP"},
 		{[]string{"--web.bearer-token-file=x", "--window=Mo 10:00-12:00"}, `REMEDIATION_WINDOW): day "Mo"`},
-		{[]string{"token", "--out=x", "--mode=9"}, "octal"},
 	} {
 		var out, errs bytes.Buffer
 		code := run(t.Context(), c.args, &out, &errs)
@@ -58,132 +56,7 @@ func TestBadCommandLines(t *testing.T) {
 	}
 }
 
-func TestToken(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token")
-	for range 2 { // the second time it is left as it is
-		before, _ := os.ReadFile(path)
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), []string{"token", "--out", path, "--mode=0440"}, &out, &errs); code != 0 {
-			t.Fatalf("exit %d: %s", code, errs.String())
-		}
-		after, err := os.ReadFile(path)
-		if err != nil || len(after) < 40 || (before != nil && !bytes.Equal(before, after)) {
-			t.Errorf("%v: %d bytes, before %d", err, len(after), len(before))
-		}
-		if strings.Contains(out.String()+errs.String(), strings.TrimSpace(string(after))) {
-			t.Error("the token was printed")
-		}
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o440 {
-			t.Errorf("%v: %v", err, info.Mode())
-		}
-	}
-	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v %v", entries, err)
-	}
-}
-
-// TestPAT wants each token in the file that the others read, and stops at what is none with a line that names the variable.
-func TestPAT(t *testing.T) {
-	dir := t.TempDir()
-	out := filepath.Join(dir, "pat")
-	const first, second = "ghp_0123456789abcdefghijklmnopqrstuvwxyz", "github_pat_0123456789abcdefghijklmnopqrstuvwxyz"
-	for _, c := range []struct{ token, want string }{
-		{first, ""},
-		{second + "\r\n", ""}, // the file of the first is not writable, and is replaced
-		{"", "GITHUB_PAT"},
-		{"your-token-here", "GITHUB_PAT"},
-		{"ghp_xxxxxxxxxxxx", "GITHUB_PAT"},
-		{"<token>", "GITHUB_PAT"},
-		{"'" + second + "'", "GITHUB_PAT"},
-		{"GITHUB_PAT=" + second, "GITHUB_PAT"},
-	} {
-		in := filepath.Join(dir, "in")
-		if err := os.WriteFile(in, []byte(c.token), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var said, errs bytes.Buffer
-		code := run(t.Context(), []string{"pat", "--github.token-file=" + in, "--out=" + out}, &said, &errs)
-		if (code == 0) != (c.want == "") || !strings.Contains(errs.String(), c.want) || strings.Count(errs.String(), "\n") > 1 {
-			t.Errorf("%q: exit %d, %s; want %q", c.token, code, &errs, c.want)
-		}
-		if token := strings.TrimSpace(c.token); token != "" && strings.Contains(said.String()+errs.String(), token) {
-			t.Errorf("the token is printed: %s%s", &said, &errs)
-		}
-	}
-	got, err := os.ReadFile(out)
-	if info, _ := os.Stat(out); err != nil || string(got) != second+"\n" || info.Mode().Perm() != 0o400 {
-		t.Errorf("%q, %v", got, err)
-	}
-	if left, _ := filepath.Glob(filepath.Join(dir, ".pat*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-}
-
-// TestSetting wants each value that cannot be right to be told in one line that names its variable, and no other to be told.
-func TestSetting(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "docker.sock")
-	if err := os.WriteFile(socket, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(os.Chown(socket, 0, 105), os.Chmod(socket, 0o660)); err != nil {
-		t.Fatal("this test makes a file of another group: run it as root: ", err)
-	}
-	for _, c := range []struct{ owner, repo, gid, name, want string }{
-		{"acme", "widgets", "105", "", ""},
-		{"acme", "", "105", "", ""},
-		{"your-travel", "xx", "105", "", ""}, // somebody may be called so
-		{"enterprises/acme", "", "105", "", ""},
-		{"", "widgets", "105", "REPO_OWNER", "is empty"},
-		{"<owner>", "widgets", "105", "REPO_OWNER", "placeholder"},
-		{"changeme", "widgets", "105", "REPO_OWNER", "placeholder"},
-		{"your-org", "widgets", "105", "REPO_OWNER", "placeholder"},
-		{"acme\r", "widgets", "105", "REPO_OWNER", "dos2unix"},
-		{" acme", "widgets", "105", "REPO_OWNER", "white space"},
-		{`"acme"`, "widgets", "105", "REPO_OWNER", "quotes"},
-		{"acme/widgets", "widgets", "105", "REPO_OWNER", "more than one name"},
-		{"https://github.com/acme", "", "105", "REPO_OWNER", "more than one name"},
-		{"acme!", "widgets", "105", "REPO_OWNER", "no name that GitHub allows"},
-		{"acme", "acme/widgets", "105", "REPO_NAME", "more than one name"},
-		{"acme", "<repo>", "105", "REPO_NAME", "placeholder"},
-		{"acme", "your-repo", "105", "REPO_NAME", "placeholder"},
-		{"acme", "widgets.git", "105", "REPO_NAME", ".git"},
-		{"acme", "widgets ", "105", "REPO_NAME", "white space"},
-		{"acme", "wid#gets", "105", "REPO_NAME", "no name that GitHub allows"},
-		{"enterprises/acme", "widgets", "105", "REPO_NAME", "leave REPO_NAME empty"},
-		{"acme", "widgets", "1001", "DOCKER_GID", "belongs to group 105: set DOCKER_GID=105"},
-		{"acme", "widgets", "docker", "DOCKER_GID", "set DOCKER_GID=105"},
-		{"acme", "widgets", "<gid>", "DOCKER_GID", "set DOCKER_GID=105"},
-		{"acme", "widgets", "105\r", "DOCKER_GID", "set DOCKER_GID=105"},
-		{"acme", "widgets", "-1", "DOCKER_GID", "set DOCKER_GID=105"},
-	} {
-		t.Setenv("REPO_OWNER", c.owner)
-		t.Setenv("REPO_NAME", c.repo)
-		t.Setenv("DOCKER_GID", c.gid)
-		for _, name := range []string{"REPO_OWNER", "REPO_NAME", "DOCKER_GID"} {
-			var said, errs bytes.Buffer
-			code := run(t.Context(), []string{"setting", name, "--docker.socket=" + socket}, &said, &errs)
-			switch got := errs.String(); {
-			case name != c.name && (code != 0 || got != ""):
-				t.Errorf("%+v: %s: exit %d, %s; want nothing", c, name, code, got)
-			case name == c.name && (code != 1 || strings.Count(got, "\n") != 1 || !strings.Contains(got, c.want) || !strings.HasPrefix(got, "ghostrunner-remediator: compose/.env: "+name)):
-				t.Errorf("%+v: exit %d, %q; want one line about %s with %q", c, code, got, name, c.want)
-			}
-		}
-	}
-	t.Setenv("DOCKER_GID", "1001")
-	for mode, want := range map[os.FileMode]int{0o666: 0, 0o660: 1, 0o600: 1} {
-		if err := os.Chmod(socket, mode); err != nil {
-			t.Fatal(err)
-		}
-		if code := run(t.Context(), []string{"setting", "DOCKER_GID", "--docker.socket=" + socket}, io.Discard, io.Discard); code != want {
-			t.Errorf("a socket with mode %o: exit %d, want %d", mode, code, want)
-		}
-	}
-	var errs bytes.Buffer
-	if code := run(t.Context(), []string{"setting", "DOCKER_GID", "--docker.socket=" + socket + "/none"}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), "none") {
-		t.Errorf("no socket: exit %d, %s", code, &errs)
-	}
-}
+const testToken = "a-token-of-the-test-and-of-no-other-use\n"
 
 // served is a program that runs in this process.
 type served struct {
@@ -197,7 +70,7 @@ func serveInProcess(t *testing.T, flags ...string) *served {
 	t.Helper()
 	dir := t.TempDir()
 	s := &served{token: filepath.Join(dir, "token"), log: &clitest.Output{}}
-	if err := makeToken(s.token, 0o400, io.Discard); err != nil {
+	if err := os.WriteFile(s.token, []byte(testToken), 0o400); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -22,7 +22,7 @@ import (
 func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	token := func() (string, error) { return cli.ReadSecret("web.bearer-token-file", cfg.tokenFile) }
 	if _, err := token(); err != nil {
-		return fmt.Errorf("%w; make one with `%s token --out=%s`", err, program, cfg.tokenFile)
+		return fmt.Errorf("%w; write a random token into it, which Alertmanager reads too", err)
 	}
 	docker, err := docker.New(docker.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger})
 	if err != nil {

@@ -118,12 +118,6 @@ var (
 	envName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-// Bounds of GitHub.
-const (
-	maxLabels      = 100
-	maxLabelLength = 256
-)
-
 // check turns settings into a config and returns everything that is wrong with them.
 func (s *settings) check() (config, []supervisor.Problem) {
 	if s.name == "" {
@@ -131,7 +125,7 @@ func (s *settings) check() (config, []supervisor.Problem) {
 	}
 	cfg := config{
 		github: s.github, slot: s.name, root: s.root, stateFile: s.stateFile, dockerSocket: s.dockerSocket,
-		sudoers: s.sudoers, chrony: s.chrony, ntpServers: splitList(s.ntp), resolvConf: s.resolvConf, timeScale: s.timeScale,
+		sudoers: s.sudoers, chrony: s.chrony, ntpServers: cli.List(s.ntp), resolvConf: s.resolvConf, timeScale: s.timeScale,
 		procfs: s.procfs,
 	}
 	c := checker{envars: s.envars}
@@ -164,9 +158,9 @@ func (s *settings) check() (config, []supervisor.Problem) {
 		c.bad("runner.name", strconv.Quote(s.name)+" is no name of a slot", "use at most 53 letters, digits, dots, dashes and underscores, such as ci-runner-1")
 	}
 	if c.sane("runner.labels", strings.ReplaceAll(s.labels, ", ", ",")) {
-		cfg.labels = splitList(s.labels)
-		if len(cfg.labels) == 0 || len(cfg.labels) > maxLabels || slices.ContainsFunc(cfg.labels, func(l string) bool { return len(l) > maxLabelLength }) {
-			c.bad("runner.labels", "is not a list of 1 to 100 labels", "separate them by commas, such as self-hosted,linux,x64")
+		var err error
+		if cfg.labels, err = cli.Labels(s.labels); err != nil {
+			c.bad("runner.labels", err.Error(), "separate them by commas, such as self-hosted,linux,x64")
 		}
 	}
 	cfg.groupID = int64(c.number("runner.group-id", s.groupID, 1, 1<<53, "the number of the runner group, 1 is the default group"))
@@ -191,19 +185,15 @@ func (s *settings) check() (config, []supervisor.Problem) {
 	}
 	c.sane("chrony.address", s.chrony)
 	c.sane("ntp.servers", strings.ReplaceAll(s.ntp, ", ", ","))
-	for _, server := range splitList(strings.TrimPrefix(s.dnsFallback, "none")) {
-		addr, err := netip.ParseAddr(server)
-		if err != nil {
-			c.bad("dns.fallback", strconv.Quote(server)+" is no IP address", "name servers such as 1.1.1.1,8.8.8.8, or none")
-			continue
-		}
-		cfg.dnsFallback = append(cfg.dnsFallback, addr)
+	var err error
+	if cfg.dnsFallback, err = cli.NameServers(s.dnsFallback); err != nil {
+		c.bad("dns.fallback", err.Error(), "set name servers such as 1.1.1.1,8.8.8.8, or none")
 	}
 	if !(s.timeScale > 0 && s.timeScale <= 1) {
 		c.bad("time-scale", "is not a number above 0, at most 1", "leave it out")
 	}
 	cfg.names = githubNames(s.github.APIURL)
-	cfg.passEnv = splitList(s.passEnv)
+	cfg.passEnv = cli.List(s.passEnv)
 	for _, name := range cfg.passEnv {
 		if !envName.MatchString(name) || slices.Contains([]string{"GITHUB_PAT", "GITHUB_PAT_FILE", "DOCKERHUB_TOKEN"}, name) {
 			c.bad("runner.pass-env", strconv.Quote(name)+" cannot be passed on to jobs", "name variables without secrets, separated by commas")
@@ -252,38 +242,22 @@ func (c *checker) bad(flag, what, remedy string) {
 	c.add("--"+flag+" ("+c.envars[flag]+") "+what, remedy)
 }
 
-// sane reports what a text editor or a shell does to values.
+// sane reports what a text editor or a shell has added to a value.
 func (c *checker) sane(flag, value string) bool {
-	switch {
-	case strings.Contains(value, "\r"):
-		c.bad(flag, "ends in a carriage return", "convert .env from Windows line ends with dos2unix")
-	case strings.ContainsAny(value, "\"'"):
-		c.bad(flag, "contains quotes: "+strconv.Quote(value), "remove them; Compose passes them on")
-	case strings.ContainsAny(value, " \t\n"):
-		c.bad(flag, "contains white space: "+strconv.Quote(value), "remove it")
-	default:
-		return true
+	what, remedy := cli.Stray(value)
+	if what != "" {
+		c.bad(flag, what, remedy)
 	}
-	return false
+	return what == ""
 }
 
 func (c *checker) number(flag, value string, least, most int, want string) int {
 	if !c.sane(flag, value) {
 		return 0
 	}
-	n, err := strconv.Atoi(value)
-	if err != nil || n < least || n > most {
-		c.bad(flag, strconv.Quote(value)+" is not a number from "+strconv.Itoa(least)+" to "+strconv.Itoa(most), "set "+want)
+	n, err := cli.Number(value, least, most)
+	if err != nil {
+		c.bad(flag, err.Error(), "set "+want)
 	}
 	return n
-}
-
-func splitList(s string) []string {
-	var list []string
-	for item := range strings.SplitSeq(s, ",") {
-		if item = strings.TrimSpace(item); item != "" && !slices.Contains(list, item) {
-			list = append(list, item)
-		}
-	}
-	return list
 }

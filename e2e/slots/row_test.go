@@ -156,7 +156,7 @@ func play(t *testing.T, f fault, slot string) strike {
 		var listens time.Time
 		done, _ := find(awaitState(t, fmt.Sprintf("%s to take a job after %q", slot, f.name), func(st lab.State) bool {
 			for _, r := range st.Registrations {
-				if r.Slot == slot && r.Session != nil && !r.Session.Struck && r.Session.Created.After(s.over) && listens.IsZero() {
+				if r.Slot == slot && r.Session != nil && !r.Session.Broken && r.Session.Created.After(s.over) && listens.IsZero() {
 					listens = r.Session.Created
 				}
 			}
@@ -184,7 +184,7 @@ func play(t *testing.T, f fault, slot string) strike {
 func listens(slot string) func(lab.State) bool {
 	return func(st lab.State) bool {
 		return slices.ContainsFunc(st.Registrations, func(r lab.RegistrationState) bool {
-			return r.Slot == slot && r.Session != nil && r.Session.Polling && !r.Session.Struck && r.Job == 0
+			return r.Slot == slot && r.Session != nil && r.Session.Polling && !r.Session.Broken && r.Job == 0
 		})
 	}
 }

@@ -42,6 +42,7 @@ const (
 // volumes are the folders of compose/Dockerfile that volumes are mounted on.
 var volumes = map[string]owner{
 	"/var/lib/ghostrunner": {nobody, nobody, 0o755}, "/run/docker": {nobody, nobody, 0o755}, "/run/github": {nobody, nobody, 0o755},
+	"/run/ghostrunner": {nobody, nobody, 0o755}, "/run/grafana": {nobody, nobody, 0o755},
 }
 
 // Build builds every program that an image is made of, and Compose. What it does needs the network for the modules, but no
@@ -50,7 +51,7 @@ func (s *Stack) Build(ctx context.Context) error {
 	if err := s.programs(ctx); err != nil {
 		return err
 	}
-	for _, name := range []string{"wget", "sh", "grafana"} {
+	for _, name := range []string{"wget", "grafana"} {
 		if _, err := s.standin(ctx, name); err != nil {
 			return err
 		}
@@ -68,7 +69,7 @@ func (s *Stack) programs(ctx context.Context) error {
 	if s.opts.Built {
 		return nil
 	}
-	for _, program := range []string{"exporter", "remediator", "proxy", "runner", "lab"} {
+	for _, program := range append([]string{"runner", "lab"}, Programs...) {
 		if err := s.program(ctx, program); err != nil {
 			return err
 		}
@@ -81,29 +82,7 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 	if err := s.programs(ctx); err != nil {
 		return nil, err
 	}
-	env := map[string]string{}
-	for variable, img := range map[string]image{
-		"EXPORTER_IMAGE": {
-			name:    "exporter",
-			files:   map[string]string{"/ghostrunner": s.programPath("exporter")},
-			texts:   map[string]string{"/etc/passwd": passwd},
-			dirs:    volumes,
-			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
-		},
-		"PROXY_IMAGE": {
-			name:    "proxy",
-			files:   map[string]string{"/ghostrunner": s.programPath("proxy")},
-			texts:   map[string]string{"/etc/passwd": passwd},
-			dirs:    volumes,
-			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
-		},
-		"REMEDIATOR_IMAGE": {
-			name:    "remediator",
-			files:   map[string]string{"/ghostrunner": s.programPath("remediator")},
-			texts:   map[string]string{"/etc/passwd": passwd},
-			dirs:    volumes,
-			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
-		},
+	images := map[string]image{
 		"LAB_IMAGE": {
 			name:    "lab",
 			files:   map[string]string{"/ghostrunner-lab": s.programPath("lab")},
@@ -121,7 +100,18 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 			},
 			changes: []string{"WORKDIR /actions-runner", `ENTRYPOINT ["/usr/local/bin/ghostrunner-runner"]`, `CMD ["run"]`},
 		},
-	} {
+	}
+	for _, program := range Programs { // as compose/Dockerfile makes them
+		images[strings.ToUpper(program)+"_IMAGE"] = image{
+			name:    program,
+			files:   map[string]string{"/ghostrunner": s.programPath(program)},
+			texts:   map[string]string{"/etc/passwd": passwd},
+			dirs:    volumes,
+			changes: []string{"USER nobody", `ENTRYPOINT ["/ghostrunner"]`},
+		}
+	}
+	env := map[string]string{}
+	for variable, img := range images {
 		ref, err := s.importImage(ctx, img)
 		if err != nil {
 			return nil, err
@@ -177,13 +167,9 @@ func (s *Stack) serverImage(ctx context.Context, srv server) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sh, err := s.standin(ctx, "sh") // for forget.sh
-	if err != nil {
-		return "", err
-	}
 	return s.importImage(ctx, image{
 		name:    srv.name,
-		files:   map[string]string{"/bin/" + srv.name: path, "/bin/wget": wget, "/bin/sh": sh},
+		files:   map[string]string{"/bin/" + srv.name: path, "/bin/wget": wget},
 		dirs:    map[string]owner{srv.data: {srv.user, srv.user, 0o755}, "/tmp": {0, 0, 0o1777}},
 		changes: []string{fmt.Sprintf("USER %d:%d", srv.user, srv.user), "WORKDIR " + srv.data, `ENTRYPOINT ["/bin/` + srv.name + `"]`},
 	})

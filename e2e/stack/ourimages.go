@@ -3,7 +3,7 @@ package stack
 import "context"
 
 // Programs are those of compose/Dockerfile.
-var Programs = []string{"exporter", "remediator", "proxy"}
+var Programs = []string{"exporter", "remediator", "proxy", "setup"}
 
 // OurImages builds compose/Dockerfile as it is shipped, for amd64 or arm64, and returns the name of each program's image.
 func (s *Stack) OurImages(ctx context.Context, arch string) (map[string]string, error) {

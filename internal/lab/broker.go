@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// headerFaults carries, in every answer to a listener, the switches that change how the listener itself behaves, as a URL
-// query. This replaces nothing in the real protocol.
+// headerFaults carries, in each answer to a listener, the faults that change the listener's own
+// behavior, as a URL query. The real protocol has no such header.
 const headerFaults = "X-Lab-Faults"
 
-// The kinds of errors that the broker and the run service answer with (BrokerErrorKind.cs), and the lab's for those that
-// come from elsewhere in the real world.
+// The errorKind values of the broker and the run service (BrokerErrorKind.cs), and the lab's own
+// for errors that have another source in the real world.
 const (
 	kindRunnerNotFound = "RunnerNotFound"
 	kindVersionTooOld  = "RunnerVersionTooOld"
@@ -69,8 +69,9 @@ type (
 	}
 )
 
-// listenerFaults are the switches that listeners act on themselves, as they are for a registration, whose name may be empty. What
-// befalls a job was decided when it was handed out: a switch that is off by the time at which the listener gets there counts too.
+// listenerFaults returns the faults that a listener applies to itself, for a registration whose
+// name may be empty. The faults of a job were fixed when it was handed out, so they hold even if
+// they have been switched off since.
 func (w *world) listenerFaults(name string) url.Values {
 	values := url.Values{}
 	if name == "" {
@@ -85,7 +86,7 @@ func (w *world) listenerFaults(name string) url.Values {
 	defer w.mu.Unlock()
 	for _, r := range w.regs {
 		if r.name == name && r.job != nil {
-			for f, value := range r.job.befalls {
+			for f, value := range r.job.faults {
 				values.Set(f, value)
 			}
 		}
@@ -93,8 +94,9 @@ func (w *world) listenerFaults(name string) url.Values {
 	return values
 }
 
-// brokerRoutes is what a listener talks to: the broker's sessions and messages (BrokerHttpClient.cs:59-255) and the run
-// service's jobs (RunServiceHttpClient.cs:85,152,197), under one address.
+// brokerRoutes serves what a listener calls: the broker's sessions and messages
+// (BrokerHttpClient.cs:59-255) and the run service's jobs (RunServiceHttpClient.cs:85,152,197),
+// under one address.
 func (g *GitHub) brokerRoutes(mux *http.ServeMux) {
 	for pattern, h := range map[string]func(*http.Request) (string, reply){
 		"POST /broker/session":     g.createSession,
@@ -106,7 +108,8 @@ func (g *GitHub) brokerRoutes(mux *http.ServeMux) {
 		"POST /broker/completejob": g.completeJob,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			// Beyond the server's write timeout, for the long poll. A recorder in a test has no deadline to set.
+			// The long poll outlasts the server's write timeout. A recorder in a test has no
+			// deadline to set.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.world.scaled(longPoll) + 10*time.Second))
 			name, out := h(r)
 			w.Header().Set(headerFaults, g.world.listenerFaults(name).Encode())
@@ -125,7 +128,8 @@ func unavailable() reply {
 
 func runnerNotFound() reply { return brokerFailure(404, kindRunnerNotFound, "Runner not found") }
 
-// createSession: one session for each registration; the token request that precedes it in the real world is part of it.
+// createSession allows one session per registration. It includes the token request that precedes it
+// in the real world.
 func (g *GitHub) createSession(r *http.Request) (string, reply) {
 	var in sessionJSON
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || len(in.OwnerName) > 300 {
@@ -176,7 +180,7 @@ func (g *GitHub) deleteSession(r *http.Request) (string, reply) {
 	return reg.name, reply{204, nil}
 }
 
-// nextMessage is the long poll: a job, an error, or after 50 s nothing.
+// nextMessage is the long poll: it returns a job, an error, or nothing after 50 s.
 func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 	w, start := g.world, worldNow()
 	query := r.URL.Query()
@@ -203,7 +207,7 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		if s == nil || s.id != query.Get("sessionId") || mine != nil && mine != s {
 			return name, brokerFailure(400, kindSessionInvalid, "session invalid")
 		}
-		dead, again := w.strikeLocked(reg, s, now)
+		dead, again := w.breakPollLocked(reg, s, now)
 		switch {
 		case dead:
 			return name, unavailable()
@@ -229,7 +233,7 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		}
 		if j := reg.job; j != nil && j.cancel && query.Get("status") == "Busy" {
 			j.cancel = false
-			body, _ := json.Marshal(cancelJSON{jobGUID(j.ID), "00:05:00"}) // cancel-timeout-minutes' default
+			body, _ := json.Marshal(cancelJSON{jobGUID(j.ID), "00:05:00"}) // the default of cancel-timeout-minutes
 			return name, reply{200, messageJSON{j.ID, "JobCancellation", string(body)}}
 		}
 		if query.Get("status") != "Busy" {
@@ -255,7 +259,8 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 	}
 }
 
-// heldLocked decodes in and finds the registration that asks and the job that it names and holds; nil if it does not.
+// heldLocked decodes the request and returns the registration that sent it and the job that it
+// holds; the job is nil if the request names another one.
 func (w *world) heldLocked(r *http.Request, in any, id func() string) (*registration, *Job, reply) {
 	if err := json.NewDecoder(r.Body).Decode(in); err != nil {
 		return nil, nil, brokerFailure(400, "", "bad request")
@@ -296,7 +301,7 @@ func (g *GitHub) renewJob(r *http.Request) (string, reply) {
 	})
 }
 
-// job serves a request that concerns a job which the asking registration holds.
+// job serves a request about the job that the registration holds.
 func (g *GitHub) job(r *http.Request, do func(*registration, *Job, time.Time) reply) (string, reply) {
 	w, now := g.world, worldNow()
 	w.mu.Lock()
@@ -331,7 +336,7 @@ func (g *GitHub) completeJob(r *http.Request) (string, reply) {
 	return reg.name, reply{204, nil}
 }
 
-// jobGUID makes a job's id look like one.
+// jobGUID formats a job's id as a GUID.
 func jobGUID(id int64) string {
 	s := "000000000000" + strconv.FormatInt(id, 16)
 	return "1ab00000-0000-4000-8000-" + s[len(s)-12:]
@@ -344,5 +349,5 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the caller is gone, or body is ours and encodes
+	_ = json.NewEncoder(w).Encode(body) // the client is gone; body is ours and encodes
 }

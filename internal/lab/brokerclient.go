@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// brokerClient is a listener's side of the broker's protocol.
+// brokerClient is the listener's side of the broker protocol.
 type brokerClient struct {
 	base     string // ends in /broker/
 	clientID string
@@ -24,11 +24,11 @@ type brokerClient struct {
 
 	mu      sync.Mutex
 	session string
-	faults  url.Values // as the last answer had them
+	faults  url.Values // from the last answer
 }
 
-// requestTimeout bounds one request (VssUtil.cs:67-87). Whatever the time scale, it is longer than the service's long poll, whose
-// scale is another process's.
+// requestTimeout bounds one request (VssUtil.cs:67-87). At any time scale it must exceed the
+// service's long poll, which is scaled by another process; hence minRequestTimeout.
 const (
 	requestTimeout    = 100 * time.Second
 	minRequestTimeout = 10 * time.Second
@@ -41,7 +41,7 @@ func newBrokerClient(settings runnerSettings, cred credentials, timeout time.Dur
 	}
 }
 
-// Error makes a broker's error a Go error.
+// Error implements error.
 func (e *brokerError) Error() string { return e.Message }
 
 // kind returns the errorKind of an error from the broker, or empty.
@@ -52,7 +52,8 @@ func kind(err error) string {
 	return ""
 }
 
-// do sends in as JSON, if not nil, and decodes the answer into out, if not nil. It reports whether there was a body.
+// do sends in as JSON, if not nil, and decodes the answer into out, if not nil. It reports whether
+// there was a body.
 func (c *brokerClient) do(ctx context.Context, method, path string, in, out any) (bool, error) {
 	var body io.Reader
 	if in != nil {
@@ -99,14 +100,14 @@ func (c *brokerClient) do(ctx context.Context, method, path string, in, out any)
 	return true, nil
 }
 
-// fault returns the value of a switch that was on in the last answer.
+// fault returns the value of a fault, as of the last answer.
 func (c *brokerClient) fault(name string) (value string, on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.faults.Get(name), c.faults.Has(name)
 }
 
-// faultNow asks the lab for a switch, and falls back on the last answer.
+// faultNow asks the lab for a fault, and falls back on the last answer.
 func (c *brokerClient) faultNow(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -127,7 +128,7 @@ func (c *brokerClient) create(ctx context.Context, owner string) error {
 	return nil
 }
 
-// remove deletes the session; it outlives a cancelled ctx by at most 30 s.
+// remove deletes the session, within 30 s even if ctx was canceled.
 func (c *brokerClient) remove(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
@@ -135,7 +136,7 @@ func (c *brokerClient) remove(ctx context.Context, limit time.Duration) error {
 	return err
 }
 
-// next polls for a message; nil: there was none.
+// next polls for a message; nil: none.
 func (c *brokerClient) next(ctx context.Context, status string) (*messageJSON, error) {
 	q := url.Values{
 		"sessionId": {c.session}, "status": {status}, "runnerVersion": {RunnerVersion}, "os": {"Linux"},

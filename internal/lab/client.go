@@ -13,30 +13,30 @@ import (
 	"time"
 )
 
-// Client speaks to the /lab/v1 API of a simulated GitHub.
+// Client calls the /lab/v1 API of a simulated GitHub.
 type Client struct {
 	url  string
 	http *http.Client
 }
 
-// NewClient makes a client for the lab at an address such as http://127.0.0.1:10070.
+// NewClient returns a client for a lab's address, such as http://127.0.0.1:10070.
 func NewClient(labURL string) *Client {
 	return &Client{strings.TrimSuffix(labURL, "/"), &http.Client{Timeout: 5 * time.Second}}
 }
 
-// Fault returns the state of a switch for a slot or registration; runner may be empty.
+// Fault returns the state of a fault for a slot or registration; runner may be empty.
 func (c *Client) Fault(ctx context.Context, name, runner string) (FaultState, error) {
 	var st FaultState
 	return st, c.do(ctx, http.MethodGet, faultPath(name, runner), nil, &st)
 }
 
-// SetFault turns a switch on or off.
+// SetFault turns a fault on or off.
 func (c *Client) SetFault(ctx context.Context, name, runner string, on bool, value string) (FaultState, error) {
 	var st FaultState
 	return st, c.do(ctx, http.MethodPut, faultPath(name, runner), faultChange{on, value}, &st)
 }
 
-// Faults lists the table and what is on.
+// Faults lists all faults and those that are on.
 func (c *Client) Faults(ctx context.Context) (FaultList, error) {
 	var list FaultList
 	return list, c.do(ctx, http.MethodGet, "/lab/v1/faults", nil, &list)
@@ -60,7 +60,7 @@ func (c *Client) Enqueue(ctx context.Context, job JobRequest) (Job, error) {
 	return queued, c.do(ctx, http.MethodPost, "/lab/v1/jobs", job, &queued)
 }
 
-// Cancel cancels a job that runs.
+// Cancel cancels a running job.
 func (c *Client) Cancel(ctx context.Context, id int64) error {
 	return c.do(ctx, http.MethodPost, fmt.Sprintf("/lab/v1/jobs/%d/cancel", id), nil, nil)
 }
@@ -110,7 +110,8 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	return nil
 }
 
-// follow polls a switch until ctx ends and calls seen with each answer. While the lab does not answer, nothing changes.
+// follow polls a fault until ctx ends and calls seen with each answer. While the lab does not
+// answer, seen is not called.
 func (c *Client) follow(ctx context.Context, name string, every time.Duration, seen func(FaultState)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -126,5 +127,5 @@ func (c *Client) follow(ctx context.Context, name string, every time.Duration, s
 	}
 }
 
-// followEvery is how often the lab's other processes ask for their switch.
+// followEvery is how often the lab's other processes poll their fault.
 const followEvery = 200 * time.Millisecond

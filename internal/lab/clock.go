@@ -6,18 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The world outside keeps its own time: when somebody sets the clock of the machine that this runs on, GitHub and the time
-// servers do not follow. Their time is that of the machine when the program began, and what has passed since by the clock
-// that nobody sets and that counts through a sleep.
+// The simulated world keeps its own time: a step of this machine's clock must not move GitHub or
+// the time servers. Their time is the wall clock at the start plus the boot-time clock since, which
+// nobody can set and which counts a suspend.
 var (
 	beganAt = time.Now()
 	beganUp = uptime()
 )
 
-// worldNow is the time outside.
+// worldNow is the time in the simulated world.
 func worldNow() time.Time { return beganAt.Add(uptime() - beganUp) }
 
-// uptime is how long the kernel has run, its sleep included.
+// uptime is the time since boot, including suspend.
 func uptime() time.Duration {
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {

@@ -12,26 +12,30 @@ import (
 	"time"
 )
 
-// GitHubOptions configure a simulated GitHub.
+// GitHubOptions configures a simulated GitHub.
 type GitHubOptions struct {
-	// Token returns the only personal access token that is accepted. It is asked for each request.
+	// Token returns the only personal access token that is accepted. It is called for each request.
 	Token func() (string, error)
-	// TokenExpiry is announced in every answer (GitHub-Authentication-Token-Expiration), and 401 follows it. Zero: never.
+	// TokenExpiry is announced in each answer (GitHub-Authentication-Token-Expiration); after it
+	// the answer is 401. Zero: never.
 	TokenExpiry time.Time
-	// Owner and Repo are the only scopes that exist: the repository, and the organisation and enterprise named Owner.
-	// Owner empty: every scope exists. Repo empty: every repository of Owner exists.
+	// Owner and Repo are the only scopes that exist: the repository, and the organization and
+	// enterprise named Owner. Owner empty: every scope exists. Repo empty: every repository of
+	// Owner exists.
 	Owner, Repo string
-	// OfflineAfter is how long after its last poll a runner still counts as online. Default 30 s.
+	// OfflineAfter is how long after its last poll a runner counts as online. Default 30 s.
 	OfflineAfter time.Duration
-	// TimeScale multiplies the service's own delays: long poll 50 s, pick-up 60 s, lock 10 min. Default 1.
+	// TimeScale multiplies the service's delays: long poll 50 s, pick-up 60 s, lock 10 min. Default
+	// 1.
 	TimeScale float64
-	// JobsEvery enqueues a job of JobsDuration that often, while fewer than eight wait. Zero: never.
+	// JobsEvery is the interval at which a job of JobsDuration is queued while fewer than eight
+	// wait. Zero: never.
 	JobsEvery, JobsDuration time.Duration
 	Logger                  *slog.Logger
 }
 
-// GitHub is the simulated GitHub: an http.Handler with the REST API (also under /api/v3/, as GitHub Enterprise Server has
-// it), the broker for listeners and the lab's own /lab/v1 API.
+// GitHub is the simulated GitHub: an http.Handler with the REST API (also under /api/v3/, as on
+// GitHub Enterprise Server), the broker for listeners and the lab's own /lab/v1 API.
 type GitHub struct {
 	opts  GitHubOptions
 	world *world
@@ -42,11 +46,11 @@ type GitHub struct {
 	requests map[int]uint64 // REST answers by status code
 	calls    []Call         // the newest maxCalls
 	jits     []string       // the newest maxHandedOut
-	used     int            // of the quota, in this hour
-	reset    time.Time      // when the hour ends
+	used     int            // quota used in this hour
+	reset    time.Time      // end of the hour
 }
 
-// NewGitHub makes a simulated GitHub. Serve it, and call Run beside it.
+// NewGitHub returns a simulated GitHub. Serve it and call Run.
 func NewGitHub(opts GitHubOptions) (*GitHub, error) {
 	if opts.Token == nil {
 		return nil, errors.New("simulated GitHub: no token")
@@ -85,7 +89,7 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mux.ServeHTTP(w, r)
 }
 
-// Run lets time pass in the simulated service and enqueues jobs, until ctx ends.
+// Run applies the service's timeouts and queues jobs until ctx ends.
 func (g *GitHub) Run(ctx context.Context) error {
 	sweep := time.NewTicker(max(time.Second/10, min(time.Second, g.world.scaled(time.Second))))
 	defer sweep.Stop()

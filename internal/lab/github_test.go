@@ -15,8 +15,7 @@ func decode(text []byte, out any) error { return json.Unmarshal(text, out) }
 
 const runners = "/repos/o/r/actions/runners"
 
-// TestREST is the behaviour of the REST API, call by call.
-func TestREST(t *testing.T) {
+func TestRESTAPI(t *testing.T) {
 	jit := func(fields string) string { return `{"name":"x-1","runner_group_id":1,"labels":["a"]` + fields + `}` }
 	for _, c := range []struct {
 		title        string
@@ -32,7 +31,7 @@ func TestREST(t *testing.T) {
 			"X-OAuth-Scopes": classicScopes, "X-Accepted-OAuth-Scopes": "repo", "X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4999",
 			"Cache-Control": "private, max-age=60, s-maxage=60",
 		}},
-		{title: "organisation", path: "/orgs/o/actions/runners", status: 200, wantHeader: map[string]string{"X-Accepted-OAuth-Scopes": "admin:org"}},
+		{title: "organization", path: "/orgs/o/actions/runners", status: 200, wantHeader: map[string]string{"X-Accepted-OAuth-Scopes": "admin:org"}},
 		{title: "enterprise", path: "/enterprises/o/actions/runners", status: 200},
 		{title: "enterprise server's prefix", path: "/api/v3" + runners, status: 200},
 		{title: "user", path: "/user", status: 200, contains: `"login":"o"`},
@@ -74,7 +73,7 @@ func TestREST(t *testing.T) {
 	} {
 		t.Run(c.title, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newTestGitHub(t)
 			if c.fault != "" {
 				b.fault(c.fault, true, c.value)
 			}
@@ -102,9 +101,9 @@ func TestREST(t *testing.T) {
 	}
 }
 
-// TestPaging reads three pages, and a list that is filtered by name.
-func TestPaging(t *testing.T) {
-	b := newBench(t)
+// TestPagingAndNameFilter reads three pages, and a list filtered by name.
+func TestPagingAndNameFilter(t *testing.T) {
+	b := newTestGitHub(t)
 	for i := range 5 {
 		b.jit(fmt.Sprintf("s-%d", i))
 	}
@@ -136,9 +135,9 @@ func TestPaging(t *testing.T) {
 	}
 }
 
-// TestConditional: a 304 costs nothing, and the ETag belongs to the token as well as to the body.
-func TestConditional(t *testing.T) {
-	b := newBench(t)
+// A 304 costs nothing, and the ETag depends on the token and the body.
+func TestConditionalRequestsAreFree(t *testing.T) {
+	b := newTestGitHub(t)
 	first := b.request(http.MethodGet, runners, "", nil, nil)
 	tag := first.header.Get("ETag")
 	again := b.request(http.MethodGet, runners, "", http.Header{"If-None-Match": {tag}}, nil)
@@ -156,9 +155,9 @@ func TestConditional(t *testing.T) {
 	}
 }
 
-// TestDates: the Date header can be wrong, and the token's expiry is announced.
-func TestDates(t *testing.T) {
-	b := newBench(t)
+// The Date header can be wrong, and the token's expiry is announced.
+func TestDateAndExpiryHeaders(t *testing.T) {
+	b := newTestGitHub(t)
 	b.fault(faultGitHubDate, true, "-3600")
 	b.fault(faultPATExpiring, true, "72h")
 	resp := b.request(http.MethodGet, runners, "", nil, nil)
@@ -172,9 +171,9 @@ func TestDates(t *testing.T) {
 	}
 }
 
-// TestBusy: a runner with a job is online and busy, and cannot be deleted, whatever the API says of it.
-func TestBusy(t *testing.T) {
-	b := newBench(t)
+// A runner with a job is online and busy and cannot be deleted, even if the API reports otherwise.
+func TestBusyRunnerCannotBeDeleted(t *testing.T) {
+	b := newTestGitHub(t)
 	p := b.start("", b.jit(name))
 	b.queue("long", time.Hour, "Succeeded")
 	p.diagSays("Send job request message")
@@ -194,9 +193,9 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestDelete: a deleted registration is gone, and its name is free.
-func TestDelete(t *testing.T) {
-	b := newBench(t)
+// A deleted registration is gone, and its name can be used again.
+func TestDeleteFreesName(t *testing.T) {
+	b := newTestGitHub(t)
 	b.jit(name)
 	body := `{"name":"` + name + `","runner_group_id":1,"labels":["a"]}`
 	if resp := b.request(http.MethodPost, runners+"/generate-jitconfig", body, nil, nil); resp.status != 409 {
@@ -211,13 +210,13 @@ func TestDelete(t *testing.T) {
 	b.jit(name)
 }
 
-// TestJITBlob: three files, the settings with a BOM and the lab's own address.
-func TestJITBlob(t *testing.T) {
-	b := newBench(t)
+// The JIT configuration has three files, settings with a BOM, and the lab's address.
+func TestJITConfiguration(t *testing.T) {
+	b := newTestGitHub(t)
 	blob := b.jit(name)
 	b.jit("another")
-	if told, err := NewClient(b.url).JITConfigs(t.Context()); err != nil || len(told) != 2 || told[0] != blob {
-		t.Errorf("%d are told to have been handed out, want this one and another (%v)", len(told), err)
+	if configs, err := NewClient(b.url).JITConfigs(t.Context()); err != nil || len(configs) != 2 || configs[0] != blob {
+		t.Errorf("%d were handed out, want this one and another (%v)", len(configs), err)
 	}
 	raw, err := base64.StdEncoding.DecodeString(blob)
 	if err != nil {
@@ -252,9 +251,9 @@ func TestJITBlob(t *testing.T) {
 	}
 }
 
-// TestLabAPI is what the control API refuses.
-func TestLabAPI(t *testing.T) {
-	b := newBench(t)
+// TestLabAPIRefusals checks what the control API refuses.
+func TestLabAPIRefusals(t *testing.T) {
+	b := newTestGitHub(t)
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -283,8 +282,8 @@ func TestLabAPI(t *testing.T) {
 	}
 }
 
-// TestFaultTable: each fault has a sentence and a name of its own.
-func TestFaultTable(t *testing.T) {
+// Each fault has a unique name and a description.
+func TestFaultsHaveNamesAndDescriptions(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Faults() {
 		if seen[f.Name] || f.Effect == "" || !strings.HasSuffix(f.Effect, ".") {
@@ -297,8 +296,8 @@ func TestFaultTable(t *testing.T) {
 	}
 }
 
-// TestRequeue: jobs that are not picked up go back; those whose lock runs out are abandoned. The clock is an argument.
-func TestRequeue(t *testing.T) {
+// Jobs that are not acquired return to the queue; those whose lock expires are abandoned.
+func TestUnacquiredJobsReturnToQueue(t *testing.T) {
 	w := newWorld(1, 30*time.Second)
 	now := time.Now()
 	reg, err := w.register("s", name, nil, 1, now)
@@ -320,7 +319,7 @@ func TestRequeue(t *testing.T) {
 	if reg.job != nil || len(w.queued) != 1 || w.takeLocked(reg, now) != nil {
 		t.Error("not requeued, or handed to the same ephemeral runner again")
 	}
-	reg.spent = false
+	reg.used = false
 	j = w.takeLocked(reg, now)
 	j.Acquired, j.locked = now, now.Add(lockFor)
 	w.sweepLocked(now.Add(lockFor))
@@ -333,8 +332,9 @@ func TestRequeue(t *testing.T) {
 	}
 }
 
-// TestWhatBefallsAJob: it was decided when the job was handed out, so whoever switches a fault on for one job can switch it off then.
-func TestWhatBefallsAJob(t *testing.T) {
+// The faults of a job are fixed when it is handed out: they can then be switched off without
+// affecting it.
+func TestJobFaultsAreFixedAtHandOut(t *testing.T) {
 	w := newWorld(1, time.Minute)
 	set := func(on bool) {
 		t.Helper()

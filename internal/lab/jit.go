@@ -10,10 +10,11 @@ import (
 	"sync"
 )
 
-// bom is what the .NET runner writes at the start of its JSON files (IOUtil.cs:40-43); readers must strip it.
+// bom starts the JSON files of the .NET runner (IOUtil.cs:40-43); readers must strip it.
 const bom = "\xef\xbb\xbf"
 
-// The runner's files (ConfigurationStore.cs:14-60), as far as a listener needs them. Defaults are left out, as .NET does.
+// The runner's files (ConfigurationStore.cs:14-60), as far as a listener needs them. Defaults are
+// omitted, as .NET does.
 type (
 	runnerSettings struct {
 		AgentID       int64  `json:"agentId"`
@@ -48,11 +49,10 @@ type (
 	}
 )
 
-// sharedKey is the private key of all registrations of this process: nobody verifies its signatures, and making one takes long on a
-// busy machine.
+// sharedKey is the private key of all registrations of this process: its signatures are never
+// verified, and generating a key is slow.
 var sharedKey = sync.OnceValues(newRSAParams)
 
-// newRSAParams makes a private key.
 func newRSAParams() (rsaParams, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -66,8 +66,8 @@ func newRSAParams() (rsaParams, error) {
 	}, nil
 }
 
-// encodeJIT makes the blob of a just-in-time configuration: base64 of a JSON map from file name to base64 of the content
-// (R:234-268).
+// encodeJIT returns a just-in-time configuration: base64 of a JSON map from file name to base64 of
+// the content (R:234-268).
 func encodeJIT(settings runnerSettings, cred credentials, key rsaParams) (string, error) {
 	files := map[string][]byte{} // encoding/json writes []byte as base64
 	for name, v := range map[string]any{fileRunner: settings, fileCredentials: cred, fileRSAParams: key} {
@@ -84,7 +84,7 @@ func encodeJIT(settings runnerSettings, cred credentials, key rsaParams) (string
 	return base64.StdEncoding.EncodeToString(b), nil
 }
 
-// decodeJIT is the listener's side of encodeJIT. Only the three known files are returned.
+// decodeJIT reverses encodeJIT. Only the three known files are returned.
 func decodeJIT(blob string) (map[string][]byte, error) {
 	b, err := base64.StdEncoding.DecodeString(blob)
 	if err != nil {
@@ -103,7 +103,7 @@ func decodeJIT(blob string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// The files in the root of a runner.
+// The files in a runner's root folder.
 const (
 	fileRunner      = ".runner"
 	fileCredentials = ".credentials"

@@ -13,19 +13,21 @@ import (
 	"time"
 )
 
-// State is everything that a test or a person may want to know about the simulated GitHub: GET /lab/v1/state.
+// State is the state of the simulated GitHub: GET /lab/v1/state.
 type State struct {
 	Time          time.Time           `json:"time"`
 	Registrations []RegistrationState `json:"registrations"`
 	Queued        []Job               `json:"queued"`
-	Running       []Job               `json:"running"` // handed out; acquired is set once the runner has taken it
+	Running       []Job               `json:"running"` // handed out; Acquired is set once the runner has taken the job
 	// Completed has the newest 1000, oldest first.
 	Completed []Job `json:"completed"`
-	// Lost has the newest 1000 that were handed out and that nobody could acquire: see the fault ghost-job.
+	// Lost has the newest 1000 that were handed out and that no runner could acquire: see the fault
+	// ghost-job.
 	Lost []Job `json:"lost"`
-	// SessionConflicts counts sessions that were refused because one of that name was alive, faults not counted.
+	// SessionConflicts counts sessions that were refused because the registration had one, without
+	// those of faults.
 	SessionConflicts uint64 `json:"session_conflicts"`
-	// CompletedTotal counts by result since the start; all six are always there.
+	// CompletedTotal counts by result since the start; all six keys always exist.
 	CompletedTotal map[string]uint64 `json:"completed_total"`
 	// Requests counts the REST API's answers by status code.
 	Requests map[string]uint64 `json:"requests"`
@@ -43,14 +45,14 @@ type Call struct {
 	Took   float64   `json:"took_seconds"`
 }
 
-// RegistrationState is one registered runner and its session.
+// RegistrationState is a registered runner and its session.
 type RegistrationState struct {
 	ID      int64         `json:"id"`
 	Name    string        `json:"name"`
 	Slot    string        `json:"slot"`
 	Scope   string        `json:"scope"`
 	Status  string        `json:"status"`
-	Busy    bool          `json:"busy"` // the truth, also while busy-lie is on
+	Busy    bool          `json:"busy"` // the real state, even while busy-lie is on
 	Job     int64         `json:"job,omitempty"`
 	Labels  []string      `json:"labels"`
 	Created time.Time     `json:"created"`
@@ -63,17 +65,18 @@ type SessionState struct {
 	Created  time.Time `json:"created"`
 	LastPoll time.Time `json:"last_poll"`
 	Polling  bool      `json:"polling"` // a poll is waiting right now
-	Struck   bool      `json:"struck"`  // retry-loop has killed its poll
+	Broken   bool      `json:"broken"`  // retry-loop has broken its poll
 }
 
-// handedOut are the newest just-in-time configurations, oldest first, so that a test can look for them where they should not be.
+// handedOut returns the newest just-in-time configurations, oldest first, so that a test can look
+// for leaks.
 func (g *GitHub) handedOut() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.jits)
 }
 
-// labRoutes is the lab's own API. It has no authentication: a lab holds nothing worth it, and must not be exposed.
+// labRoutes serves the lab's own API. It has no authentication and must not be exposed.
 func (g *GitHub) labRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Healthy.\n") })
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "Ready.\n") })
@@ -131,7 +134,7 @@ func (g *GitHub) State() State {
 			out.Status = "online"
 		}
 		if s := r.session; s != nil {
-			out.Session = &SessionState{s.owner, s.created, s.seen, s.polling > 0, s.struck}
+			out.Session = &SessionState{s.owner, s.created, s.seen, s.polling > 0, s.broken}
 		}
 		if r.job != nil {
 			out.Busy, out.Job = true, r.job.ID
@@ -148,7 +151,7 @@ type JobRequest struct {
 	Duration string `json:"duration,omitempty"` // Go's form, such as "90s"
 	Result   string `json:"result,omitempty"`
 	Runner   string `json:"runner,omitempty"` // the slot that it is pinned to
-	Script   string `json:"script,omitempty"` // bash runs it before the duration begins, and the job fails if it does
+	Script   string `json:"script,omitempty"` // run by bash before the duration starts; if it fails, so does the job
 }
 
 func (g *GitHub) postJob(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +192,7 @@ func (g *GitHub) cancelJob(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// clearJobs forgets the jobs that nobody has taken yet.
+// clearJobs removes the queued jobs.
 func (g *GitHub) clearJobs(w http.ResponseWriter, _ *http.Request) {
 	g.world.mu.Lock()
 	g.world.queued = nil
@@ -237,13 +240,13 @@ func (g *GitHub) putFault(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, 200, st)
 }
 
-// faultChange is the body of a PUT. An empty body switches on.
+// faultChange is the body of a PUT. An empty body turns the fault on.
 type faultChange struct {
 	On    bool   `json:"on"`
 	Value string `json:"value,omitempty"`
 }
 
-// strictJSON decodes a body of at most what the server allows; an empty one leaves v as it is.
+// strictJSON decodes a body; an empty one leaves v unchanged. The server bounds the size.
 func strictJSON(r io.Reader, v any) error {
 	dec := json.NewDecoder(r)
 	dec.DisallowUnknownFields()

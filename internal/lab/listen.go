@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// errDead is the state of a poll whose connection is gone for good.
+// errDead: the poll's connection is broken for good.
 var errDead = errors.New("poll is dead")
 
-// update says what a listener says that updates itself, up to the point where the script around it would take over
+// update prints what a listener prints that updates itself, until the script around it takes over
 // (SelfUpdaterV2.cs:68-130).
 func (l *listener) update() {
 	for _, line := range []string{
@@ -21,14 +21,15 @@ func (l *listener) update() {
 	}
 }
 
-// poller is the state of the message loop, which lasts from one message to the next (BML:278-385): what resets it is a
-// message, not a successful empty poll.
+// poller is the state of the message loop between two messages (BML:278-385). Only a message resets
+// it, not a successful empty poll.
 type poller struct {
 	errors     int
 	complained bool
 }
 
-// listen polls until there is a job that is run, or a reason to end. ran is true if local files are to be removed.
+// listen polls until a job has run or there is a reason to exit. ran is true if the local files
+// must be removed.
 func (l *listener) listen() (code int, ran bool) {
 	var p poller
 	for {
@@ -44,7 +45,7 @@ func (l *listener) listen() (code int, ran bool) {
 			return exitSuccess, true
 		case kind(err) == kindVersionTooOld:
 			spelling, _ := l.client.fault(faultVersionDeprecated)
-			if spelling == "old" { // until 2.333, which also brought the exit code
+			if spelling == "old" { // until 2.333, which introduced the exit code
 				l.term.WriteError("An error occured: " + err.Error()) //nolint:misspell // The runner's.
 				return exitTerminated, false
 			}
@@ -53,7 +54,7 @@ func (l *listener) listen() (code int, ran bool) {
 				return exitDeprecated, false
 			}
 			return exitTerminated, false
-		case kind(err) == kindSessionInvalid: // silently made anew (BML:344-350)
+		case kind(err) == kindSessionInvalid: // recreated without a message (BML:344-350)
 			if code, ok := l.connect(); !ok {
 				return code, false
 			}
@@ -85,8 +86,8 @@ func (l *listener) listen() (code int, ran bool) {
 	}
 }
 
-// poll makes one poll, and makes it again after errors that can be retried. It returns errDead when the connection is gone
-// for good; the caller then has nothing left to do but wait to be stopped.
+// poll polls once, and repeats after retryable errors. After errDead the caller can only wait to be
+// stopped.
 func (l *listener) poll(ctx context.Context, p *poller, status string) (*messageJSON, error) {
 	v1 := false
 	for {
@@ -95,7 +96,7 @@ func (l *listener) poll(ctx context.Context, p *poller, status string) (*message
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err == nil:
-			if v1 { // only the old queue says so, and resets its state (ML:291-296)
+			if v1 { // only the old queue prints this and resets its state (ML:291-296)
 				l.term.WriteLine(stamped("Runner reconnected."))
 				*p = poller{}
 			}
@@ -125,7 +126,7 @@ func (l *listener) poll(ctx context.Context, p *poller, status string) (*message
 	}
 }
 
-// retriable: anything but an answer that says why.
+// retriable is true for all errors but answers that state a reason.
 func retriable(err error) bool {
 	switch kind(err) {
 	case kindRunnerNotFound, kindVersionTooOld, kindSessionInvalid:

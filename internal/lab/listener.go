@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// RunnerVersion is the version of actions/runner that the simulation follows. The linker can give it another, for an upgrade.
+// RunnerVersion is the version of actions/runner that is simulated. The linker can set another one,
+// to test an upgrade.
 var RunnerVersion = "2.336.0"
 
 // The exit codes of the listener (Constants.cs:150-163).
@@ -29,20 +30,20 @@ const (
 	exitUpdating   = 3
 	exitConflict   = 5
 	exitDeprecated = 7
-	exitSigterm    = 143 // what coreclr ends with on SIGTERM
+	exitSigterm    = 143 // of coreclr on SIGTERM
 )
 
-// ListenerOptions configure one run of the simulated bin/Runner.Listener.
+// ListenerOptions configures one run of the simulated bin/Runner.Listener.
 type ListenerOptions struct {
-	// Root is the runner's folder: where its files, _diag and _work are, and bin above which it lies.
+	// Root is the runner's folder, which holds its files, _diag, _work and bin.
 	Root string
-	// Args are the arguments after the program's name: run, --startuptype X, --jitconfig BLOB, --version, --commit.
+	// Args are the arguments after the program's name: run, --startuptype X, --jitconfig BLOB,
+	// --version, --commit.
 	Args []string
-	// Stdout and Stderr are written to line by line.
+	// Stdout and Stderr are written line by line.
 	Stdout, Stderr io.Writer
 }
 
-// listener is one listener process.
 type listener struct {
 	root   string
 	scale  float64
@@ -56,9 +57,10 @@ var (
 	errTerminated  = errors.New("terminated")
 )
 
-// Listener runs the simulated listener in this process, with its environment and signals, and returns its exit code. It
-// reads ACTIONS_RUNNER_INPUT_JITCONFIG, ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT,
-// ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE and, for the simulation, LAB_TIME_SCALE, which multiplies all delays.
+// Listener runs the simulated listener in this process, with its environment and signals, and
+// returns its exit code. It reads ACTIONS_RUNNER_INPUT_JITCONFIG,
+// ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT, ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE and the
+// simulation's own LAB_TIME_SCALE, which multiplies all delays.
 func Listener(opts ListenerOptions) int {
 	if slices.Contains(opts.Args, "--version") {
 		fmt.Fprintln(opts.Stdout, RunnerVersion)
@@ -82,7 +84,6 @@ func Listener(opts ListenerOptions) int {
 	return code
 }
 
-// run is the life of the process.
 func (l *listener) run(args []string) int {
 	if err := l.install(jitArgument(args)); err != nil {
 		l.term.WriteError(err.Error())
@@ -116,7 +117,7 @@ func (l *listener) run(args []string) int {
 	return code
 }
 
-// install writes the files of a just-in-time configuration, at each start (R:234-268).
+// install writes the files of a just-in-time configuration at each start (R:234-268).
 func (l *listener) install(blob string) error {
 	if blob == "" {
 		return nil
@@ -141,7 +142,8 @@ func (l *listener) install(blob string) error {
 	return nil
 }
 
-// jitArgument finds the configuration: --jitconfig, or the environment, from which it is removed (CS:110-140).
+// jitArgument returns the configuration from --jitconfig, or from the environment, where it is
+// removed (CS:110-140).
 func jitArgument(args []string) string {
 	const env = "ACTIONS_RUNNER_INPUT_JITCONFIG"
 	blob := os.Getenv(env)
@@ -165,7 +167,7 @@ func (l *listener) settings() (settings runnerSettings, cred credentials, err er
 	return settings, cred, nil
 }
 
-// removeFiles is what the listener does after its one job, and when its registration is gone (R:877-880).
+// removeFiles runs after the one job, and when the registration is gone (R:877-880).
 func (l *listener) removeFiles() {
 	for _, name := range []string{fileCredentials, fileRunner} {
 		if err := os.Remove(filepath.Join(l.root, name)); err != nil {
@@ -176,8 +178,8 @@ func (l *listener) removeFiles() {
 	}
 }
 
-// signals starts to listen to signals (T:40-44, R:350-391). SIGINT and SIGQUIT stop with "Exiting..."; SIGTERM stops
-// silently, and kills after 30 s (ExitOnUnloadTimeout). An inherited SIG_IGN of SIGINT stays.
+// signals handles signals (T:40-44, R:350-391). SIGINT and SIGQUIT stop with "Exiting..."; SIGTERM
+// stops silently and kills after 30 s (ExitOnUnloadTimeout). An inherited SIG_IGN of SIGINT stays.
 func (l *listener) signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 4)
@@ -210,7 +212,7 @@ func (l *listener) signals() (context.Context, func()) {
 	return ctx, func() { signal.Stop(ch); close(done) }
 }
 
-// stopped is the exit code of a listener that was told to stop.
+// stopped returns the exit code after a signal.
 func (l *listener) stopped() int {
 	l.term.Trace("INFO", "Runner", "Runner execution been cancelled.")
 	if errors.Is(context.Cause(l.stop), errTerminated) {
@@ -219,13 +221,13 @@ func (l *listener) stopped() int {
 	return exitSuccess
 }
 
-// connect creates the session (BML:109-236). ok is false if the process is to end with code.
+// connect creates the session (BML:109-236). If ok is false, the process exits with code.
 func (l *listener) connect() (code int, ok bool) {
 	const every = 30 * time.Second
 	conflicts, skews, failing := 0, 0, false
 	for {
 		l.term.WriteLine("")
-		l.term.Success("Connected to GitHub") // before any request was made
+		l.term.Success("Connected to GitHub") // before any request
 		l.term.WriteLine("")
 		err := l.client.create(l.stop, ownerName())
 		switch {
@@ -280,7 +282,7 @@ func status(err error) int {
 	return 0
 }
 
-// sleep waits for a scaled time; false: the process is told to stop.
+// sleep waits for a scaled time; false: the process must stop.
 func (l *listener) sleep(d time.Duration) bool {
 	t := time.NewTimer(l.scaled(d))
 	defer t.Stop()
@@ -292,7 +294,8 @@ func (l *listener) sleep(d time.Duration) bool {
 	}
 }
 
-// backOff waits before the nth attempt after a failed poll: 15-30 s for the first five, then 30-60 s (ML:350-369).
+// backOff waits before the nth attempt after a failed poll: 15-30 s for the first five, then 30-60
+// s (ML:350-369).
 func (l *listener) backOff(ctx context.Context, n int) bool {
 	d := 15*time.Second + rand.N(15*time.Second)
 	if n > 5 {
@@ -311,7 +314,7 @@ func (l *listener) backOff(ctx context.Context, n int) bool {
 
 func (l *listener) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * l.scale) }
 
-// timeScale reads LAB_TIME_SCALE; what is no positive number counts as 1.
+// timeScale reads LAB_TIME_SCALE; anything but a positive number counts as 1.
 func timeScale() float64 {
 	f, err := strconv.ParseFloat(os.Getenv("LAB_TIME_SCALE"), 64)
 	if err != nil || !(f > 0) || f > 1000 {
@@ -320,7 +323,7 @@ func timeScale() float64 {
 	return f
 }
 
-// truthy is how the runner reads its boolean environment variables.
+// truthy parses a boolean environment variable as the runner does.
 func truthy(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
 
 func ownerName() string {

@@ -26,7 +26,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files; `make generate` does")
 
-// TestMain lets the test binary be the listener and the worker, by the name that it is called by.
+// TestMain makes the test binary the listener or the worker, depending on the name by which it is
+// called.
 func TestMain(m *testing.M) {
 	root := filepath.Dir(filepath.Dir(os.Args[0]))
 	switch filepath.Base(os.Args[0]) {
@@ -45,36 +46,36 @@ const (
 	patience  = 2 * time.Minute
 )
 
-// bench is a simulated GitHub on a socket.
-type bench struct {
+// testGitHub is a simulated GitHub on a socket.
+type testGitHub struct {
 	*testing.T
 	gh  *GitHub
 	url string
 }
 
-func newBench(t *testing.T) *bench {
+func newTestGitHub(t *testing.T) *testGitHub {
 	t.Helper()
 	gh, err := NewGitHub(GitHubOptions{
 		Token: func() (string, error) { return testToken, nil }, Owner: "o", Repo: "r",
-		TimeScale: 0.1, OfflineAfter: 3 * time.Second, // as short as a busy machine allows: a runner polls this often
+		TimeScale: 0.1, OfflineAfter: 3 * time.Second, // short, because a runner polls this often
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(gh)
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-	return &bench{t, gh, server.URL}
+	return &testGitHub{t, gh, server.URL}
 }
 
-// fault switches as the control API does.
-func (b *bench) fault(name string, on bool, value string) {
+// fault turns a fault on or off through the control API.
+func (b *testGitHub) fault(name string, on bool, value string) {
 	b.Helper()
 	if _, err := NewClient(b.url).SetFault(b.Context(), name, "", on, value); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (b *bench) queue(name string, d time.Duration, result string) {
+func (b *testGitHub) queue(name string, d time.Duration, result string) {
 	b.Helper()
 	if _, err := b.gh.world.enqueue(Job{Name: name, Wanted: result, duration: d}, time.Now()); err != nil {
 		b.Fatal(err)
@@ -82,7 +83,7 @@ func (b *bench) queue(name string, d time.Duration, result string) {
 }
 
 // jit registers a runner through the REST API.
-func (b *bench) jit(name string) string {
+func (b *testGitHub) jit(name string) string {
 	b.Helper()
 	var out struct {
 		JIT string `json:"encoded_jit_config"`
@@ -95,8 +96,8 @@ func (b *bench) jit(name string) string {
 	return out.JIT
 }
 
-// await waits until ok holds for the state of the simulated GitHub.
-func (b *bench) await(what string, ok func(State) bool) {
+// await waits until ok is true for the state of the simulated GitHub.
+func (b *testGitHub) await(what string, ok func(State) bool) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
@@ -111,14 +112,13 @@ func (b *bench) await(what string, ok func(State) bool) {
 	}
 }
 
-func (b *bench) awaitPolling() {
+func (b *testGitHub) awaitPolling() {
 	b.Helper()
 	b.await("polling", func(s State) bool {
 		return len(s.Registrations) == 1 && s.Registrations[0].Session != nil && s.Registrations[0].Session.Polling
 	})
 }
 
-// output collects what a process writes.
 type output struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
@@ -139,16 +139,16 @@ func (o *output) look() (string, chan struct{}) {
 	return o.buf.String(), o.changed
 }
 
-// process is a listener that runs.
+// process is a running listener.
 type process struct {
-	*bench
+	*testGitHub
 	root           string
 	cmd            *exec.Cmd
 	stdout, stderr *output
 }
 
-// start starts a listener in a root, which is made if it is empty.
-func (b *bench) start(root, jit string, env ...string) *process {
+// start starts a listener in a root folder, which is created if it is empty.
+func (b *testGitHub) start(root, jit string, env ...string) *process {
 	b.Helper()
 	if root == "" {
 		root = b.TempDir()
@@ -165,12 +165,12 @@ func (b *bench) start(root, jit string, env ...string) *process {
 			}
 		}
 	}
-	p := &process{bench: b, root: root, stdout: &output{changed: make(chan struct{})}, stderr: &output{changed: make(chan struct{})}}
+	p := &process{testGitHub: b, root: root, stdout: &output{changed: make(chan struct{})}, stderr: &output{changed: make(chan struct{})}}
 	p.cmd = exec.CommandContext(b.Context(), filepath.Join(root, "bin", "Runner.Listener"), "run", "--startuptype", "service")
 	p.cmd.Env = append(os.Environ(), append(env, "LAB_TIME_SCALE=0.001", "ACTIONS_RUNNER_INPUT_JITCONFIG="+jit)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.WaitDelay = 3 * time.Second // an orphaned worker holds the pipes, and what is in them is to be read
+	p.cmd.WaitDelay = 3 * time.Second // an orphaned worker holds the pipes, whose content must be read
 	if err := p.cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func (b *bench) start(root, jit string, env ...string) *process {
 	return p
 }
 
-// says waits until a stream holds text n times.
+// says waits until a stream contains text n times.
 func (p *process) says(o *output, text string, n int) {
 	p.Helper()
 	timeout := time.After(patience)
@@ -229,7 +229,7 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// wait returns the exit code, as a shell has it.
+// wait returns the exit code as a shell reports it.
 func (p *process) wait() int {
 	p.Helper()
 	timer := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
@@ -259,19 +259,19 @@ func normalise(s string) string {
 	return s
 }
 
-// TestListenerGolden compares what the listener prints, how it ends and what it leaves with recorded transcripts, which were
-// written against the facts of actions/runner 2.336.
+// TestListenerGolden compares the listener's output, exit code and files with transcripts that were
+// written from the facts about actions/runner 2.336.
 func TestListenerGolden(t *testing.T) {
 	finish := func(p *process) { p.queue("build (linux)", 10*time.Millisecond, "Succeeded") }
 	interrupt := func(p *process) { p.awaitPolling(); p.signal(syscall.SIGINT) }
 	type scenario struct {
-		once  string // a line of which the number of repetitions is up to chance
+		once  string // a line that repeats a random number of times
 		jit   bool
 		env   []string
-		setup func(b *bench)
+		setup func(b *testGitHub)
 		act   func(p *process)
 	}
-	fault := func(name, value string) func(*bench) { return func(b *bench) { b.fault(name, true, value) } }
+	fault := func(name, value string) func(*testGitHub) { return func(b *testGitHub) { b.fault(name, true, value) } }
 	scenarios := map[string]scenario{
 		"normal":             {jit: true, act: finish},
 		"not-configured":     {},
@@ -301,7 +301,7 @@ func TestListenerGolden(t *testing.T) {
 			p.says(p.stderr, "Retrying until reconnected.", 1)
 			p.fault(faultPollOutageV2, false, "")
 			p.awaitPolling()
-			p.fault(faultPollOutageV2, true, "") // the errors go on counting
+			p.fault(faultPollOutageV2, true, "") // the error count continues
 		}},
 		"session-conflict": {jit: true, setup: fault(faultSessionConflict, "")},
 		"session-conflict-clears": {once: "A session for this runner already exists.\n", jit: true, setup: fault(faultSessionConflict, ""), act: func(p *process) {
@@ -376,7 +376,7 @@ func TestListenerGolden(t *testing.T) {
 	for _, title := range slices.Sorted(maps.Keys(scenarios)) {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			b, s := newBench(t), scenarios[title]
+			b, s := newTestGitHub(t), scenarios[title]
 			if s.setup != nil {
 				s.setup(b)
 			}
@@ -419,10 +419,10 @@ func TestListenerGolden(t *testing.T) {
 	}
 }
 
-// TestListenerAfterRetryLoop: the loop belongs to one process; the next one works, unless the switch is sticky.
-func TestListenerAfterRetryLoop(t *testing.T) {
+// The retry loop belongs to one process: the next one works, unless the fault is sticky.
+func TestNextListenerWorksAfterRetryLoop(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTestGitHub(t)
 	first := b.start("", b.jit(name))
 	b.awaitPolling()
 	b.fault(faultRetryLoop, true, "")
@@ -458,10 +458,10 @@ func TestListenerAfterRetryLoop(t *testing.T) {
 	}
 }
 
-// TestListenerReusesNothing: a JIT configuration is good for one job.
-func TestListenerReusesNothing(t *testing.T) {
+// A JIT configuration can be used for one job only.
+func TestJITConfigurationWorksOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTestGitHub(t)
 	jit := b.jit(name)
 	first := b.start("", jit)
 	b.queue("build", 0, "Succeeded")
@@ -483,11 +483,11 @@ func TestListenerReusesNothing(t *testing.T) {
 	}
 }
 
-// TestListenerHungWorker: with a worker that never ends, SIGINT does not end the listener; the worker outlives it, and only
-// the group's SIGKILL ends both.
-func TestListenerHungWorker(t *testing.T) {
+// With a worker that never ends, SIGINT does not end the listener; only SIGKILL of the group ends
+// both.
+func TestHungWorkerSurvivesSIGINT(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTestGitHub(t)
 	b.fault(faultWorkerHang, true, "")
 	p := b.start("", b.jit(name))
 	b.queue("long", 0, "Succeeded")
@@ -508,18 +508,18 @@ func TestListenerHungWorker(t *testing.T) {
 	}
 }
 
-// TestListenerCancelledJob: GitHub's own cancellation ends a job, also that of a worker that hangs.
-func TestListenerCancelledJob(t *testing.T) {
+// A cancellation by GitHub ends a job, even if its worker hangs.
+func TestCancellationEndsJob(t *testing.T) {
 	t.Parallel()
 	for _, hang := range []bool{false, true} {
 		t.Run(fmt.Sprintf("hang=%v", hang), func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newTestGitHub(t)
 			b.fault(faultWorkerHang, hang, "")
 			p := b.start("", b.jit(name))
 			lab := NewClient(b.url)
 			if err := lab.Cancel(t.Context(), 1); err == nil {
-				t.Error("a job that does not run was cancelled")
+				t.Error("a job that does not run was canceled")
 			}
 			b.queue("long", time.Hour, "Succeeded")
 			p.diagSays("Waiting to receive the job message")
@@ -540,7 +540,7 @@ func TestListenerCancelledJob(t *testing.T) {
 	}
 }
 
-// children returns the command lines of a process's children, which belong to the thread that made them.
+// children returns the command lines of a process's children, from all its threads.
 func children(t *testing.T, pid int) string {
 	t.Helper()
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
@@ -564,15 +564,14 @@ func children(t *testing.T, pid int) string {
 	return strings.Join(all, "\n")
 }
 
-// answer is what a call got.
 type answer struct {
 	status int
 	header http.Header
 	text   string
 }
 
-// request makes one call with the right token, and decodes the answer into out if that is not nil.
-func (b *bench) request(method, path, body string, header http.Header, out any) answer {
+// request makes one call with the right token and decodes the answer into out unless that is nil.
+func (b *testGitHub) request(method, path, body string, header http.Header, out any) answer {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))
 	if err != nil {
@@ -598,16 +597,16 @@ func (b *bench) request(method, path, body string, header http.Header, out any) 
 	return answer{resp.StatusCode, resp.Header, string(text)}
 }
 
-// TestScript runs jobs that do something: in the workspace, with the listener's environment and no more, failing where the script
-// does, and ending although something that they started runs on.
-func TestScript(t *testing.T) {
+// TestJobScripts runs jobs with scripts: in the workspace, with only the listener's environment,
+// failing if the script fails, and ending although a background process runs on.
+func TestJobScripts(t *testing.T) {
 	for name, c := range map[string]struct{ script, result, says string }{
 		"succeeds":         {`echo "in ${PWD##*/_work/} with $HINT"`, "Succeeded", "in lab/lab with a hint"},
 		"fails":            {"echo before\nfalse\necho after", "Failed", "before"},
 		"leaves a process": {"setsid sleep 60 & echo left $!", "Succeeded", "left "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newTestGitHub(t)
 			if _, err := NewClient(b.url).Enqueue(t.Context(), JobRequest{Duration: "0s", Script: c.script}); err != nil {
 				t.Fatal(err)
 			}

@@ -24,8 +24,8 @@ const (
 	classicScopes = "admin:org, manage_runners:enterprise, repo"
 )
 
-// restRoutes is GitHub's REST API: the runner endpoints of repositories, organisations and enterprises, /rate_limit and
-// /user. Everything passes through gate.
+// restRoutes serves GitHub's REST API: the runner endpoints of repositories, organizations and
+// enterprises, /rate_limit and /user. All pass through apiRules.
 func (g *GitHub) restRoutes() http.Handler {
 	mux := http.NewServeMux()
 	for _, scope := range []struct{ prefix, accepts string }{
@@ -34,7 +34,7 @@ func (g *GitHub) restRoutes() http.Handler {
 		{"/enterprises/{owner}", "manage_runners:enterprise"},
 	} {
 		base := scope.prefix + "/actions/runners"
-		handle := func(pattern string, h restHandler) { mux.Handle(pattern, g.gate(scope.accepts, g.scoped(h))) }
+		handle := func(pattern string, h restHandler) { mux.Handle(pattern, g.apiRules(scope.accepts, g.scoped(h))) }
 		handle("GET "+base, g.listRunners)
 		handle("GET "+base+"/{id}", g.getRunner)
 		handle("DELETE "+base+"/{id}", g.deleteRunner)
@@ -42,19 +42,19 @@ func (g *GitHub) restRoutes() http.Handler {
 		handle("POST "+base+"/remove-token", token)
 		handle("POST "+base+"/generate-jitconfig", g.jitConfig)
 	}
-	mux.Handle("GET /rate_limit", g.gate("", g.rateLimit))
-	mux.Handle("GET /user", g.gate("", func(*http.Request) reply {
+	mux.Handle("GET /rate_limit", g.apiRules("", g.rateLimit))
+	mux.Handle("GET /user", g.apiRules("", func(*http.Request) reply {
 		login := g.opts.Owner
 		if login == "" {
 			login = "lab"
 		}
 		return reply{200, map[string]any{"login": login, "id": 1, "type": "User", "site_admin": false}}
 	}))
-	mux.Handle("/", g.gate("", func(*http.Request) reply { return notFound() }))
+	mux.Handle("/", g.apiRules("", func(*http.Request) reply { return notFound() }))
 	return mux
 }
 
-// reply is a status and the value that is sent as JSON; nil: no body.
+// reply is a status and a JSON body; nil: no body.
 type reply struct {
 	status int
 	body   any
@@ -68,7 +68,8 @@ func message(text string) map[string]string {
 	return map[string]string{"message": text, "documentation_url": docsURL}
 }
 
-// scoped finds the scope of a request; those that do not exist are Not Found, like those that a token may not see.
+// scoped finds the scope of a request. A scope that does not exist is Not Found, like one that the
+// token may not see.
 func (g *GitHub) scoped(h restHandler) func(*http.Request) reply {
 	return func(r *http.Request) reply {
 		owner, repo := r.PathValue("owner"), r.PathValue("repo")
@@ -85,16 +86,17 @@ func (g *GitHub) scoped(h restHandler) func(*http.Request) reply {
 	}
 }
 
-// gate is everything that surrounds an answer: faults of the API, authentication, quota, headers, conditional requests.
-// accepts is the classic scope that the endpoint checks, or empty.
-func (g *GitHub) gate(accepts string, h func(*http.Request) reply) http.HandlerFunc {
+// apiRules applies what surrounds each answer: API faults, authentication, quota, headers,
+// conditional requests. accepts is the classic scope that the endpoint checks, or empty.
+func (g *GitHub) apiRules(accepts string, h func(*http.Request) reply) http.HandlerFunc {
 	return func(plain http.ResponseWriter, r *http.Request) {
 		began := worldNow()
 		w := &recorder{ResponseWriter: plain}
 		defer func() { g.record(r, w.status, began) }()
 		if st, on := g.world.faults.find(faultGitHubSlow, ""); on {
 			d, _ := time.ParseDuration(st.Value)
-			// The server's write timeout must not cut a wanted delay short. A recorder in a test has no deadline to set.
+			// The server's write timeout must not end an intended delay. A recorder in a test has
+			// no deadline to set.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + 10*time.Second))
 			select {
 			case <-time.After(d):
@@ -124,7 +126,7 @@ func (g *GitHub) gate(accepts string, h func(*http.Request) reply) http.HandlerF
 	}
 }
 
-// answer decides what a request gets. raw is set where it is not JSON.
+// answer handles a request. raw is set where the answer is not JSON.
 func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now time.Time, h func(*http.Request) reply) (reply, []byte) {
 	faults := g.world.faults
 	if st, on := faults.find(faultGitHub500, ""); on {
@@ -180,7 +182,7 @@ func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now t
 		status, wait, _ := parseRateLimit(st.Value)
 		if status == 403 {
 			until := st.Since.Add(wait)
-			for !now.Before(until) { // the window starts anew for as long as the fault is on
+			for !now.Before(until) { // the window restarts as long as the fault is on
 				until = until.Add(max(wait, time.Second))
 			}
 			g.rateHeaders(head, 0, until)
@@ -243,8 +245,9 @@ type paged struct {
 	link string
 }
 
-// send writes a JSON reply. A GET that succeeds carries an ETag, which depends on the token as well as on the body, and a
-// matching If-None-Match gets a 304 that is given back to the quota (docs; bored-engineer's measurements).
+// send writes a JSON reply. A successful GET carries an ETag, which depends on the token and on the
+// body. A matching If-None-Match gets a 304, which is given back to the quota (docs;
+// bored-engineer's measurements).
 func (g *GitHub) send(w http.ResponseWriter, r *http.Request, out reply) {
 	head := w.Header()
 	if out.body == nil {
@@ -288,7 +291,7 @@ func matches(values []string, tag string) bool {
 	return false
 }
 
-// chargeHeaders takes cost from the quota and reports whether there was enough.
+// chargeHeaders takes cost from the quota and reports whether it sufficed.
 func (g *GitHub) chargeHeaders(head http.Header, now time.Time, cost int) bool {
 	g.mu.Lock()
 	if !now.Before(g.reset) {
@@ -312,7 +315,7 @@ func (g *GitHub) rateHeaders(head http.Header, left int, reset time.Time) {
 	head.Set("X-RateLimit-Resource", "core")
 }
 
-// refund undoes the charge for a request that turned out to be a 304.
+// refund gives back the cost of a request that became a 304.
 func (g *GitHub) refund(head http.Header) {
 	g.mu.Lock()
 	g.used--
@@ -321,7 +324,7 @@ func (g *GitHub) refund(head http.Header) {
 	g.rateHeaders(head, left, reset)
 }
 
-// recorder knows with what status an answer went out.
+// recorder records the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -335,10 +338,9 @@ func (r *recorder) WriteHeader(status int) {
 // Unwrap lets http.ResponseController find the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// record remembers a call that was answered.
 func (g *GitHub) record(r *http.Request, status int, began time.Time) {
 	if status == 0 {
-		return // the caller has gone
+		return // the client is gone
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -366,7 +368,7 @@ func (g *GitHub) rateLimit(*http.Request) reply {
 	}}
 }
 
-// runnerJSON is GitHub's form of a runner.
+// runnerJSON is a runner in GitHub's API.
 type runnerJSON struct {
 	ID        int64       `json:"id"`
 	Name      string      `json:"name"`
@@ -421,7 +423,7 @@ func (g *GitHub) listRunners(r *http.Request, scope string) reply {
 	return reply{200, paged{out, links(r, page, (len(all)+size-1)/size)}}
 }
 
-// runners lists the registrations of a scope, oldest first; name is a filter, or empty.
+// runners lists the registrations of a scope, oldest first. name filters; empty: all.
 func (w *world) runners(scope, name string, now time.Time) []runnerJSON {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -436,7 +438,7 @@ func (w *world) runners(scope, name string, now time.Time) []runnerJSON {
 	return all
 }
 
-// links is the Link header for a page of a list.
+// links returns the Link header for a page of a list.
 func links(r *http.Request, page, last int) string {
 	var out []string
 	add := func(n int, rel string) {
@@ -483,8 +485,8 @@ func (g *GitHub) deleteRunner(r *http.Request, scope string) reply {
 	return reply{status: 204}
 }
 
-// token answers the registration and remove token endpoints. The lab's runners register with JIT configurations only, so
-// the token is good for nothing.
+// token answers the registration and remove token endpoints. The lab's runners register with JIT
+// configurations only, so the token is useless.
 func token(*http.Request, string) reply {
 	return reply{201, map[string]string{
 		"token": "LAB" + rand.Text(), "expires_at": worldNow().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.000Z"),
@@ -551,7 +553,7 @@ func (g *GitHub) jitConfig(r *http.Request, scope string) reply {
 	return reply{201, map[string]any{"runner": g.world.runnerLocked(reg, now), "encoded_jit_config": blob}}
 }
 
-// requestID looks like GitHub's: five groups of hexadecimal digits.
+// requestID imitates GitHub's: five groups of hexadecimal digits.
 func requestID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:])

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// job acknowledges, acquires and runs one job. done is false if it was none of ours, and polling goes on.
+// job acknowledges, acquires and runs one job. done is false if it could not be acquired; polling
+// then continues.
 func (l *listener) job(request requestJSON) (done bool) {
 	l.term.Trace("INFO", "Runner", "Acknowledging runner request '"+request.RequestID+"'.")
 	if _, err := l.client.do(l.stop, http.MethodPost, "acknowledge", request, nil); err != nil {
@@ -28,7 +29,7 @@ func (l *listener) job(request requestJSON) (done bool) {
 	}
 	var job jobJSON
 	if _, err := l.client.do(l.stop, http.MethodPost, "acquirejob", request, &job); err != nil {
-		l.term.Trace("INFO", "Runner", "Skipping message Job. "+err.Error()) // R:738-746: nothing on the console
+		l.term.Trace("INFO", "Runner", "Skipping message Job. "+err.Error()) // R:738-746: prints nothing
 		return false
 	}
 	l.term.WriteLine(stamped("Running job: " + job.Name))
@@ -57,7 +58,7 @@ func (l *listener) job(request requestJSON) (done bool) {
 	case errors.Is(cause, errLockLost):
 		result = "Abandoned"
 	case cause != nil:
-		result = "Canceled" // whatever the worker returned (JD:612-619)
+		result = "Canceled" // even if the worker returned another result (JD:612-619)
 	}
 	l.term.Trace("INFO", "JobDispatcher", "finish job request for job "+job.JobID+" with result: "+result)
 	l.complete(completeJSON{request.RequestID, result})
@@ -66,15 +67,16 @@ func (l *listener) job(request requestJSON) (done bool) {
 }
 
 var (
-	errLockLost  = errors.New("the lock on the job is lost")
-	errCancelled = errors.New("the job is cancelled")
+	errLockLost = errors.New("the lock on the job is lost")
+	errCanceled = errors.New("the job is canceled")
 )
 
-// cancelTimeout is how long a worker may take to end after its job was cancelled, before it is killed: the five minutes that GitHub
-// gives, less 15 s (JD, WorkerDispatcher.Cancel). When the listener itself is to stop, no such time is set.
+// cancelTimeout is how long a worker may take after its job was canceled, before it is killed:
+// GitHub's five minutes less 15 s (JD, WorkerDispatcher.Cancel). If the listener itself is stopped,
+// there is no limit.
 const cancelTimeout = 5*time.Minute - 15*time.Second
 
-// pollBusy goes on polling beside a job, which is what keeps the runner online and tells it of a cancellation.
+// pollBusy polls beside a job. This keeps the runner online and delivers a cancellation.
 func (l *listener) pollBusy(ctx context.Context, cancel context.CancelCauseFunc) {
 	var p poller
 	for {
@@ -83,7 +85,7 @@ func (l *listener) pollBusy(ctx context.Context, cancel context.CancelCauseFunc)
 			return
 		}
 		if m != nil && m.Type == "JobCancellation" {
-			cancel(errCancelled)
+			cancel(errCanceled)
 		}
 	}
 }
@@ -97,7 +99,8 @@ func (l *listener) renew(request requestJSON, job jobJSON) error {
 	return nil
 }
 
-// keepLock renews each minute until ctx ends. The first failure cancels the job, as in issue 4635.
+// keepLock renews the lock each minute until ctx ends. The first failure cancels the job, as in
+// issue 4635.
 func (l *listener) keepLock(ctx context.Context, cancel context.CancelCauseFunc, request requestJSON, job jobJSON) {
 	tick := time.NewTicker(max(l.scaled(time.Minute), time.Millisecond))
 	defer tick.Stop()
@@ -118,7 +121,7 @@ func (l *listener) keepLock(ctx context.Context, cancel context.CancelCauseFunc,
 	}
 }
 
-// complete reports the result; three tries.
+// complete reports the result, with three tries.
 func (l *listener) complete(body completeJSON) {
 	for range 3 {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.stop), 5*time.Second)
@@ -131,8 +134,8 @@ func (l *listener) complete(body completeJSON) {
 	}
 }
 
-// work runs the worker and returns the result that its exit code stands for. When ctx ends the worker is told to cancel,
-// and waited for: without limit, unless it is the job that was cancelled.
+// work runs the worker and returns the result for its exit code. When ctx ends it cancels the
+// worker and waits for it: without limit, unless the job itself was canceled.
 func (l *listener) work(ctx context.Context, job jobJSON) (result string) {
 	l.term.Trace("INFO", "JobDispatcher", "Send job request message to worker for job "+job.JobID)
 	cmd, stdin, stdout, err := l.startWorker(job)
@@ -143,9 +146,9 @@ func (l *listener) work(ctx context.Context, job jobJSON) (result string) {
 	defer stdin.Close()
 	ended := make(chan struct{})
 	defer close(ended)
-	told := context.AfterFunc(ctx, func() {
+	stopWatching := context.AfterFunc(ctx, func() {
 		_, _ = io.WriteString(stdin, "cancel\n")
-		if !errors.Is(context.Cause(ctx), errCancelled) {
+		if !errors.Is(context.Cause(ctx), errCanceled) {
 			return
 		}
 		select {
@@ -155,7 +158,7 @@ func (l *listener) work(ctx context.Context, job jobJSON) (result string) {
 			_ = cmd.Process.Kill()
 		}
 	})
-	defer told()
+	defer stopWatching()
 	l.echo(stdout)
 	code := 0
 	if err := cmd.Wait(); err != nil {
@@ -171,7 +174,7 @@ func (l *listener) work(ctx context.Context, job jobJSON) (result string) {
 	return "Failed" // TaskResultUtil.cs:8-32
 }
 
-// echo copies the worker's diagnostic lines to stdout, where the listener's own go there too (JD:442-459).
+// echo copies the worker's diagnostic lines to stdout, as the real listener does (JD:442-459).
 func (l *listener) echo(stdout io.Reader) {
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
@@ -182,7 +185,7 @@ func (l *listener) echo(stdout io.Reader) {
 	_, _ = io.Copy(io.Discard, stdout) // after a line that is too long
 }
 
-// startWorker starts bin/Runner.Worker, or this program under that name where there is none.
+// startWorker starts bin/Runner.Worker, or this program under that name if it does not exist.
 func (l *listener) startWorker(job jobJSON) (*exec.Cmd, io.WriteCloser, io.Reader, error) {
 	name := filepath.Join(l.root, "bin", "Runner.Worker")
 	path := name
@@ -212,7 +215,7 @@ func (l *listener) startWorker(job jobJSON) (*exec.Cmd, io.WriteCloser, io.Reade
 	return cmd, stdin, stdout, nil
 }
 
-// crash leaves a worker behind and ends this process at once: with an exit code, or killed.
+// crash starts a worker and ends this process at once, with an exit code or by SIGKILL.
 func (l *listener) crash(job jobJSON, value string) {
 	if _, _, _, err := l.startWorker(job); err != nil {
 		l.term.Trace("ERR ", "JobDispatcher", "Start worker: "+err.Error())
@@ -221,5 +224,5 @@ func (l *listener) crash(job jobJSON, value string) {
 		os.Exit(code)
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	time.Sleep(time.Minute) // the signal is on its way
+	time.Sleep(time.Minute) // until the signal arrives
 }

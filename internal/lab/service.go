@@ -13,24 +13,25 @@ import (
 	"time"
 )
 
-// ServiceOptions configure a stand-in for a database.
+// ServiceOptions configures a stand-in for a database.
 type ServiceOptions struct {
-	// LabURL, if set, is asked for the service-hang fault.
+	// LabURL, if set, is polled for the service-hang fault.
 	LabURL string
 	Logger *slog.Logger
 }
 
-// maxServiceConns bounds how many connections are served at once; more are closed.
+// maxServiceConns bounds the connections that are served at once; further ones are closed.
 const maxServiceConns = 64
 
-// Service answers each line that a client sends with PONG, until it hangs: then it still accepts, and never answers again.
-// Only a restart of the process ends that, as with the databases that it stands for.
+// Service answers each line that a client sends with PONG, until it hangs: then it accepts
+// connections but never answers. Only a restart of the process ends that, as for the databases that
+// it stands for.
 type Service struct {
 	opts ServiceOptions
 	hung atomic.Bool
 }
 
-// NewService makes a service; see Serve.
+// NewService returns a service; see Serve.
 func NewService(opts ServiceOptions) *Service {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -38,7 +39,7 @@ func NewService(opts ServiceOptions) *Service {
 	return &Service{opts: opts}
 }
 
-// Serve answers on l, which it closes, until ctx ends.
+// Serve answers on l until ctx ends, then closes it.
 func (s *Service) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -57,7 +58,7 @@ func (s *Service) Serve(ctx context.Context, l net.Listener) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept: %w", err)
-		case err != nil: // out of descriptors, for instance
+		case err != nil: // for example, out of file descriptors
 			select {
 			case <-ctx.Done():
 			case <-time.After(100 * time.Millisecond):
@@ -73,8 +74,8 @@ func (s *Service) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// follow hangs this process when the switch is turned on. A switch that was on before this process first asked was meant
-// for an earlier one, unless it is sticky.
+// follow makes this process hang when the fault is turned on. A fault that was already on at the
+// first poll was meant for an earlier process, unless it is sticky.
 func (s *Service) follow(ctx context.Context) {
 	first, old := true, uint64(0)
 	NewClient(s.opts.LabURL).follow(ctx, faultServiceHang, followEvery, func(st FaultState) {
@@ -103,7 +104,7 @@ func (s *Service) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// CheckService is the health check of a Service: a PING that must be answered within 2 s.
+// CheckService is the health check of a Service: a PING must be answered within 2 s.
 func CheckService(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// TestService: answers, hangs until it is restarted, and a new process works although the switch is still on.
-func TestService(t *testing.T) {
-	b := newBench(t)
+// The service answers, hangs until it is restarted, and works in a new process although the fault
+// is still on.
+func TestServiceHangsUntilRestart(t *testing.T) {
+	b := newTestGitHub(t)
 	asked := make(chan struct{})
 	relay := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -21,18 +22,18 @@ func TestService(t *testing.T) {
 		b.gh.ServeHTTP(w, r)
 	}))
 	defer relay.Close()
-	// A process asks for its switch again and again. When it asks for the second time from now, it has seen what is on now.
+	// The process polls its fault. After its second poll from now, it has seen the present state.
 	looked := func() {
 		t.Helper()
 		for range 2 {
 			select {
 			case <-asked:
 			case <-time.After(patience):
-				t.Fatal("nobody asks for the switch")
+				t.Fatal("the process does not poll the fault")
 			}
 		}
 	}
-	// A process that hangs does so for ever: to ask again tells it from a machine that is slow once.
+	// Two checks tell a process that hangs from a machine that was slow once.
 	works := func(address string) error {
 		var err error
 		for range 5 {
@@ -59,7 +60,7 @@ func TestService(t *testing.T) {
 		}
 	}
 	address, stop := start()
-	looked() // the switch must not be older than the process's first look at it
+	looked() // the fault must not be older than the process's first poll
 	if err := works(address); err != nil {
 		t.Fatal(err)
 	}

@@ -11,23 +11,24 @@ import (
 	"time"
 )
 
-// NTPOptions configure an SNTP server.
+// NTPOptions configures an SNTP server.
 type NTPOptions struct {
-	// Offset is how far the clients' clocks shall seem to be ahead: the server serves true time minus Offset.
+	// Offset is how far the clients' clocks appear to be ahead: the server serves true time minus
+	// Offset.
 	Offset time.Duration
-	// LabURL, if set, is asked for the clock-offset fault, whose value then replaces Offset.
+	// LabURL, if set, is polled for the clock-offset fault, whose value then replaces Offset.
 	LabURL string
 	Logger *slog.Logger
 }
 
-// NTP is an SNTP server (RFC 5905, mode 4, stratum 1) whose time can be wrong. It lies about the time instead of anybody's
-// clock being changed.
+// NTP is an SNTP server (RFC 5905, mode 4, stratum 1) whose time can be wrong, so that no real
+// clock has to be changed.
 type NTP struct {
 	opts   NTPOptions
 	offset atomic.Int64
 }
 
-// NewNTP makes a server; see Serve.
+// NewNTP returns a server; see Serve.
 func NewNTP(opts NTPOptions) *NTP {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -37,14 +38,14 @@ func NewNTP(opts NTPOptions) *NTP {
 	return n
 }
 
-// SetOffset changes how far clients shall seem to be ahead.
+// SetOffset changes how far clients appear to be ahead.
 func (n *NTP) SetOffset(d time.Duration) {
 	if old := n.offset.Swap(int64(d)); old != int64(d) {
 		n.opts.Logger.Info("clock offset", "ahead", d)
 	}
 }
 
-// Serve answers on conn, which it closes, until ctx ends.
+// Serve answers on conn until ctx ends, then closes it.
 func (n *NTP) Serve(ctx context.Context, conn net.PacketConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -83,7 +84,7 @@ func (n *NTP) Serve(ctx context.Context, conn net.PacketConn) error {
 
 const ntpSize = 48
 
-// ntpAnswer makes the answer to a client's packet, but for its transmit timestamp.
+// ntpAnswer returns the answer to a client's packet, without its transmit timestamp.
 func ntpAnswer(query []byte, received time.Time) (answer [ntpSize]byte, ok bool) {
 	if len(query) < ntpSize {
 		return answer, false
@@ -101,12 +102,12 @@ func ntpAnswer(query []byte, received time.Time) (answer [ntpSize]byte, ok bool)
 	copy(answer[12:16], "LAB")                         // reference clock
 	reference := received.Add(-time.Second).Truncate(time.Second)
 	binary.BigEndian.PutUint64(answer[16:], ntpTime(reference))
-	copy(answer[24:32], query[40:48]) // origin: what the client sent
+	copy(answer[24:32], query[40:48]) // originate timestamp: the client's transmit timestamp
 	binary.BigEndian.PutUint64(answer[32:], ntpTime(received))
 	return answer, true
 }
 
-// ntpTime is a time in NTP's form: seconds since 1900 and 2^-32 s.
+// ntpTime returns a time in NTP format: seconds since 1900 and units of 2^-32 s.
 func ntpTime(t time.Time) uint64 {
 	const since1900 = 2208988800
 	return uint64(t.Unix()+since1900)<<32 | uint64(t.Nanosecond())<<32/1e9

@@ -9,9 +9,8 @@ import (
 	"github.com/beevik/ntp"
 )
 
-// TestNTP asks with a client that validates.
-func TestNTP(t *testing.T) {
-	b := newBench(t)
+func TestNTPAnswers(t *testing.T) {
+	b := newTestGitHub(t)
 	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +19,7 @@ func TestNTP(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- NewNTP(NTPOptions{LabURL: b.url}).Serve(ctx, conn) }()
 
-	// What is no question is not answered, and does no harm.
+	// A packet that is not a query is not answered and does no harm.
 	junk, err := (&net.Dialer{}).DialContext(t.Context(), "udp", conn.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +44,7 @@ func TestNTP(t *testing.T) {
 			if err := resp.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			off = resp.ClockOffset + c.ahead // the client's view: what must be added to the local clock
+			off = resp.ClockOffset + c.ahead // the client's view: what it must add to its clock
 			if off.Abs() < 500*time.Millisecond {
 				break
 			}

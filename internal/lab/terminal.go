@@ -14,17 +14,18 @@ const stamp = "2006-01-02 15:04:05Z"
 
 func timestamp() string { return time.Now().UTC().Format(stamp) }
 
-// terminal is where a listener speaks: its console, and the diagnostic file that mirrors the console (T:154-185). It is
-// safe for concurrent use and writes each line at once.
+// terminal writes a listener's console, and the diagnostic file that mirrors it (T:154-185). It is
+// safe for concurrent use and writes whole lines.
 type terminal struct {
 	mu     sync.Mutex
 	stdout io.Writer
 	stderr io.Writer
 	diag   io.WriteCloser
-	echo   bool // diagnostic lines go to stdout too (ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT)
+	echo   bool // diagnostic lines also go to stdout (ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT)
 }
 
-// openDiag makes _diag/KIND_yyyyMMdd-HHmmss-utc.log in root (HTL:12,186), or appends to it within the same second.
+// openDiag creates _diag/KIND_yyyyMMdd-HHmmss-utc.log in root (HTL:12,186), or appends to it within
+// the same second.
 func openDiag(root, kind string) (io.WriteCloser, error) {
 	dir := filepath.Join(root, "_diag")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -38,22 +39,20 @@ func openDiag(root, kind string) (io.WriteCloser, error) {
 	return f, nil
 }
 
-// WriteLine prints to stdout and mirrors.
 func (t *terminal) WriteLine(line string) {
 	t.Trace("INFO", "Terminal", "WRITE LINE: "+line)
 	t.print(t.stdout, line)
 }
 
-// WriteError prints to stderr and mirrors.
 func (t *terminal) WriteError(line string) {
 	t.Trace("ERR ", "Terminal", "WRITE ERROR: "+line)
 	t.print(t.stderr, line)
 }
 
-// Success prints a ticked line; it has neither a timestamp nor a mirror.
+// Success prints a ticked line, with neither a timestamp nor a mirrored line.
 func (t *terminal) Success(line string) { t.print(t.stdout, "√ "+line) }
 
-// Stamped puts the time before a line, as job, listening and connection messages have it.
+// stamped puts the time before a line, as in job, listening and connection messages.
 func stamped(line string) string { return timestamp() + ": " + line }
 
 // Trace writes a diagnostic line. level is INFO, WARN, "ERR ", CRIT or VERB, four characters wide.

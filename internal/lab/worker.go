@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// Worker is the simulated bin/Runner.Worker: it runs for as long as its job does and returns the exit code that stands for
-// the result, 100 to 105. It takes its job from the environment (LAB_WORKER_DURATION, LAB_WORKER_RESULT, LAB_WORKER_SCRIPT,
-// LAB_WORKER_HANG) and a cancellation as a line on stdin, which takes 10 s (the step gets SIGINT, 7.5 s, SIGTERM, 2.5 s:
-// ProcessInvoker.cs:32-33). Like the real one it outlives a listener that is killed.
+// Worker is the simulated bin/Runner.Worker: it runs as long as its job does and returns the exit
+// code of the result, 100 to 105. Its job is in the environment (LAB_WORKER_DURATION,
+// LAB_WORKER_RESULT, LAB_WORKER_SCRIPT, LAB_WORKER_HANG). A line on stdin cancels it, which takes
+// 10 s (the step gets SIGINT, after 7.5 s SIGTERM, 2.5 s later it ends: ProcessInvoker.cs:32-33).
+// Like the real one it survives a listener that is killed.
 func Worker(root string, stdin io.Reader, stdout io.Writer) int {
-	// Signals to the group are the listener's to handle; and a closed pipe must not end an orphan. Caught and not ignored, because
-	// steps would inherit that.
+	// The listener handles signals to the group, and a closed pipe must not end an orphan. They are
+	// caught, not ignored, because steps would inherit ignored signals.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE)
 	result := max(slices.Index(Results(), os.Getenv("LAB_WORKER_RESULT")), 0)
 	d, err := time.ParseDuration(os.Getenv("LAB_WORKER_DURATION"))
@@ -45,7 +46,7 @@ func Worker(root string, stdin io.Reader, stdout io.Writer) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
-		if bufio.NewScanner(stdin).Scan() { // the end of stdin is no cancellation
+		if bufio.NewScanner(stdin).Scan() { // end of file is not a cancellation
 			trace("Cancellation/Shutdown message received.")
 			cancel()
 		}
@@ -68,8 +69,8 @@ func Worker(root string, stdin io.Reader, stdout io.Writer) int {
 	return 100 + result
 }
 
-// step runs a script as the runner does: by bash, in the workspace, with the environment that the listener gave its worker. What it
-// prints is traced. It waits for the script alone, not for what that has left running.
+// step runs a script as the runner does: by bash, in the workspace, with the environment of the
+// worker. Its output is traced. It waits for the script only, not for background processes.
 func step(ctx context.Context, root, script string, trace func(string)) error {
 	work := filepath.Join(root, "_work")
 	workspace, temp := filepath.Join(work, "lab", "lab"), filepath.Join(work, "_temp")
@@ -104,7 +105,7 @@ func step(ctx context.Context, root, script string, trace func(string)) error {
 	_ = w.Close()
 	select {
 	case <-read:
-	case <-time.After(time.Second): // something that the script left running holds the pipe
+	case <-time.After(time.Second): // a background process still holds the pipe
 	}
 	return err
 }

@@ -10,39 +10,39 @@ import (
 	"time"
 )
 
-// The bounds of the simulated service.
+// Bounds of the simulated service.
 const (
 	maxRegistrations = 1000
 	maxQueued        = 1000
 	maxCompleted     = 1000
 	maxCalls         = 1000
 	maxHandedOut     = 100
-	maxScript        = 64 << 10 // bytes: it travels in one variable of the environment
+	maxScript        = 64 << 10 // bytes; it is passed in one environment variable
 )
 
-// The service's own times, before the time scale is applied.
+// Delays of the service, before the time scale is applied.
 const (
 	longPoll    = 50 * time.Second // docs.github.com, communicating with self-hosted runners
-	pickUp      = 60 * time.Second // a job that was handed out and not acquired goes back into the queue (docs)
-	lockFor     = 10 * time.Minute // a job whose lock is not renewed has failed (issues 3539, 4703)
+	pickUp      = 60 * time.Second // a job that was handed out but not acquired returns to the queue (docs)
+	lockFor     = 10 * time.Minute // a job fails if its lock is not renewed (issues 3539, 4703)
 	stickyDelay = 300 * time.Millisecond
-	ghostAge    = 24 * time.Hour // an ephemeral registration that does not connect is removed (docs)
+	forgetAfter = 24 * time.Hour // after this an ephemeral registration that has not connected is removed (docs)
 )
 
-// Results are the six words with which a runner completes a job (TaskResult.cs:6-25), in the order of the worker's exit
-// codes, which begin at 100.
+// Results are the six results of a job (TaskResult.cs:6-25), in the order of the worker's exit
+// codes, which start at 100.
 func Results() []string {
 	return []string{"Succeeded", "SucceededWithIssues", "Failed", "Canceled", "Skipped", "Abandoned"}
 }
 
-// Job is one job of the queue, as /lab/v1/state shows it.
+// Job is a job of the queue, as in /lab/v1/state.
 type Job struct {
 	ID       int64     `json:"id"`
 	Name     string    `json:"name"`
 	Duration string    `json:"duration"`         // how long the worker runs; not scaled
-	Wanted   string    `json:"wanted"`           // the result that the worker is to end with
-	Pinned   string    `json:"pinned,omitempty"` // only this slot may run it
-	Script   string    `json:"script,omitempty"` // what its one step runs, by bash; empty: nothing but time passes
+	Wanted   string    `json:"wanted"`           // the result that the worker must return
+	Pinned   string    `json:"pinned,omitempty"` // the only slot that may run it
+	Script   string    `json:"script,omitempty"` // run by bash as its one step; empty: the job only takes time
 	Result   string    `json:"result,omitempty"` // what the runner reported
 	Runner   string    `json:"runner,omitempty"` // registration name
 	Slot     string    `json:"slot,omitempty"`
@@ -52,64 +52,65 @@ type Job struct {
 	Finished time.Time `json:"finished,omitzero"`
 
 	duration time.Duration
-	locked   time.Time         // the lock on the running job ends here
+	locked   time.Time         // when the lock on the running job expires
 	renewed  bool              // at least once
-	ghost    bool              // nobody can acquire it any more
-	befalls  map[string]string // the switches of what befalls it, and their values
-	cancel   bool              // the runner is to be told that it is cancelled
+	ghost    bool              // it can no longer be acquired
+	faults   map[string]string // its faults and their values, fixed when it was handed out
+	cancel   bool              // the runner must be sent a cancellation
 }
 
-// registration is what GitHub knows of one runner.
+// registration is GitHub's record of one runner.
 type registration struct {
 	id       int64
 	name     string
 	scope    string
-	clientID string // the credential in the JIT configuration
+	clientID string // in the JIT configuration
 	labels   []string
 	group    int64
 	created  time.Time
 	seen     time.Time // last contact
 	version  string
-	ready    bool     // connected at least once
-	spent    bool     // the service has handed it its one job
+	ready    bool     // it has connected at least once
+	used     bool     // it was handed its one job
 	session  *session // nil: none
 	job      *Job     // the job that it holds
 }
 
-// session is one listener's connection to the broker.
+// session is a listener's connection to the broker.
 type session struct {
 	id      string
 	owner   string
 	created time.Time
 	seen    time.Time // end of the last poll
-	polling int       // polls in flight
-	struck  bool      // its poll has died: it is answered errors from now on
+	polling int       // number of open polls
+	broken  bool      // retry-loop has broken its poll: it gets only errors
 }
 
-// world is the state of the simulated service. Its methods are safe for concurrent use; those that end in Locked want mu
-// held.
+// world is the state of the simulated service. Its methods are safe for concurrent use; those whose
+// names end in Locked require mu.
 type world struct {
 	faults       *switches
 	scale        float64
 	offlineAfter time.Duration
 
 	mu        sync.Mutex
-	changed   chan struct{} // closed and replaced whenever a waiting poll should look again
+	changed   chan struct{} // closed and replaced when waiting polls must look again
 	regs      map[int64]*registration
 	lastID    int64
 	queued    []*Job
 	completed []Job // the newest maxCompleted
-	lost      []Job // the newest maxCompleted that were used up and run by nobody
+	lost      []Job // the newest maxCompleted that were handed out and never run
 	conflicts uint64
 	totals    map[string]uint64
 	lastJob   int64
-	struck    map[[2]string]uint64 // by switch's slot and session's slot: the sequence number of the strike that is spent
+	// applied has the Seq of the fault that was already applied, by its slot and the session's.
+	applied map[[2]string]uint64
 }
 
 func newWorld(scale float64, offlineAfter time.Duration) *world {
 	w := &world{
 		faults: newSwitches(), scale: scale, offlineAfter: offlineAfter, changed: make(chan struct{}),
-		regs: map[int64]*registration{}, totals: map[string]uint64{}, struck: map[[2]string]uint64{},
+		regs: map[int64]*registration{}, totals: map[string]uint64{}, applied: map[[2]string]uint64{},
 	}
 	for _, r := range Results() {
 		w.totals[r] = 0
@@ -119,7 +120,7 @@ func newWorld(scale float64, offlineAfter time.Duration) *world {
 
 func (w *world) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * w.scale) }
 
-// wake makes every waiting poll look again.
+// wake makes all waiting polls look again.
 func (w *world) wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +132,8 @@ func (w *world) wakeLocked() {
 	w.changed = make(chan struct{})
 }
 
-// slotOf is the slot that a registration belongs to: registrations are named slot-suffix, where the suffix has no dash.
+// slotOf returns the slot of a registration, whose name is SLOT-SUFFIX without a dash in the
+// suffix.
 func slotOf(name string) string {
 	if i := strings.LastIndexByte(name, '-'); i > 0 {
 		return name[:i]
@@ -148,7 +150,7 @@ var (
 	errNotRunning = errors.New("no such job runs")
 )
 
-// register makes a registration, offline until its listener polls.
+// register adds a registration, which is offline until its listener polls.
 func (w *world) register(scope, name string, labels []string, group int64, now time.Time) (*registration, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -169,7 +171,7 @@ func (w *world) register(scope, name string, labels []string, group int64, now t
 	return r, nil
 }
 
-// unregister deletes a registration, unless it holds a job. This is the only atomic test of idleness that exists.
+// unregister deletes a registration unless it holds a job. This is the only atomic idle test.
 func (w *world) unregister(scope string, id int64, now time.Time) (name string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -186,7 +188,6 @@ func (w *world) unregister(scope string, id int64, now time.Time) (name string, 
 	return r.name, nil
 }
 
-// byClientLocked finds the registration of a credential.
 func (w *world) byClientLocked(clientID string) *registration {
 	for _, r := range w.regs {
 		if clientID != "" && r.clientID == clientID {
@@ -196,18 +197,17 @@ func (w *world) byClientLocked(clientID string) *registration {
 	return nil
 }
 
-// online: a listener polls, or did so a moment ago.
+// onlineLocked is true while a listener polls, and shortly after.
 func (w *world) onlineLocked(r *registration, now time.Time) bool {
 	s := r.session
 	return s != nil && (s.polling > 0 || now.Sub(s.seen) < w.offlineAfter)
 }
 
-// busy as the API says it, which can be a lie.
+// busyLocked is what the API reports, which the fault busy-lie can falsify.
 func (w *world) busyLocked(r *registration) bool {
 	return r.job != nil && !w.faults.is(faultBusyLie, r.name)
 }
 
-// enqueue appends a job.
 func (w *world) enqueue(j Job, now time.Time) (Job, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -222,9 +222,9 @@ func (w *world) enqueue(j Job, now time.Time) (Job, error) {
 	return j, nil
 }
 
-// takeLocked hands the oldest job that the registration may run to it.
+// takeLocked hands the oldest matching job to the registration.
 func (w *world) takeLocked(r *registration, now time.Time) *Job {
-	if r.job != nil || r.spent {
+	if r.job != nil || r.used {
 		return nil
 	}
 	i := slices.IndexFunc(w.queued, func(j *Job) bool { return belongs(r.name, j.Pinned) })
@@ -235,17 +235,17 @@ func (w *world) takeLocked(r *registration, now time.Time) *Job {
 	w.queued = slices.Delete(w.queued, i, i+1)
 	j.Runner, j.Slot, j.Assigned = r.name, slotOf(r.name), now
 	j.ghost = w.faults.is(faultGhostJob, r.name)
-	j.befalls = map[string]string{}
+	j.faults = map[string]string{}
 	for _, f := range []string{faultDeaf, faultListenerCrash, faultWorkerHang} {
 		if st, on := w.faults.find(f, r.name); on {
-			j.befalls[f] = st.Value
+			j.faults[f] = st.Value
 		}
 	}
-	r.job, r.spent = j, true
+	r.job, r.used = j, true
 	return j
 }
 
-// cancel has the runner told that its job is cancelled.
+// cancel makes the broker send a cancellation to the job's runner.
 func (w *world) cancel(id int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -259,7 +259,8 @@ func (w *world) cancel(id int64) error {
 	return errNotRunning
 }
 
-// finishLocked moves a registration's job to the completed ones and, as runners are ephemeral, removes the registration.
+// finishLocked moves a registration's job to the completed ones and removes the ephemeral
+// registration.
 func (w *world) finishLocked(r *registration, result string, now time.Time) {
 	j := r.job
 	j.Result, j.Finished = result, now
@@ -273,7 +274,7 @@ func (w *world) finishLocked(r *registration, result string, now time.Time) {
 	w.wakeLocked()
 }
 
-// sweepLocked lets the time pass for everything that ends by itself.
+// sweepLocked applies all timeouts.
 func (w *world) sweepLocked(now time.Time) {
 	for _, r := range w.regs {
 		if s := r.session; s != nil && s.polling == 0 && now.Sub(s.seen) > 2*w.offlineAfter {
@@ -281,7 +282,7 @@ func (w *world) sweepLocked(now time.Time) {
 		}
 		switch j := r.job; {
 		case j != nil && j.Acquired.IsZero() && j.ghost && now.Sub(j.Assigned) > w.scaled(pickUp):
-			r.job = nil // used up, whoever was to run it
+			r.job = nil // used up without having run
 			w.lost = append(w.lost[max(0, len(w.lost)-maxCompleted+1):], *j)
 		case j != nil && j.Acquired.IsZero() && now.Sub(j.Assigned) > w.scaled(pickUp):
 			r.job = nil
@@ -290,16 +291,16 @@ func (w *world) sweepLocked(now time.Time) {
 			w.wakeLocked()
 		case j != nil && !j.Acquired.IsZero() && now.After(j.locked):
 			w.finishLocked(r, "Abandoned", now)
-		case j == nil && !w.onlineLocked(r, now) && now.Sub(r.seen) > ghostAge:
+		case j == nil && !w.onlineLocked(r, now) && now.Sub(r.seen) > forgetAfter:
 			delete(w.regs, r.id)
 		}
 	}
 }
 
-// strikeLocked applies the retry-loop switch to a session that polls: it reports whether that poll is dead, and when to
-// look again (zero: at the next change).
-func (w *world) strikeLocked(r *registration, s *session, now time.Time) (dead bool, again time.Time) {
-	if s.struck {
+// breakPollLocked applies the fault retry-loop to a polling session. It returns whether the poll is
+// broken, and when to look again (zero: at the next change).
+func (w *world) breakPollLocked(r *registration, s *session, now time.Time) (dead bool, again time.Time) {
+	if s.broken {
 		return true, time.Time{}
 	}
 	st, on := w.faults.find(faultRetryLoop, r.name)
@@ -313,18 +314,18 @@ func (w *world) strikeLocked(r *registration, s *session, now time.Time) (dead b
 			return false, at
 		}
 	case "busy":
-		if r.job == nil || r.job.Acquired.IsZero() || w.struck[key] == st.Seq {
+		if r.job == nil || r.job.Acquired.IsZero() || w.applied[key] == st.Seq {
 			return false, time.Time{}
 		}
 	default:
-		if r.job != nil || w.struck[key] == st.Seq {
+		if r.job != nil || w.applied[key] == st.Seq {
 			return false, time.Time{}
 		}
 	}
-	if len(w.struck) > maxSwitches {
-		clear(w.struck)
+	if len(w.applied) > maxSwitches {
+		clear(w.applied)
 	}
-	w.struck[key] = st.Seq
-	s.struck = true
+	w.applied[key] = st.Seq
+	s.broken = true
 	return true, time.Time{}
 }

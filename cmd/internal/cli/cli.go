@@ -1,5 +1,5 @@
-// Package cli is what the command lines of our programs have in common: how they begin, log, name what is wrong with a
-// flag, reach GitHub, and read a secret. What a program's own flags are is said in its own package.
+// Package cli is what the command lines of the programs share: start, logging, errors of flags, the
+// flags and the token for GitHub, secrets in files, and output for a terminal.
 package cli
 
 import (
@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -16,9 +18,8 @@ import (
 	"github.com/prometheus/common/version"
 )
 
-// Main runs a program until it returns or SIGINT or SIGTERM ends its context, and exits with its code.
-//
-// The signals must be handled even where they are not expected: one that is ignored stays ignored in every child.
+// Main runs a program until it returns or SIGINT or SIGTERM ends its context, and exits with the
+// code that run returns. Both signals must be handled: an ignored signal stays ignored in children.
 func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -26,13 +27,14 @@ func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer)
 	os.Exit(code)
 }
 
-// Fail prints the one line that a program says before it exits with the code that Fail returns.
+// Fail prints err as the program's last line and returns exit code 1.
 func Fail(stderr io.Writer, program string, err error) int {
-	_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err) // without stderr there is nobody to tell
+	_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
 	return 1
 }
 
-// App is a command line whose flags are environment variables too, which can be parsed any number of times in a process.
+// App is a command line whose flags are also environment variables. It can be parsed any number of
+// times in one process.
 type App struct {
 	*kingpin.Application
 
@@ -41,7 +43,7 @@ type App struct {
 	exit   bool
 }
 
-// New returns the command line of a program, with --help, --version and the flags of the log.
+// New returns the command line of a program, with --help, --version and the logging flags.
 func New(program, help string, stdout io.Writer) *App {
 	a := &App{Application: kingpin.New(program, help), level: promslog.NewLevel(), format: promslog.NewFormat()}
 	a.DefaultEnvars()
@@ -55,16 +57,36 @@ func New(program, help string, stdout io.Writer) *App {
 	return a
 }
 
-// Parse reads args and the environment and returns the subcommand. done says that help or the version was asked for and
-// printed, so that there is nothing left to do. The error is one line that names the flag.
+// TimeScale adds the flag --time-scale, a factor on every delay of a program. The default is 1.
+func TimeScale(a *App, scale *float64) {
+	a.Flag("time-scale", "Factor on every delay of this program, above 0; below 1 for a demo or a test.").
+		Default("1").SetValue((*positive)(scale))
+}
+
+// positive is a kingpin.Value.
+type positive float64
+
+func (p *positive) String() string { return strconv.FormatFloat(float64(*p), 'g', -1, 64) }
+
+func (p *positive) Set(text string) error {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(f > 0) || math.IsInf(f, 0) {
+		return fmt.Errorf("%q is not a number above 0", text)
+	}
+	*p = positive(f)
+	return nil
+}
+
+// Parse reads args and the environment and returns the subcommand. done reports that help or the
+// version was printed. The error is one line that names the flag.
 func (a *App) Parse(args []string) (command string, done bool, err error) {
 	model := a.Model()
 	for _, f := range model.Flags {
-		name(a.GetFlag(f.Name))
+		nameErrors(a.GetFlag(f.Name))
 	}
 	for _, c := range model.Commands {
 		for _, f := range c.Flags {
-			name(a.GetCommand(c.Name).GetFlag(f.Name))
+			nameErrors(a.GetCommand(c.Name).GetFlag(f.Name))
 		}
 	}
 	command, err = a.Application.Parse(args)
@@ -79,12 +101,12 @@ func (a *App) Logger(stderr io.Writer) *slog.Logger {
 	return promslog.New(&promslog.Config{Level: a.level, Format: a.format, Writer: stderr})
 }
 
-// name makes the errors of a flag's value name the flag and its variable, which kingpin's own do not.
-func name(flag *kingpin.FlagClause) {
+// nameErrors makes errors of a flag's value name the flag and its variable; kingpin's do not.
+func nameErrors(flag *kingpin.FlagClause) {
 	v := flag.Model().Value
 	if g, ok := v.(kingpin.Getter); ok {
 		if _, text := g.Get().(string); text {
-			return // takes anything, or says what it takes; --help quotes the default of its own type only
+			return // accepts anything; and --help quotes the default of kingpin's own string type only
 		}
 	}
 	if _, done := v.(named); !done {
@@ -110,13 +132,13 @@ func (n named) Set(s string) error {
 	return nil
 }
 
-// IsCumulative lets a repeatable value stay one.
+// IsCumulative keeps a repeatable flag repeatable.
 func (n named) IsCumulative() bool {
 	c, ok := n.Value.(interface{ IsCumulative() bool })
 	return ok && c.IsCumulative()
 }
 
-// IsBoolFlag lets a flag stay one that needs no value.
+// IsBoolFlag keeps a flag that needs no value.
 func (n named) IsBoolFlag() bool {
 	b, ok := n.Value.(interface{ IsBoolFlag() bool })
 	return ok && b.IsBoolFlag()

@@ -73,8 +73,8 @@ func TestTokenFileOfNoUse(t *testing.T) {
 		"directory":     {directory, "Docker makes a directory"},
 		"empty":         {file(t, ""), "is empty: write the token into it"},
 		"blank":         {file(t, " \r\n"), "is empty: write the token into it"},
-		"two lines":     {file(t, "ghp_s3cret\r\nmore\r\n"), "leave nothing in it but the token"},
-		"quoted":        {file(t, "'ghp_s3cret'"), "leave nothing in it but the token"},
+		"two lines":     {file(t, "ghp_s3cret\r\nmore\r\n"), "leave only the token in it"},
+		"quoted":        {file(t, "'ghp_s3cret'"), "leave only the token in it"},
 		"PowerShell":    {file(t, "\xff\xfeg\x00h\x00p\x00_\x00s\x003\x00c\x00r\x00e\x00t\x00\r\x00\n\x00"), "save it as plain text"},
 		"line of .env":  {file(t, "GITHUB_PAT=ghp_s3cret"), "leave nothing but the token"},
 		"variable":      {file(t, "${GITHUB_PAT_s3cret}"), "nobody replaced"},
@@ -193,4 +193,23 @@ func file(t *testing.T, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestTimeScale(t *testing.T) {
+	for value, want := range map[string]float64{"": 1, "0.02": 0.02, "3": 3, "0": 0, "-1": 0, "NaN": 0, "Inf": 0, "fast": 0} {
+		var scale float64
+		a := New("program", "", io.Discard)
+		TimeScale(a, &scale)
+		var args []string
+		if value != "" {
+			args = append(args, "--time-scale="+value)
+		}
+		_, _, err := a.Parse(args)
+		if ok := err == nil; ok != (want > 0) || ok && scale != want {
+			t.Errorf("%q: %g, %v", value, scale, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "--time-scale=") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -43,6 +42,9 @@ func ScopesFlag(a *App) *[]github.Scope {
 	return &s.list
 }
 
+// CheckScopes returns what is wrong with a list of such places.
+func CheckScopes(text string) error { return (&scopes{}).Set(text) }
+
 // scopes is a kingpin.Value that grows with each use.
 type scopes struct{ list []github.Scope }
 
@@ -51,11 +53,9 @@ func (s *scopes) String() string { return "" }
 // IsCumulative makes the flag repeatable.
 func (s *scopes) IsCumulative() bool { return true }
 
+// Set implements kingpin.Value.
 func (s *scopes) Set(text string) error {
-	for item := range strings.SplitSeq(text, ",") {
-		if item = strings.TrimSpace(item); item == "" {
-			continue
-		}
+	for _, item := range List(text) {
 		scope, err := github.ParseScope(item)
 		if err != nil {
 			return err
@@ -84,8 +84,8 @@ func (g *GitHub) Token() func() (string, error) {
 		if err != nil {
 			return "", withRemedy(err)
 		}
-		if why := noToken(token); why != "" {
-			return "", fmt.Errorf("%s %s", from, why)
+		if err := CheckToken(token); err != nil {
+			return "", fmt.Errorf("%s %w", from, err)
 		}
 		return token, nil
 	}
@@ -112,82 +112,35 @@ var placeholders = []string{"your", "my", "here", "changeme", "change", "replace
 // minToken is the length of the shortest tokens that GitHub has given out: 40 hexadecimal digits, or ghp_ and 36 more.
 const minToken = 40
 
-// noToken says why a text can be no token of GitHub, and what to do; empty: it may be one.
-func noToken(s string) string {
+// CheckToken returns why a text cannot be a token of GitHub, and what to do. The error holds nothing
+// of the text.
+func CheckToken(s string) error {
 	const paste = "; put a token from GitHub, Settings, Developer settings, in its place"
+	placeholder := errors.New("holds a placeholder, not a token" + paste)
 	_, secret, _ := strings.Cut(s, "_")
 	switch {
+	case s == "":
+		return errors.New("is empty" + paste)
 	case strings.ContainsAny(s, " \t\r\n\"'"):
-		return "has white space or quotes inside: remove them; if .env has Windows line ends, convert it with dos2unix"
+		return errors.New("has white space or quotes inside: remove them; if .env has Windows line ends, convert it with dos2unix")
 	case strings.ContainsAny(s, "<>${}*") || strings.Contains(s, "..."):
-		return "holds a placeholder or a variable that nobody replaced" + paste
+		return errors.New("holds a placeholder or a variable that nobody replaced" + paste)
 	case strings.Contains(s, "="):
-		return "holds an assignment such as GITHUB_PAT=TOKEN: leave nothing but the token"
+		return errors.New("holds an assignment such as GITHUB_PAT=TOKEN: leave nothing but the token")
 	case len(secret) >= 8 && strings.Trim(secret, secret[:1]) == "": // ghp_xxxxxxxx
-		return "holds a placeholder, not a token" + paste
+		return placeholder
 	case len(s) >= minToken:
-		return ""
+		return nil
 	}
 	for word := range strings.FieldsFuncSeq(strings.ToLower(s), func(r rune) bool { return r == '_' || r == '-' || r == '.' }) {
 		if slices.Contains(placeholders, word) {
-			return "holds a placeholder, not a token" + paste
+			return placeholder
 		}
 	}
-	return ""
+	return nil
 }
 
 // Scope is where runners register: owner/repo, or the owner alone.
 func (g *GitHub) Scope() (github.Scope, error) {
 	return github.ParseScope(strings.TrimSuffix(g.Owner+"/"+g.Repo, "/"))
-}
-
-// CheckOwner says why REPO_OWNER can name nobody at GitHub, and what to do.
-func (g *GitHub) CheckOwner() error {
-	owner := strings.TrimPrefix(g.Owner, "enterprises/")
-	if why := noName(owner); why != "" {
-		return errors.New("REPO_OWNER " + why)
-	}
-	if _, err := github.ParseScope(g.Owner); err != nil {
-		return errors.New("REPO_OWNER is no name that GitHub allows: set it to the owner of the repository, such as octo, or to an organisation")
-	}
-	return nil
-}
-
-// CheckRepo says why REPO_NAME, with an owner that is one, can name nothing at GitHub, and what to do.
-func (g *GitHub) CheckRepo() error {
-	if g.Repo == "" || g.CheckOwner() != nil {
-		return nil
-	}
-	if why := noName(g.Repo); why != "" {
-		return errors.New("REPO_NAME " + why)
-	}
-	if strings.HasSuffix(g.Repo, ".git") {
-		return errors.New("REPO_NAME ends in .git, as an address does: leave that off")
-	}
-	if strings.HasPrefix(g.Owner, "enterprises/") {
-		return errors.New("REPO_NAME names a repository, but REPO_OWNER an enterprise: leave REPO_NAME empty")
-	}
-	if _, err := g.Scope(); err != nil {
-		return errors.New("REPO_NAME is no name that GitHub allows: set it to the repository, such as hello, or leave it empty for an organisation")
-	}
-	return nil
-}
-
-// noNames are what stands for a name in examples. Words that somebody may really be called are not among them.
-var noNames = regexp.MustCompile(`(?i)^(change-?me|replace-?me|placeholder|todo|xxx+|repo[-_](owner|name)|your-(org|organi[sz]ation|owner|name|user|username|account|repo|repository|github-.*|repo-name|org-name))$`)
-
-// noName says why a text can be no name at GitHub, and what to do; empty: it may be one.
-func noName(s string) string {
-	switch {
-	case strings.TrimSpace(s) == "":
-		return "is empty"
-	case strings.ContainsAny(s, " \t\r\n\"'"):
-		return "has white space or quotes in it: remove them; if .env has Windows line ends, convert it with dos2unix"
-	case strings.ContainsAny(s, "<>${}*") || strings.Contains(s, "...") || noNames.MatchString(s):
-		return "holds a placeholder or a variable that nobody replaced: put the name in its place"
-	case strings.ContainsAny(s, "/:@"):
-		return "holds more than one name: REPO_OWNER=octo and REPO_NAME=hello are what https://github.com/octo/hello is"
-	default:
-		return ""
-	}
 }

@@ -4,47 +4,38 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// maxText bounds a text that comes from elsewhere.
+// maxText bounds text from elsewhere, in characters.
 const maxText = 1000
 
-// OneLine takes out of a foreign text what could end a line or steer a terminal.
+// OneLine makes text from elsewhere safe to print; a line end becomes "; ".
 func OneLine(s string) string {
-	s = strings.ReplaceAll(strings.TrimSpace(strings.ToValidUTF8(s, "?")), "\n", "; ")
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if runes := []rune(s); len(runes) > maxText {
-		s = string(runes[:maxText]) + "…"
-	}
-	return strings.TrimSpace(s)
+	return runner.Printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "), maxText)
 }
 
-// Colour is how a word is painted on a terminal: SGR of ECMA-48.
-type Colour string
+// Color is the SGR sequence of ECMA-48 that starts a color.
+type Color string
 
-// The colours, and the end of them.
+// The colors; Plain ends one.
 const (
-	Plain  Colour = "\x1b[0m"
-	Bold   Colour = "\x1b[1m"
-	Dim    Colour = "\x1b[2m"
-	Green  Colour = "\x1b[32m"
-	Red    Colour = "\x1b[1;31m"
-	Yellow Colour = "\x1b[33m"
+	Plain  Color = "\x1b[0m"
+	Bold   Color = "\x1b[1m"
+	Dim    Color = "\x1b[2m"
+	Green  Color = "\x1b[32m"
+	Red    Color = "\x1b[1;31m"
+	Yellow Color = "\x1b[33m"
 )
 
-// Painter puts colours around words, or not.
+// Painter reports whether to use colors.
 type Painter bool
 
-// PainterFor paints if out is a terminal that wants colours (https://no-color.org).
+// PainterFor uses colors if out is a terminal and NO_COLOR is not set (https://no-color.org).
 func PainterFor(out io.Writer) Painter {
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
@@ -54,23 +45,24 @@ func PainterFor(out io.Writer) Painter {
 	return err == nil
 }
 
-// Paint returns s in that colour, if there are colours.
-func (p Painter) Paint(c Colour, s string) string {
+// Paint returns s in the color, if colors are used.
+func (p Painter) Paint(c Color, s string) string {
 	if !p || c == "" || s == "" {
 		return s
 	}
 	return string(c) + s + string(Plain)
 }
 
-// Table is text in columns under a heading. What is in a cell never breaks its row.
+// Table is text in columns under a heading.
 type Table struct {
 	Heading []string
 	Rows    [][]string
-	// Colours paints a cell by what it says; nil paints none.
-	Colours map[string]Colour
+	// Colors maps the text of a cell to its color. May be nil.
+	Colors map[string]Color
 }
 
-// Print writes the table. It pads before it paints, so that colours do not count as width; an empty cell is a dash.
+// Print writes the table. An empty cell becomes a dash. Cells are padded before they are colored,
+// because color sequences have no width; text/tabwriter counts them.
 func (t Table) Print(out io.Writer) error {
 	paint := PainterFor(out)
 	width := make([]int, len(t.Heading))
@@ -88,11 +80,11 @@ func (t Table) Print(out io.Writer) error {
 	var b strings.Builder
 	for i, row := range rows {
 		for c, cell := range row {
-			colour := t.Colours[cell]
+			color := t.Colors[cell]
 			if i == 0 {
-				colour = Bold
+				color = Bold
 			}
-			b.WriteString(paint.Paint(colour, cell))
+			b.WriteString(paint.Paint(color, cell))
 			if c < len(row)-1 {
 				b.WriteString(strings.Repeat(" ", width[c]-utf8.RuneCountInString(cell)+2))
 			}

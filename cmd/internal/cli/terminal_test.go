@@ -11,7 +11,7 @@ func TestTable(t *testing.T) {
 	err := Table{
 		Heading: []string{"NAME", "STATE", "DETAIL"},
 		Rows:    [][]string{{"ä-long-name", "ok", "two\nlines\tand \x1b[31mred\u202e"}, {"b", "", "x"}},
-		Colours: map[string]Colour{"ok": Green}, // not for what is no terminal
+		Colors:  map[string]Color{"ok": Green}, // not for what is no terminal
 	}.Print(&b)
 	const want = "NAME         STATE  DETAIL\nä-long-name  ok     two; lines and  [31mred\nb            -      x\n"
 	if err != nil || b.String() != want {
