@@ -39,7 +39,7 @@ func TestGeneratedAlertTable(t *testing.T) {
 		}
 	}
 	var want strings.Builder
-	want.WriteString("\n| alert | means | for | severity | ghostrunner does | rule |\n|---|---|---|---|---|---|\n")
+	want.WriteString("\n| alert | meaning | for | severity | action | rule |\n|---|---|---|---|---|---|\n")
 	for _, layer := range []string{"clock", "dns", "credential", "github", "docker", "disk", "runner", "pipeline"} {
 		if rows[layer] == nil {
 			t.Errorf("no alert of layer %s", layer)

@@ -43,7 +43,7 @@ var otherwises = map[string]otherwise{
 
 	"apt-get install chrony": {"", "changes the machine; .ci/run does it"},
 	"sudo useradd --system --groups docker --shell /usr/sbin/nologin ghostrunner": {"", "makes a user of the machine"},
-	"sudo systemctl daemon-reload":                                            {"", "needs systemd; TestUnits starts the programs with what the units say"},
+	"sudo systemctl daemon-reload":                                            {"", "needs systemd; TestSystemdUnitsStart starts the programs with what the units say"},
 	"sudo systemctl enable --now ghostrunner-exporter ghostrunner-remediator": {"", "as above"},
 	"docker compose exec prometheus promtool query instant http://localhost:9090 ghostrunner_github_rate_limit_remaining":                          {"", "the stand-in of Prometheus' image holds no promtool"},
 	"docker compose exec prometheus promtool query instant http://localhost:9090 'ghostrunner_github_rate_limit_reset_timestamp_seconds - time()'": {"", "as above"},
