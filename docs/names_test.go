@@ -42,6 +42,20 @@ func TestNamedFilesExist(t *testing.T) {
 	}
 }
 
+// TestNamedTargetsExist: every make target that a comment or a document names is in the Makefile.
+func TestNamedTargetsExist(t *testing.T) {
+	makefile := read(t, "../Makefile")
+	for _, file := range tracked(t) {
+		for _, text := range prose(t, file) {
+			for _, m := range regexp.MustCompile("`make ([a-z][a-z-]*)").FindAllStringSubmatch(text, -1) {
+				if !strings.Contains(makefile, "\n"+m[1]+":") {
+					t.Errorf("%s names make %s, which does not exist", file, m[1])
+				}
+			}
+		}
+	}
+}
+
 func TestMissingFilesAreFound(t *testing.T) {
 	known := knownFiles(t)
 	for text, want := range map[string]string{
