@@ -13,7 +13,7 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
-// head says where, when and of what a result was found.
+// head describes the run that produced a result.
 type head struct {
 	Date    string  `json:"date"`
 	Commit  string  `json:"commit"`
@@ -24,12 +24,12 @@ type head struct {
 	Memory  float64 `json:"memory_bytes"`
 	Kernel  string  `json:"kernel"`
 	Docker  string  `json:"docker"`
-	// Load holds the load averages of 1, 5 and 15 minutes at the end.
+	// Load has the load averages of 1, 5 and 15 minutes at the end.
 	Load string `json:"load"`
 }
 
-// here is the head of a result that was found now. What cannot be known is left out.
-func here(ctx context.Context, took time.Duration) head {
+// currentHead describes this run. Unknown values are empty.
+func currentHead(ctx context.Context, took time.Duration) head {
 	says := func(name string, args ...string) string {
 		out, _ := exec.CommandContext(ctx, name, args...).Output() // a tarball has no commit
 		return strings.TrimSpace(string(out))
@@ -45,7 +45,7 @@ func here(ctx context.Context, took time.Duration) head {
 		}
 		h.Command += " " + arg
 	}
-	// Docker version 20.10.24+dfsg1, build 5d6db84
+	// Example: Docker version 20.10.24+dfsg1, build 5d6db84
 	h.Docker, _, _ = strings.Cut(strings.TrimPrefix(says("dockerd", "--version"), "Docker version "), ",")
 	h.CPU = measure.Field("/proc/cpuinfo", "model name")
 	kilobytes, _ := strconv.ParseFloat(strings.TrimSuffix(measure.Field("/proc/meminfo", "MemTotal"), " kB"), 64)

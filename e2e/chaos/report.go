@@ -16,34 +16,34 @@ import (
 	"time"
 )
 
-// result is what a run leaves for programs.
+// result is what a run saves.
 type result struct {
 	Head head  `json:"head"`
 	Rows []row `json:"faults"`
 }
 
-// report prints the table, writes it where it was asked for, and fails if a promise broke.
+// report prints the table, saves it as the options say, and returns an error if a fault failed.
 func report(ctx context.Context, o options, rows []row, took time.Duration, out io.Writer) error {
 	table(rows, out)
-	broken := 0
+	failed := 0
 	for _, r := range rows {
-		if r.Broken != "" {
-			broken++
+		if r.Failed != "" {
+			failed++
 		}
 	}
 	var err error
-	if broken > 0 {
-		err = fmt.Errorf("%d of %d promises broke", broken, len(rows))
+	if failed > 0 {
+		err = fmt.Errorf("%d of %d faults failed", failed, len(rows))
 	} else {
-		fmt.Fprintf(out, "\n%d promises kept, in %s\n", len(rows), took.Round(time.Second))
+		fmt.Fprintf(out, "\n%d faults passed, in %s\n", len(rows), took.Round(time.Second))
 	}
 	if o.markdown == "" && o.json == "" {
 		return err
 	}
-	return errors.Join(err, keep(o, result{here(context.WithoutCancel(ctx), took), rows}))
+	return errors.Join(err, save(o, result{currentHead(context.WithoutCancel(ctx), took), rows}))
 }
 
-// table prints the rows for people.
+// table prints the rows.
 func table(rows []row, out io.Writer) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -51,11 +51,11 @@ func table(rows []row, out io.Writer) {
 	for _, r := range rows {
 		fmt.Fprintln(w, strings.Join(r.cells(), "\t"))
 	}
-	_ = w.Flush() // people have read it, or nobody
+	_ = w.Flush() // stdout
 }
 
-// keep writes a result to files, over an earlier one if there is to be one.
-func keep(o options, r result) error {
+// save writes a result to files, merged into an earlier one if the options name one.
+func save(o options, r result) error {
 	if o.into != "" {
 		text, err := os.ReadFile(o.into)
 		if err != nil {
@@ -79,9 +79,9 @@ func keep(o options, r result) error {
 	return err
 }
 
-// names is the list of faults and pairs.
+// names are those of all faults and pairs.
 func names() (all []string) {
-	todo, _ := unplugged().chosen(options{pairs: true}) // fails only for names
+	todo, _ := listOnly().chosen(options{pairs: true}) // fails only for unknown names
 	for _, f := range todo {
 		all = append(all, f.Name)
 	}
@@ -91,12 +91,12 @@ func names() (all []string) {
 //go:embed proof.md.tmpl
 var proof string
 
-// page is docs/proof.md.
+// page returns docs/proof.md.
 func page(r result, names []string) ([]byte, error) {
 	played := map[string]bool{}
 	var results [][]string
 	for _, row := range r.Rows {
-		if strings.HasPrefix(row.Broken, notPlayed) {
+		if strings.HasPrefix(row.Failed, notRun) {
 			continue
 		}
 		played[row.Fault] = true

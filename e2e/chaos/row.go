@@ -9,66 +9,65 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// outcome is what became of one fault.
+// outcome is the result of one fault.
 type outcome struct {
 	scenario.Result
-	// Harmed is how many jobs did not succeed that the fault itself does not explain.
+	// Harmed counts the failed jobs beyond those that the fault may interrupt.
 	Harmed int
 }
 
-// row is one fault as people and programs read it: what is promised, and what was seen. Times are in seconds since the
-// fault.
+// row is a fault in the report: what is expected, and what was observed. Times are in seconds since
+// the injection.
 type row struct {
-	Fault   string   `json:"fault"`
-	Story   string   `json:"story"`
-	Shows   string   `json:"shows,omitempty"` // PromQL that has a result then
-	Alert   string   `json:"alert,omitempty"`
-	Within  float64  `json:"within_seconds,omitempty"`
-	Action  string   `json:"action,omitempty"`
-	Allowed []string `json:"also_allowed,omitempty"`
-	Then    []string `json:"allowed_when_mended,omitempty"`
-	Costs   int      `json:"jobs_that_may_end"`
+	Fault        string   `json:"fault"`
+	Description  string   `json:"description"`
+	Metric       string   `json:"metric,omitempty"` // PromQL
+	Alert        string   `json:"alert,omitempty"`
+	Within       float64  `json:"within_seconds,omitempty"`
+	Action       string   `json:"action,omitempty"`
+	Allowed      []string `json:"allowed,omitempty"`
+	AllowedLater []string `json:"allowed_later,omitempty"`
+	MaxJobsLost  int      `json:"max_jobs_lost"`
 
-	Noticed float64 `json:"noticed_seconds,omitempty"`
-	Alerted float64 `json:"alert_seconds,omitempty"`
-	Healed  float64 `json:"healed_seconds,omitempty"`
-	Harmed  int     `json:"jobs_harmed"`
-	Broken  string  `json:"broken,omitempty"`
+	Detected float64 `json:"detected_seconds,omitempty"`
+	Alerted  float64 `json:"alert_seconds,omitempty"`
+	Healed   float64 `json:"healed_seconds,omitempty"`
+	Harmed   int     `json:"jobs_harmed"`
+	Failed   string  `json:"failed,omitempty"`
 
-	// Again is the day and the commit at which it was played once more, after the rest of the table.
+	// Again is the day and the commit at which it was run again, after the rest of the table.
 	Again string `json:"again,omitempty"`
 }
 
 func (o outcome) row() row {
 	f := o.Fault
 	r := row{
-		Fault: f.Name, Story: f.Story, Shows: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
-		Action: strings.TrimSpace(f.Action["action"] + " " + f.Action["target"]), Allowed: f.Also, Then: f.Then, Costs: f.Costs,
-		Noticed: o.Metric.Seconds(), Alerted: o.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
+		Fault: f.Name, Description: f.Description, Metric: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
+		Action: f.Action, Allowed: f.Allowed, AllowedLater: f.AllowedLater, MaxJobsLost: f.MaxJobsLost,
+		Detected: o.Metric.Seconds(), Alerted: o.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
 	}
 	if o.Err != nil {
-		r.Broken = o.Err.Error()
+		r.Failed = o.Err.Error()
 	}
 	return r
 }
 
-var columns = []string{"fault", "noticed after", "alert", "alert after", "action", "healed after", "jobs harmed"}
+var columns = []string{"fault", "detected after", "alert", "alert after", "action", "healed after", "jobs harmed"}
 
 func (r row) cells() []string {
 	healed := after(r.Healed)
-	if r.Broken != "" {
-		healed = "BROKEN"
+	if r.Failed != "" {
+		healed = "FAILED"
 	}
 	name := r.Fault
 	if r.Again != "" {
 		name += " (again: " + r.Again + ")"
 	}
-	return []string{name, after(r.Noticed), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
+	return []string{name, after(r.Detected), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
 }
 
 func after(s float64) string {
@@ -85,7 +84,7 @@ func dash(s string) string {
 	return s
 }
 
-// appendTo adds the row to a file of rows, one on a line.
+// appendTo appends the row to a file, as one line.
 func (r row) appendTo(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -94,7 +93,7 @@ func (r row) appendTo(path string) error {
 	return errors.Join(json.NewEncoder(f).Encode(r), f.Close())
 }
 
-// readRows reads the rows that appendTo has written whole. A machine that broke may have written none, or half of one.
+// readRows reads the complete rows of a file, which may be missing or end with a partial row.
 func readRows(path string) (rows []row, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,13 +115,13 @@ func readRows(path string) (rows []row, err error) {
 	}
 }
 
-// merge puts the rows of now into those of an earlier run, in the order of the names, and marks them.
+// merge replaces rows of an earlier run and marks them, in the order of the names.
 func merge(earlier, now []row, mark string, names []string) []row {
 	for _, r := range now {
 		r.Again = mark
 		earlier = append(slices.DeleteFunc(earlier, func(e row) bool { return e.Fault == r.Fault }), r)
 	}
-	// What is in the list no more is not promised any more.
+	// Drop faults that have left the list.
 	earlier = slices.DeleteFunc(earlier, func(e row) bool { return !slices.Contains(names, e.Fault) })
 	slices.SortStableFunc(earlier, func(a, b row) int { return slices.Index(names, a.Fault) - slices.Index(names, b.Fault) })
 	return earlier
