@@ -47,7 +47,7 @@ e2e: $(TOOLS)  ## run the end-to-end tests, on the real Docker engine, Prometheu
 bench:         ## measure every promised figure (14 min); PART=scrape,webhook for some, AGAINST='sh healer.sh' to compare
 	@mkdir -p .cache && go run ./e2e/bench -only='$(PART)' -against='$(AGAINST)' -benchfmt=.cache/bench.txt -json=.cache/bench.json
 chaos: $(TOOLS) ## inject every fault, alone and in pairs, on MACHINES=2 simulated machines (50 min); needs root; ONLY='retry loop' for one
-	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)',--machines=$(or $(MACHINES),2)) --markdown=.cache/chaos.md --json=.cache/chaos.json
+	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)',--machines=$(or $(MACHINES),2)) --markdown=.cache/chaos.md
 soak: $(TOOLS) ## inject random faults for SOAK=30m while jobs run; nothing may grow and no job be harmed; SEED=1 repeats a run
 	@go run ./e2e/chaos --soak=$(or $(SOAK),30m) --seed=$(or $(SEED),0)
 crash-test:    ## kill the remediator 600 times at random moments, and play 100,000 random sequences against its promises (3 min)
