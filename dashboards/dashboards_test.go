@@ -16,7 +16,12 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
+<<<<<<< HEAD
 // rules/metrics_test.go tests that every metric and label of a query exists.
+=======
+// That every metric and label asked for exists is tested with the rules (rules/metrics_test.go), and that every query finds
+// data, on the whole stack (e2e/panels_test.go).
+>>>>>>> main
 
 func TestCommittedIsGenerated(t *testing.T) {
 	files, err := generate("../rules")
