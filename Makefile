@@ -10,17 +10,10 @@ PROGRAMS := exporter remediator proxy setup runner lab
 # The packages whose tests write generated files with -update.
 GENERATORS = $(sort $(dir $(shell grep -rl --include='*_test.go' 'Bool."update"' .)))
 
-<<<<<<< HEAD
-.PHONY: help demo demo-down bench chaos soak slots test e2e mutation-test lint dashboards fuzz vuln build dist kills
-help:       ## list these commands
-	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
-demo:       ## start the whole stack in a simulated world, break it six ways and watch it heal
-=======
 .PHONY: help demo demo-down generate test lint e2e vuln build dist bench chaos soak crash-test fuzz images-test mutation-test slot-soak
 help:          ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 demo:          ## start the whole stack in a simulated world, inject six faults and show how they are fixed
->>>>>>> main
 	@go run ./e2e/demo up
 demo-down:     ## remove the containers, volumes and networks of the demo
 	@go run ./e2e/demo down
@@ -39,32 +32,8 @@ test: lint $(TOOLS) ## run everything that CI runs: linters, unit tests, rules, 
 	go test -count=1 -run='TestModel$$' ./internal/remedy # with the race detector it runs a twentieth
 	cd dashboards && go test -shuffle=on ./...
 	cd tools/govulncheck && go test -shuffle=on ./...
-<<<<<<< HEAD
-	$(MAKE) vuln
-	$(MAKE) e2e
-# One package at a time: two stacks at once would measure each other.
-e2e: $(TOOLS) ## the end-to-end tests alone, on the real dockerd, Prometheus and Alertmanager
-	go test -count=1 -p=1 -timeout=20m -v ./e2e/...
-slots: $(TOOLS) ## 200 jobs in a row through two slots while everything breaks that can, then restarts, stops, an upgrade, a hostile job (30 min)
-	go test -count=1 -timeout=90m -v ./e2e/slots -jobs=200
-mutation-test: $(BIN)/promtool ## change every comparison, threshold and duration of the rules, one at a time: a test must fail for each (5 min)
-	go test -count=1 -timeout=30m -tags=mutation -run=TestEveryMutationIsCaught ./rules
-fuzz:       ## every fuzz target of the tree, each for FUZZTIME (30s); what is found becomes a seed in its testdata/fuzz: commit it
-	@found=0; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
-	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
-	    found=$$((found+1)); echo "$$target in $$(dirname $$file)"; \
-	    go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$(dirname $$file) || exit 1; \
-	  done; done; echo "$$found fuzz targets, each $(FUZZTIME)"; test $$found -gt 0
-vuln: $(BIN)/govulncheck ## whether anything that is known to be vulnerable is called; says so loudly where the database does not answer
-	@govulncheck .
-kills:      ## kill the remediator 600 times at random moments, and play 100,000 random sequences against its promises (3 min)
-	go test -count=1 -timeout=15m -v -run='TestKill9AnyTime|TestModel$$' ./internal/remedy -kills=600 -model.runs=100000
-lint: $(BIN)/golangci-lint $(BIN)/actionlint ## go vet, golangci-lint, actionlint
-	go vet ./...
-=======
 	$(MAKE) vuln e2e
 lint: $(BIN)/golangci-lint $(BIN)/actionlint ## run golangci-lint, which includes go vet, and actionlint
->>>>>>> main
 	golangci-lint run ./...
 	actionlint
 	cd dashboards && golangci-lint run --config=../.golangci.yml ./...

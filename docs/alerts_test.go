@@ -9,13 +9,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-<<<<<<< HEAD
-// TestAlerts compares docs/alerts.md with the rules.
-func TestAlerts(t *testing.T) {
-=======
 // TestGeneratedAlertTable compares docs/alerts.md with the rules.
 func TestGeneratedAlertTable(t *testing.T) {
->>>>>>> main
 	files, err := filepath.Glob("../rules/*.yml")
 	if err != nil {
 		t.Fatal(err)
