@@ -78,10 +78,6 @@ func has(want ...string) func([]string) bool {
 	}
 }
 
-func times(want string, n int) func([]string) bool {
-	return func(got []string) bool { return count(got, want) >= n }
-}
-
 func count(got []string, want string) (n int) {
 	for _, g := range got {
 		if g == want {

@@ -12,7 +12,7 @@ const FlapWindow = 2 * time.Minute
 // swapWindow is how far apart two lines can be that arrive in the wrong order: the retry line is on
 // stderr, all others on stdout, and two pipes keep no common order. So a session whose first poll
 // fails at once can seem to begin after its own failure. A session that really follows a failure is
-// announced by a line of a new attempt, or by "Runner reconnected."
+// announced by a line of a new attempt or by the reconnection line.
 const swapWindow = time.Second
 
 // State is what one runner slot does, as far as its lines show.
