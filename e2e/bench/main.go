@@ -57,7 +57,7 @@ func main() {
 // options are the flags.
 type options struct {
 	only           []string
-	cycles, phases int
+	cycles         int
 	idle           time.Duration
 	runners        []int
 	against, label string
@@ -73,7 +73,6 @@ func parse(args []string) (o options, err error) {
 	}
 	only := flags.String("only", "", "`parts` to measure, of "+strings.Join(names, ",")+"; empty: all")
 	flags.IntVar(&o.cycles, "cycles", 50, "`number` of restarts; 0: only the cost without a fault")
-	flags.IntVar(&o.phases, "phases", 5, "`number` of Prometheus containers over which the cycles are spread")
 	flags.DurationVar(&o.idle, "idle", time.Minute, "how long each program is measured while idle")
 	runners := flags.String("runners", "2,1000", "`numbers` of runners with which the exporter is scraped")
 	flags.StringVar(&o.against, "against", "", "shell `command` of another healer, which is measured after ours with as many cycles")
@@ -100,8 +99,8 @@ func parse(args []string) (o options, err error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.cycles < 0 || o.phases < 1 || o.cycles > 0 && o.phases > o.cycles:
-		return o, errors.New("-cycles, -phases: want at least one cycle for each phase")
+	case o.cycles < 0:
+		return o, errors.New("-cycles: want 0 or more")
 	case o.idle < 10*time.Second:
 		return o, errors.New("-idle: want 10s or more, the engine's CPU clock ticks in hundredths of a second")
 	case o.against != "" && (o.cycles == 0 || !o.wants("reaction")):

@@ -20,7 +20,7 @@ func TestFlags(t *testing.T) {
 		t.Errorf("two parts: %+v, %v", o, err)
 	}
 	for _, bad := range []string{
-		"-cycles=-1", "-phases=0", "-cycles=2 -phases=3", "-idle=1s", "-runners=many", "-runners=0", "-only=everything", "more",
+		"-cycles=-1", "-idle=1s", "-runners=many", "-runners=0", "-only=everything", "more",
 		"-against=true -only=scrape", "-against=true -cycles=0",
 	} {
 		if _, err := parse(strings.Fields(bad)); err == nil {

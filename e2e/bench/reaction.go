@@ -83,9 +83,12 @@ func noAction(ctx context.Context, s *stack.Stack, since time.Time) error {
 	return err
 }
 
+// phases is the number of Prometheus containers over which the cycles are spread.
+const phases = 5
+
 // runPhases runs all cycles and adds up their cost.
 func (b *bench) runPhases(ctx context.Context, v victims) (all []cycle, loaded cost, err error) {
-	for phase := range b.phases {
+	for phase := range phases {
 		if phase > 0 {
 			if err := v.stack.Recreate(ctx, "prometheus"); err != nil {
 				return nil, loaded, err
@@ -94,8 +97,8 @@ func (b *bench) runPhases(ctx context.Context, v victims) (all []cycle, loaded c
 				return nil, loaded, err
 			}
 		}
-		cycles := (b.cycles*(phase+1))/b.phases - (b.cycles*phase)/b.phases
-		fmt.Fprintf(b.out, "  · %d restarts, phase %d of %d\n", cycles, phase+1, b.phases)
+		cycles := (b.cycles*(phase+1))/phases - (b.cycles*phase)/phases
+		fmt.Fprintf(b.out, "  · %d restarts, phase %d of %d\n", cycles, phase+1, phases)
 		cost, err := costOf(ctx, v.stack, func() error {
 			for range cycles {
 				c, err := v.cycle(ctx, len(all)+1)

@@ -9,7 +9,7 @@ import (
 // Only the clock jumps need a guest. Those that are left out are printed, and are an error if they
 // were asked for.
 func TestRunnable(t *testing.T) {
-	all, err := listOnly().chosen(options{pairs: true})
+	all, err := listOnly().chosen(options{})
 	if err != nil {
 		t.Fatal(err)
 	}

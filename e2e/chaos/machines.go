@@ -58,8 +58,7 @@ func collect(shares [][]scenario.Fault, results [][]row, failures []error, todo 
 	byName := map[string]row{}
 	for i, share := range shares {
 		for _, f := range share {
-			missing := outcome{Result: scenario.Result{Fault: f, Err: fmt.Errorf(notRun+"machine %d ended (%w)", i+1, failures[i])}}
-			byName[f.Name] = missing.row()
+			byName[f.Name] = row{Fault: f.Name, Failed: fmt.Sprintf(notRun+"machine %d ended (%v)", i+1, failures[i])}
 		}
 		for _, r := range results[i] {
 			byName[r.Fault] = r

@@ -35,13 +35,10 @@ import (
 type options struct {
 	only     []string
 	list     bool
-	pairs    bool
 	soak     time.Duration
 	seed     uint64
 	machines int
-	into     string
 	markdown string
-	json     string
 	// machine and rows are set for a program on one of several machines: its number, and the file
 	// to which it appends its rows.
 	machine int
@@ -66,13 +63,10 @@ func main() {
 	var o options
 	app.Flag("list", "List the faults and pairs, and run nothing.").BoolVar(&o.list)
 	app.Flag("only", "Run only the fault or pair of this name. Repeatable.").StringsVar(&o.only)
-	app.Flag("pairs", "Run the pairs too.").Default("true").BoolVar(&o.pairs)
 	app.Flag("soak", "Run random faults for this long, instead of each fault once.").DurationVar(&o.soak)
 	app.Flag("seed", "Seed of the random faults. 0: a new one, which is printed.").Uint64Var(&o.seed)
 	app.Flag("machines", "Number of machines that share the faults, each with its own stack.").Default("1").IntVar(&o.machines)
-	app.Flag("into", "Earlier result (JSON) in which this run replaces the faults that it runs.").StringVar(&o.into)
 	app.Flag("markdown", "File for the result as Markdown.").StringVar(&o.markdown)
-	app.Flag("json", "File for the result as JSON.").StringVar(&o.json)
 	app.Flag("guest", "Run also the faults that need their own kernel, the clock jumps: slow, for an idle machine.").BoolVar(&o.guest)
 	app.Flag("machine", "").Hidden().IntVar(&o.machine)
 	app.Flag("rows", "").Hidden().StringVar(&o.rows)

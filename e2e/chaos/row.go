@@ -7,80 +7,41 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// outcome is the result of one fault.
-type outcome struct {
-	scenario.Result
-	// Harmed counts the failed jobs beyond those that the fault may interrupt.
-	Harmed int
-}
-
-// row is a fault in the report: what is expected, and what was observed. Times are in seconds since
-// the injection.
+// row is the result of one fault. Times are in seconds since the injection.
 type row struct {
-	Fault        string   `json:"fault"`
-	Description  string   `json:"description"`
-	Metric       string   `json:"metric,omitempty"` // PromQL
-	Alert        string   `json:"alert,omitempty"`
-	Within       float64  `json:"within_seconds,omitempty"`
-	Action       string   `json:"action,omitempty"`
-	Allowed      []string `json:"allowed,omitempty"`
-	AllowedLater []string `json:"allowed_later,omitempty"`
-	MaxJobsLost  int      `json:"max_jobs_lost"`
-
-	Detected float64 `json:"detected_seconds,omitempty"`
-	Alerted  float64 `json:"alert_seconds,omitempty"`
-	Healed   float64 `json:"healed_seconds,omitempty"`
-	Harmed   int     `json:"jobs_harmed"`
-	Failed   string  `json:"failed,omitempty"`
-
-	// Again is the day and the commit at which it was run again, after the rest of the table.
-	Again string `json:"again,omitempty"`
+	Fault    string  `json:"fault"`
+	Detected float64 `json:"detected_seconds"`
+	Alerted  float64 `json:"alert_seconds"`
+	Healed   float64 `json:"healed_seconds"`
+	// Harmed counts the failed jobs beyond those that the fault may interrupt.
+	Harmed int    `json:"jobs_harmed"`
+	Failed string `json:"failed,omitempty"`
 }
 
-func (o outcome) row() row {
-	f := o.Fault
-	r := row{
-		Fault: f.Name, Description: f.Description, Metric: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
-		Action: f.Action, Allowed: f.Allowed, AllowedLater: f.AllowedLater, MaxJobsLost: f.MaxJobsLost,
-		Detected: o.Metric.Seconds(), Alerted: o.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
+func newRow(r scenario.Result, harmed int, err error) row {
+	out := row{
+		Fault: r.Fault.Name, Detected: r.Metric.Seconds(), Alerted: r.Alert.Seconds(), Healed: r.Healed.Seconds(), Harmed: harmed,
 	}
-	if o.Err != nil {
-		r.Failed = o.Err.Error()
+	if err != nil {
+		out.Failed = err.Error()
 	}
-	return r
+	return out
 }
 
 var columns = []string{"fault", "detected after", "alert", "alert after", "action", "healed after", "jobs harmed"}
 
-func (r row) cells() []string {
+func (r row) cells(f scenario.Fault) []string {
 	healed := after(r.Healed)
 	if r.Failed != "" {
 		healed = "FAILED"
 	}
-	name := r.Fault
-	if r.Again != "" {
-		name += " (again: " + r.Again + ")"
-	}
-	return []string{name, after(r.Detected), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
-}
-
-var expectations = []string{"fault", "description", "metric", "alert", "within", "action", "also allowed", "allowed when it is over", "jobs it may interrupt"}
-
-func (r row) expectation() []string {
-	metric := "-"
-	if r.Metric != "" {
-		metric = "`" + strings.ReplaceAll(r.Metric, "|", `\|`) + "`"
-	}
 	return []string{
-		r.Fault, r.Description, metric, dash(r.Alert), after(r.Within), dash(r.Action), dash(strings.Join(r.Allowed, ", ")),
-		dash(strings.Join(r.AllowedLater, ", ")), strconv.Itoa(r.MaxJobsLost),
+		r.Fault, after(r.Detected), dash(f.Alert["alertname"]), after(r.Alerted), dash(f.Action), healed, strconv.Itoa(r.Harmed),
 	}
 }
 
@@ -127,16 +88,4 @@ func readRows(path string) (rows []row, err error) {
 		}
 		rows = append(rows, r)
 	}
-}
-
-// merge replaces rows of an earlier run and marks them, in the order of the names.
-func merge(earlier, now []row, mark string, names []string) []row {
-	for _, r := range now {
-		r.Again = mark
-		earlier = append(slices.DeleteFunc(earlier, func(e row) bool { return e.Fault == r.Fault }), r)
-	}
-	// Drop faults that have left the list.
-	earlier = slices.DeleteFunc(earlier, func(e row) bool { return !slices.Contains(names, e.Fault) })
-	slices.SortStableFunc(earlier, func(a, b row) int { return slices.Index(names, a.Fault) - slices.Index(names, b.Fault) })
-	return earlier
 }

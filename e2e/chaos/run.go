@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/guest"
@@ -23,11 +24,7 @@ func list(todo []scenario.Fault, out io.Writer) {
 
 // chosen returns the faults and pairs that the options select.
 func (w *world) chosen(o options) ([]scenario.Fault, error) {
-	all := w.mainFaults()
-	if o.pairs || len(o.only) > 0 {
-		all = append(all, w.pairs()...)
-	}
-	all = append(all, w.lateFaults()...)
+	all := slices.Concat(w.mainFaults(), w.pairs(), w.lateFaults())
 	if len(o.only) == 0 {
 		return all, nil
 	}
@@ -72,7 +69,7 @@ func (w *world) runAll(ctx context.Context, o options, h *harm, out io.Writer) e
 	var rows []row
 	for i, f := range todo {
 		fmt.Fprintf(out, "\n%d of %d. %s\n", i+1, len(todo), f.Name)
-		now := w.runOne(ctx, f, h, out).row()
+		now := w.runOne(ctx, f, h, out)
 		rows = append(rows, now)
 		if o.rows != "" {
 			err = now.appendTo(o.rows)
@@ -88,30 +85,31 @@ func (w *world) runAll(ctx context.Context, o options, h *harm, out io.Writer) e
 }
 
 // runOne runs one fault and checks the harm.
-func (w *world) runOne(ctx context.Context, f scenario.Fault, h *harm, out io.Writer) (o outcome) {
+func (w *world) runOne(ctx context.Context, f scenario.Fault, h *harm, out io.Writer) row {
+	result := scenario.Result{Fault: f}
+	harmed := 0
 	before, err := h.jobsFailed(ctx)
 	if err == nil {
-		o.Result = scenario.Run(ctx, w.Stack, f, func(kind, detail string, since time.Duration) {
+		result = scenario.Run(ctx, w.Stack, f, func(kind, detail string, since time.Duration) {
 			fmt.Fprintf(out, "   %9s  %-7s %s\n", "+"+seconds(since), kind, detail)
 		})
 		// A fault that is still there, such as a frozen engine, would block the check too.
-		if o.Err != nil && f.Remove != nil {
+		if result.Err != nil && f.Remove != nil {
 			_ = f.Remove(ctx)
 		}
-		o.Harmed, err = h.check(ctx, f, before)
+		harmed, err = h.check(ctx, f, before)
 	}
-	o.Fault = f
-	if o.Err = errors.Join(o.Err, err); o.Err == nil {
-		return o
+	err = errors.Join(result.Err, err)
+	if err != nil {
+		fmt.Fprintf(out, "   FAILED     %v\n", err)
+		w.printEvidence(ctx, out)
+		restarting, cancel := context.WithTimeout(ctx, patience())
+		defer cancel()
+		if err := w.restart(restarting); err != nil {
+			fmt.Fprintf(out, "   and after it: %v\n", err)
+		}
 	}
-	fmt.Fprintf(out, "   FAILED     %v\n", o.Err)
-	w.printEvidence(ctx, out)
-	restarting, cancel := context.WithTimeout(ctx, patience())
-	defer cancel()
-	if err := w.restart(restarting); err != nil {
-		fmt.Fprintf(out, "   and after it: %v\n", err)
-	}
-	return o
+	return newRow(result, harmed, err)
 }
 
 // restart starts the stack with empty volumes, so that the journal does not affect the next fault:
@@ -144,7 +142,9 @@ func (w *world) printEvidence(ctx context.Context, out io.Writer) {
 		if err != nil {
 			text += err.Error()
 		}
-		indent(out, text)
+		for line := range strings.Lines(text) {
+			fmt.Fprintf(out, "   |   %s\n", strings.TrimRight(line, "\n"))
+		}
 	}
 }
 

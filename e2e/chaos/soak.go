@@ -33,7 +33,7 @@ func (w *world) soak(ctx context.Context, o options, h *harm, out io.Writer) err
 	for time.Since(began) < o.soak && ctx.Err() == nil {
 		f := faults[random.IntN(len(faults))]
 		fmt.Fprintf(out, "\n+%s  %s\n", time.Since(began).Round(time.Second), f.Name)
-		rows = append(rows, w.runOne(ctx, f, h, out).row())
+		rows = append(rows, w.runOne(ctx, f, h, out))
 		s, err := w.measure(ctx)
 		if err != nil {
 			return err
