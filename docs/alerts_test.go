@@ -9,8 +9,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestAlerts compares docs/alerts.md with the rules.
-func TestAlerts(t *testing.T) {
+// TestGeneratedAlertTable compares docs/alerts.md with the rules.
+func TestGeneratedAlertTable(t *testing.T) {
 	files, err := filepath.Glob("../rules/*.yml")
 	if err != nil {
 		t.Fatal(err)
