@@ -19,7 +19,7 @@ const (
 var pruneKinds = []string{kindBuildCache, kindImages, kindContainers}
 
 const (
-	// criticalFloor is the free space in bytes below which rules/disk.yml calls the disk critical, whatever threshold is
+	// criticalFloor is the free space in bytes below which rules/remediation.yml calls the disk critical, whatever threshold is
 	// configured: a prune must not call the disk recovered while that alert stands.
 	criticalFloor = 2e9
 	// heldAge is the least time since anything was last used that goes although a job runs.
