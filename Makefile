@@ -18,7 +18,7 @@ demo-down:  ## remove every container, volume and network of the demo
 bench:      ## reaction, cost idle and loaded, scrape, flood, webhook, log scan and start, in one table (14 min); PART=scrape,webhook for some, AGAINST='sh healer.sh' for another healer beside it (10 min more)
 	@mkdir -p .cache && go run ./e2e/bench -only='$(PART)' -against='$(AGAINST)' -benchfmt=.cache/bench.txt -json=.cache/bench.json
 chaos: $(TOOLS) ## every fault that there is, alone and in pairs, on MACHINES (2) of their own: root, dockerd, chronyd; ONLY='retry loop' for one (50 min)
-	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)',--machines=$(or $(MACHINES),2)) --markdown=.cache/chaos.md --json=.cache/chaos.json
+	@go run ./e2e/chaos $(if $(ONLY),--only='$(ONLY)',--machines=$(or $(MACHINES),2)) --markdown=.cache/chaos.md
 soak: $(TOOLS) ## jobs and faults at random for SOAK (30m), from SEED: nothing may grow, no job be harmed
 	@go run ./e2e/chaos --soak=$(or $(SOAK),30m) --seed=$(or $(SEED),0)
 test: lint $(TOOLS) ## everything: vet, lint, unit, rule, routing and Compose tests, then the end-to-end tests

@@ -4,10 +4,12 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// TestNeverDuringAJob asks for a restart and a back-off of a runner that works, and sees its job end as it should.
-func TestNeverDuringAJob(t *testing.T) {
+// A restart and a back-off of a busy runner are refused, and its job succeeds.
+func TestNoActionDuringJob(t *testing.T) {
 	const slot = "ci-runner-1"
 	labels := map[string]string{"runner": slot, "result": "Succeeded"}
 	done := func(ctx context.Context) float64 {
@@ -30,13 +32,10 @@ func TestNeverDuringAJob(t *testing.T) {
 		running, _, err := system.Metric(ctx, system.Ports.Exporter, "ghostrunner_runner_job_running", map[string]string{"runner": slot})
 		return running == 1, err
 	})
-	post(t, 202, payload(
-		map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "remediation": "restart", "runner": slot, "host": "local"},
-		map[string]string{"alertname": "GhostrunnerWatchdogStorm", "remediation": "backoff", "runner": slot, "host": "local"},
-	))
+	post(t, stack.RetryLoopAlert(slot), stack.StormAlert(slot))
 	await(t, "both to be refused", func(context.Context) (bool, error) { return refusals(t, "busy") >= refused+2, nil })
 	if n := done(t.Context()); n != before {
-		t.Fatal("the job had ended before the alerts were judged: the test proves nothing")
+		t.Fatal("the job ended before the alerts were decided")
 	}
 	await(t, "the job to succeed", func(ctx context.Context) (bool, error) { return done(ctx) > before, nil })
 	if now, err := system.Docker(t.Context(), "inspect", "--format={{.State.StartedAt}}", container); err != nil || now != started {

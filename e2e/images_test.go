@@ -16,17 +16,18 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// maxImage is what an image of ours may weigh, in bytes.
+// maxImage is the maximum size of our images in bytes.
 const maxImage = 25_000_000
 
-// built are the images of the shipped Dockerfiles: by architecture and program, chronyd's, and the runner's.
+// built are the images of the shipped Dockerfiles: by architecture and program, chronyd's, and the
+// runner's.
 var built struct {
 	ours           map[string]map[string]string
 	chrony, runner string
 }
 
-// buildImages builds them, if a test of theirs is to run. That is done before there is a stack: it takes gigabytes of disk where little
-// is here yet, and the stack would prune for it.
+// buildImages builds the images that the selected tests need. It runs before the stack is started,
+// because the gigabytes that it writes would make the stack prune.
 func buildImages(ctx context.Context, s *stack.Stack) (err error) {
 	wanted := func(test string) bool {
 		pattern := flag.Lookup("test.run").Value.String()
@@ -52,8 +53,8 @@ func buildImages(ctx context.Context, s *stack.Stack) (err error) {
 	return err
 }
 
-// TestImages looks at what the shipped Dockerfiles gave, and starts it as people do: with compose.yaml alone but
-// for observe.yaml, which takes chronyd the right to set this machine's clock.
+// TestImages checks the images of the shipped Dockerfiles and starts them with compose.yaml and
+// observe.yaml, so that chronyd does not set this machine's clock.
 func TestImages(t *testing.T) {
 	ctx := t.Context()
 	for arch, images := range built.ours {
@@ -114,7 +115,8 @@ func TestImages(t *testing.T) {
 			return health == "healthy", err
 		})
 	}
-	// Each program reaches what it is for: chronyd over the network, the engine through its proxy, its own files.
+	// Each program reaches what it needs: chronyd over the network, the engine through its proxy,
+	// its own files.
 	for metric, port := range map[string]int{
 		`ghostrunner_clock_synchronized{source="chrony"} 0`: other.Ports.Exporter, "ghostrunner_docker_up 1": other.Ports.Exporter,
 		`ghostrunner_disk_free_bytes{path="/var/lib/docker"}`: other.Ports.Exporter, "ghostrunner_remediator_journal_up 1": other.Ports.Remediator,
@@ -130,17 +132,17 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// TestRunnerImage looks at what jobs run in. It has shells and tools, which are what it is for; what nobody needs there is a program
-// that changes who runs it, a device, a file that everybody may write, or anything of the PAT.
+// The image for jobs has shells and tools, but no program that changes its user, no device, no file
+// that everyone can write, and nothing of the PAT.
 func TestRunnerImage(t *testing.T) {
 	ctx := t.Context()
-	programs, faults := look(ctx, t, built.runner)
+	programs, problems := inspectFiles(ctx, t, built.runner)
 	if !slices.Contains(programs, "/usr/bin/sudo") || !slices.Contains(programs, "/usr/local/bin/ghostrunner-runner") {
-		t.Errorf("these are not the runner's files: %d programs", len(programs))
+		t.Errorf("not the runner's files: %d programs", len(programs))
 	}
-	for _, fault := range faults {
-		if !strings.HasSuffix(fault, " is a shell") {
-			t.Error(fault)
+	for _, problem := range problems {
+		if !strings.HasSuffix(problem, " is a shell") {
+			t.Error(problem)
 		}
 	}
 	for _, args := range [][]string{{"image", "inspect", built.runner}, {"history", "--no-trunc", built.runner}} {
@@ -148,7 +150,7 @@ func TestRunnerImage(t *testing.T) {
 			t.Errorf("docker %s: %v\n%s", args[0], err, text)
 		}
 	}
-	// The supervisor gives sudo what the image does not: see compose/sudo.yaml.
+	// The supervisor grants sudo, which the image does not: see compose/sudo.yaml.
 	for sudo, want := range map[string]string{"true": "0", "false": ""} {
 		name := project + "-sudo-" + sudo
 		if _, err := output(ctx, "docker", "run", "--detach", "--name="+name, "--label=com.docker.compose.project="+project, "--network=none",
@@ -157,13 +159,13 @@ func TestRunnerImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _, _ = output(context.Background(), "docker", "rm", "--force", name) })
-		await(t, "the supervisor to have begun", func(ctx context.Context) (bool, error) {
+		await(t, "the supervisor to start", func(ctx context.Context) (bool, error) {
 			log, err := exec.CommandContext(ctx, "docker", "logs", name).CombinedOutput()
 			return strings.Contains(string(log), "failures="), err
 		})
 		got, err := output(ctx, "docker", "exec", "--user=1001:1001", name, "sudo", "-n", "id", "-u")
 		if got != want || (err == nil) != (sudo == "true") {
-			t.Errorf("RUNNER_SUDO=%s: a job becomes %q, %v", sudo, got, err)
+			t.Errorf("RUNNER_SUDO=%s: a job runs as %q, %v", sudo, got, err)
 		}
 	}
 }

@@ -1,9 +1,9 @@
-// Package e2e_test runs the whole system on the real dockerd, Prometheus and Alertmanager, and demands what the demo shows.
+// Package e2e_test runs the whole system on the real dockerd, Prometheus and Alertmanager, and
+// checks what the demo shows.
 package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -17,7 +17,7 @@ import (
 
 const project = "ghostrunner-e2e"
 
-// system is the one stack that all tests of this package share; they run one after another.
+// system is the stack that all tests of this package share. They run one after another.
 var system *stack.Stack
 
 func TestMain(m *testing.M) {
@@ -26,15 +26,15 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute) // programs and images are built
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute) // builds programs and images
 	defer cancel()
 	s, err := stack.New(stack.Options{
 		Project: project, FirstPort: 21068, Out: os.Stdout,
-		// Jobs are logged in to Docker Hub, so that there is one more secret to look for.
+		// With a login to Docker Hub there is one more secret to look for.
 		Files: []string{"compose/dockerhub.yaml"},
 		Env: map[string]string{
 			"DOCKERHUB_USERNAME": "octo", "DOCKERHUB_TOKEN": hubToken,
-			// Long enough to kill the remediator in its middle, on a busy machine too.
+			// Long enough to kill the remediator during a back-off, even on a busy machine.
 			"BACKOFF_DURATION": "30s",
 		},
 	})
@@ -47,13 +47,12 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	others, err := newBystanders(ctx)
+	foreign, err = createForeignObjects(ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: bystanders:", err)
+		fmt.Fprintln(os.Stderr, "e2e: foreign objects:", err)
 		return 1
 	}
-	defer others.remove()
-	bystanders = others
+	defer foreign.remove()
 	code := 1
 	if err := start(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -63,7 +62,7 @@ func run(m *testing.M) int {
 	return end(s, code)
 }
 
-// start brings the stack up and waits until it is whole.
+// start starts the stack and waits until it is ready.
 func start(ctx context.Context, s *stack.Stack) error {
 	if err := s.Up(ctx); err != nil {
 		return err
@@ -73,11 +72,11 @@ func start(ctx context.Context, s *stack.Stack) error {
 	return scenario.Ready(ctx, s)
 }
 
-// end looks at the bystanders once more, tells what went wrong and takes the stack down, whatever time the tests took.
+// end checks the foreign objects again, reports failures and removes the stack.
 func end(s *stack.Stack, code int) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if err := bystanders.unharmed(ctx); err != nil {
+	if err := foreign.unchanged(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: FAIL: after all tests:", err)
 		code = 1
 	}
@@ -87,7 +86,7 @@ func end(s *stack.Stack, code int) int {
 	}
 	if code != 0 {
 		s.Diagnose(ctx, os.Stderr)
-	} else if err := leaves(ctx, s); err != nil {
+	} else if err := noRegistrationsLeft(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: FAIL:", err)
 		code = 1
 	}
@@ -102,7 +101,7 @@ func end(s *stack.Stack, code int) int {
 	return code
 }
 
-// nothingRefused looks into the logs of the proxies: whatever the tests made our programs do, each call must have passed.
+// nothingRefused returns an error if a proxy has refused a call of our programs.
 func nothingRefused(ctx context.Context, s *stack.Stack) error {
 	for _, service := range []string{"exporter-proxy", "remediator-proxy"} {
 		log, err := s.Log(ctx, service)
@@ -110,7 +109,7 @@ func nothingRefused(ctx context.Context, s *stack.Stack) error {
 			return err
 		}
 		for line := range strings.Lines(log) {
-			// One that is gone by the time it is asked for is no refusal.
+			// An object that is gone is not a refusal.
 			if strings.Contains(line, "msg=Refused") && !strings.Contains(line, "no such object") {
 				return fmt.Errorf("%s refused a call of ours: %s", service, line)
 			}
@@ -119,21 +118,17 @@ func nothingRefused(ctx context.Context, s *stack.Stack) error {
 	return nil
 }
 
-// leaves stops the runners as `docker compose down` does, and wants no registration to be left at GitHub.
-func leaves(ctx context.Context, s *stack.Stack) error {
+// noRegistrationsLeft stops the runners and returns an error if GitHub still has a registration.
+func noRegistrationsLeft(ctx context.Context, s *stack.Stack) error {
 	if err := s.Compose(ctx, nil, "stop", "runner-1", "runner-2"); err != nil {
 		return err
 	}
-	_, body, err := s.Get(ctx, s.Ports.Lab, "/lab/v1/state")
+	state, err := s.Lab().State(ctx)
 	if err != nil {
 		return err
 	}
-	var state struct{ Registrations []struct{ Name string } }
-	if err := json.Unmarshal(body, &state); err != nil {
-		return err
-	}
 	if len(state.Registrations) > 0 {
-		return fmt.Errorf("the runners are stopped, and GitHub still knows %v", state.Registrations)
+		return fmt.Errorf("the runners are stopped, but GitHub still has %v", state.Registrations)
 	}
 	return nil
 }

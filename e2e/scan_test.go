@@ -14,21 +14,21 @@ import (
 	"testing"
 )
 
-// holdsOneProgram demands that an image is of no use to anybody who got in: one program, no shell, nothing that changes who
-// runs it, and nothing that everybody may write.
+// holdsOneProgram requires an image that is useless to an intruder: one program, no shell, no
+// setuid file, and no file that everyone can write.
 func holdsOneProgram(ctx context.Context, t *testing.T, image string) {
 	t.Helper()
-	programs, faults := look(ctx, t, image)
-	for _, fault := range faults {
-		t.Errorf("%s: %s", image, fault)
+	programs, problems := inspectFiles(ctx, t, image)
+	for _, problem := range problems {
+		t.Errorf("%s: %s", image, problem)
 	}
 	if !slices.Equal(programs, []string{"/ghostrunner"}) {
 		t.Errorf("%s: %v can be executed, want /ghostrunner alone", image, programs)
 	}
 }
 
-// look scans all files of an image.
-func look(ctx context.Context, t *testing.T, image string) (programs, faults []string) {
+// inspectFiles lists the programs of an image and its problems.
+func inspectFiles(ctx context.Context, t *testing.T, image string) (programs, problems []string) {
 	t.Helper()
 	container, err := output(ctx, "docker", "create", "--label", "com.docker.compose.project="+project, image)
 	if err != nil {
@@ -47,16 +47,16 @@ func look(ctx context.Context, t *testing.T, image string) (programs, faults []s
 	if err := export.Start(); err != nil {
 		t.Fatal(err)
 	}
-	programs, faults, err = scan(files)
-	_, drainErr := io.Copy(io.Discard, files) // what is behind the end of the archive
+	programs, problems, err = scan(files)
+	_, drainErr := io.Copy(io.Discard, files) // bytes after the end of the archive
 	if err := errors.Join(err, drainErr, export.Wait()); err != nil {
 		t.Fatalf("%s: %v", image, err)
 	}
-	return programs, faults
+	return programs, problems
 }
 
-// What finds no fault must be able to find one.
-func TestScanFindsFaults(t *testing.T) {
+// The scan finds each kind of problem.
+func TestScanFindsProblems(t *testing.T) {
 	for _, test := range []struct {
 		file tar.Header
 		want string
@@ -64,11 +64,11 @@ func TestScanFindsFaults(t *testing.T) {
 		{tar.Header{Name: "good", Typeflag: tar.TypeReg, Mode: 0o644}, ""},
 		{tar.Header{Name: "tmp", Typeflag: tar.TypeDir, Mode: 0o1777}, ""},
 		{tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "good", Mode: 0o777}, ""},
-		{tar.Header{Name: "open", Typeflag: tar.TypeReg, Mode: 0o646}, "everybody may write /open"},
-		{tar.Header{Name: "dir/", Typeflag: tar.TypeDir, Mode: 0o777}, "everybody may write /dir"},
-		{tar.Header{Name: "su", Typeflag: tar.TypeReg, Mode: 0o4755}, "/su changes who runs it"},
-		{tar.Header{Name: "wall", Typeflag: tar.TypeReg, Mode: 0o2755}, "/wall changes who runs it"},
-		{tar.Header{Name: "var/mail/", Typeflag: tar.TypeDir, Mode: 0o2775}, ""}, // hands its group on, to files
+		{tar.Header{Name: "open", Typeflag: tar.TypeReg, Mode: 0o646}, "everyone can write /open"},
+		{tar.Header{Name: "dir/", Typeflag: tar.TypeDir, Mode: 0o777}, "everyone can write /dir"},
+		{tar.Header{Name: "su", Typeflag: tar.TypeReg, Mode: 0o4755}, "/su is setuid or setgid"},
+		{tar.Header{Name: "wall", Typeflag: tar.TypeReg, Mode: 0o2755}, "/wall is setuid or setgid"},
+		{tar.Header{Name: "var/mail/", Typeflag: tar.TypeDir, Mode: 0o2775}, ""}, // a setgid folder passes its group on to files
 		{tar.Header{Name: "bin/sh", Typeflag: tar.TypeSymlink, Linkname: "dash", Mode: 0o777}, "/bin/sh is a shell"},
 		{tar.Header{Name: "busybox", Typeflag: tar.TypeReg, Mode: 0o755}, "/busybox is a shell"},
 		{tar.Header{Name: "sda", Typeflag: tar.TypeBlock, Mode: 0o600}, "/sda is a device"},
@@ -78,22 +78,22 @@ func TestScanFindsFaults(t *testing.T) {
 		if err := errors.Join(w.WriteHeader(&test.file), w.Close()); err != nil {
 			t.Fatal(err)
 		}
-		_, faults, err := scan(&archive)
-		if got := strings.Join(faults, "; "); err != nil || got != test.want {
+		_, problems, err := scan(&archive)
+		if got := strings.Join(problems, "; "); err != nil || got != test.want {
 			t.Errorf("%s: found %q, %v, want %q", test.file.Name, got, err, test.want)
 		}
 	}
 }
 
-// shells are the programs that would run what an intruder types.
+// shells are programs that run an intruder's input.
 var shells = []string{"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "rbash", "sh", "tcsh", "toybox", "zsh"}
 
-// scan reads the files of a container, and returns those that can be executed and what is wrong with any.
-func scan(r io.Reader) (programs, faults []string, err error) {
+// scan reads a container's files and returns the programs and the problems.
+func scan(r io.Reader) (programs, problems []string, err error) {
 	for files := tar.NewReader(r); ; {
 		h, err := files.Next()
 		if errors.Is(err, io.EOF) {
-			return programs, faults, nil
+			return programs, problems, nil
 		}
 		if err != nil {
 			return nil, nil, err
@@ -101,18 +101,18 @@ func scan(r io.Reader) (programs, faults []string, err error) {
 		const sticky, setID = 0o1000, 0o6000
 		name := path.Join("/", h.Name)
 		link, dir := h.Typeflag == tar.TypeSymlink, h.Typeflag == tar.TypeDir
-		fault := func(format string) { faults = append(faults, fmt.Sprintf(format, name)) }
+		problem := func(format string) { problems = append(problems, fmt.Sprintf(format, name)) }
 		switch {
 		case h.Typeflag == tar.TypeBlock || h.Typeflag == tar.TypeChar && name != "/dev/console":
-			fault("%s is a device")
+			problem("%s is a device")
 		case slices.Contains(shells, path.Base(name)) && !dir:
-			fault("%s is a shell")
+			problem("%s is a shell")
 		case h.Mode&setID != 0 && !dir:
-			fault("%s changes who runs it")
+			problem("%s is setuid or setgid")
 		case h.Mode&0o002 != 0 && !link && (!dir || h.Mode&sticky == 0):
-			faults = append(faults, "everybody may write "+name)
+			problems = append(problems, "everyone can write "+name)
 		}
-		if h.Typeflag == tar.TypeReg && h.Mode&0o111 != 0 && h.Size > 0 { // Docker's own places for what it mounts are empty
+		if h.Typeflag == tar.TypeReg && h.Mode&0o111 != 0 && h.Size > 0 { // Docker's mount points are empty files
 			programs = append(programs, name)
 		}
 	}

@@ -10,25 +10,23 @@ import (
 	"net/url"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/blueguy23/ghostrunner/e2e/stack"
-	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
 const hubToken = "dckr_pat_of_the_lab"
 
-// place is somewhere that a curious person can look.
+// place is a place where a user could find a secret.
 type place struct {
 	name string
 	read func(context.Context) (string, error)
-	// holds is the one secret that must be there: its readers read it there.
+	// holds is the one secret that belongs there.
 	holds string
 }
 
-// The names of the secrets.
+// Names of the secrets.
 const (
 	pat          = "PAT"
 	webhookToken = "webhook token"
@@ -37,7 +35,7 @@ const (
 	dockerHub    = "token of Docker Hub"
 )
 
-// secrets are what is looked for.
+// secrets are the secrets that must not leak.
 func secrets(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{pat: stack.Token, webhookToken: token(t), grafana: grafanaPassword(t), registration: jitConfig(t), dockerHub: hubToken}
@@ -52,26 +50,26 @@ func grafanaPassword(t *testing.T) string {
 	return password
 }
 
-// jitConfig is how each just-in-time configuration begins that the simulated GitHub has handed out, so that half of one is found too.
+// jitConfig is the common prefix of the just-in-time configurations, which also finds parts of one.
 func jitConfig(t *testing.T) string {
 	t.Helper()
-	blobs, err := lab.NewClient("http://127.0.0.1:" + strconv.Itoa(system.Ports.Lab)).JITConfigs(t.Context())
+	blobs, err := system.Lab().JITConfigs(t.Context())
 	if err != nil || len(blobs) == 0 || len(blobs[0]) < 1000 {
 		t.Fatalf("%d just-in-time configurations: %v", len(blobs), err)
 	}
 	begin := blobs[0][:40]
 	for _, blob := range blobs {
 		if !strings.HasPrefix(blob, begin) {
-			t.Fatalf("one just-in-time configuration begins otherwise than %s", begin)
+			t.Fatalf("one just-in-time configuration does not start with %s", begin)
 		}
 	}
 	return begin
 }
 
-// TestSecretsAreNowhere looks for every secret, as it is and as it is often written, in everything that
-// a curious person can read once the demo has been through all its faults: what Docker says of containers and images, logs,
-// command lines and environments of processes, every page and every series, and what is kept on disk.
-func TestSecretsAreNowhere(t *testing.T) {
+// TestSecretsDoNotLeak looks for every secret, plain and encoded, in everything that a user can
+// read after all faults: what Docker reports of containers and images, logs, command lines and
+// environments, every page and series, and data on disk.
+func TestSecretsDoNotLeak(t *testing.T) {
 	secrets := secrets(t)
 	for _, p := range places(t) {
 		text, err := p.read(t.Context())
@@ -80,7 +78,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 			continue
 		}
 		if text == "" {
-			t.Errorf("%s is empty, so that nothing can be found there", p.name)
+			t.Errorf("%s is empty", p.name)
 		}
 		for _, name := range leaks(text, secrets) {
 			if name != p.holds {
@@ -93,8 +91,8 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 }
 
-// The search itself: it finds each secret where it is kept, read as all else is read, and in every form.
-func TestSecretsCanBeFound(t *testing.T) {
+// The search finds each secret where it is stored, and in every encoding.
+func TestSecretSearchFindsSecrets(t *testing.T) {
 	secrets := secrets(t)
 	for _, kept := range []struct{ name, service, folder string }{
 		{webhookToken, "alertmanager", "/run/ghostrunner"},
@@ -113,7 +111,7 @@ func TestSecretsCanBeFound(t *testing.T) {
 			t.Errorf("%s in %s is not found to hold the %s", kept.folder, kept.service, kept.name)
 		}
 	}
-	// What a runner's places hold comes and goes with its listener.
+	// Those of a runner exist only while its listener runs.
 	found := map[string]bool{}
 	for _, p := range places(t) {
 		if p.holds == "" {
@@ -136,11 +134,11 @@ func TestSecretsCanBeFound(t *testing.T) {
 		}
 	}
 	if got := leaks("text", secrets); len(got) != 0 {
-		t.Errorf("%v is found where it is not", got)
+		t.Errorf("%v found in a text without secrets", got)
 	}
 }
 
-// leaks returns the names of the secrets that a text has.
+// leaks returns the names of the secrets in a text.
 func leaks(text string, secrets map[string]string) []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
@@ -151,8 +149,8 @@ func leaks(text string, secrets map[string]string) []string {
 	return names
 }
 
-// forms are the ways to write a secret. What base64 makes of it depends on what stands before it, by three positions; the
-// outer characters depend on the neighbours, too, and are left off.
+// forms are the encodings of a secret. In base64 they depend on the position modulo three, and the
+// outer characters on what surrounds them, so these are omitted.
 func forms(secret string) []string {
 	all := []string{secret, url.QueryEscape(secret), hex.EncodeToString([]byte(secret))}
 	for before := range 3 {
@@ -177,7 +175,7 @@ func places(t *testing.T) []place {
 	holds := func(secret string) { all[len(all)-1].holds = secret }
 	images := map[string]bool{}
 	for _, container := range containers {
-		// The simulated GitHub is told the token that it accepts on its command line.
+		// The lab has the token on its command line.
 		if strings.HasPrefix(strings.TrimPrefix(container, project+"-"), "lab-1") {
 			continue
 		}
@@ -189,13 +187,13 @@ func places(t *testing.T) []place {
 		images[id] = true
 		docker("inspect", container)
 		all = append(all, place{name: "the log of " + container, read: func(ctx context.Context) (string, error) {
-			text, err := exec.CommandContext(ctx, "docker", "logs", container).CombinedOutput() // programs log to both
-			return "log:" + string(text), err                                                   // may well be empty
+			text, err := exec.CommandContext(ctx, "docker", "logs", container).CombinedOutput() // programs log to both streams
+			return "log:" + string(text), err                                                   // the log may be empty
 		}})
 		if running == "true" {
 			docker("top", container, "eww", "-o", "pid,args") // with the environment of each process
 			if strings.Contains(container, "ci-runner-") {
-				holds(registration) // the listener takes it from its environment or from its command line, which more can see
+				holds(registration) // the listener gets it in its environment; a command line would be readable by more users
 			}
 		}
 	}
@@ -216,7 +214,7 @@ func places(t *testing.T) []place {
 		}
 		docker("cp", container+":"+kept.path, "-")
 		if strings.HasPrefix(kept.service, "runner-") {
-			holds(dockerHub) // jobs are logged in, by a file in their home
+			holds(dockerHub) // the login of jobs, in a file in their home
 		}
 	}
 	ports := system.Ports
@@ -236,7 +234,7 @@ func places(t *testing.T) []place {
 		}
 		for _, path := range paths {
 			all = append(all, place{name: fmt.Sprintf("%s of port %d", path, port), read: func(ctx context.Context) (string, error) {
-				header := http.Header{"Authorization": {authorization}} // what only operators see must not show it either
+				header := http.Header{"Authorization": {authorization}} // pages for operators must not show it either
 				status, body, err := system.Do(ctx, http.MethodGet, port, path, header, nil)
 				if err == nil && status != http.StatusOK {
 					err = fmt.Errorf("status %d", status)

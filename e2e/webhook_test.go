@@ -2,23 +2,21 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-func TestWebhookDoor(t *testing.T) {
-	good := payload(map[string]string{"alertname": "GhostrunnerWatchdog"})
+func TestWebhookAnswers(t *testing.T) {
+	payload := func(alerts ...map[string]string) string { return string(stack.Payload(time.Now(), alerts...)) }
+	good := payload(stack.HeartbeatAlert())
 	many := make([]map[string]string, 10_000)
 	for i := range many {
-		many[i] = map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "remediation": "restart", "runner": fmt.Sprintf("ghost-%d", i)}
+		many[i] = stack.RetryLoopAlert(fmt.Sprintf("ghost-%d", i))
 	}
 	for _, c := range []struct {
 		name, authorization, body string
@@ -50,37 +48,37 @@ func TestWebhookDoor(t *testing.T) {
 	}
 }
 
-// TestRefusals asks for what must not be done, and finds each refusal counted and in the journal.
+// TestRefusals asks for actions that are not allowed; each refusal is counted and in the journal.
 func TestRefusals(t *testing.T) {
 	lab, err := system.ServiceContainer(t.Context(), "lab")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		name, reason string
-		labels       map[string]string
+		name, reason, container string
 	}{
-		{"no heal label", "not_allowed", map[string]string{"container": lab}},
-		{"no such container", "no_target", map[string]string{"container": "does-not-exist"}},
-		{"part of a name", "no_target", map[string]string{"container": "ci-runner"}},
+		{"no heal label", "not_allowed", lab},
+		{"no such container", "no_target", "does-not-exist"},
+		{"part of a name", "no_target", "ci-runner"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := refusals(t, c.reason)
-			labels := map[string]string{"alertname": "GhostrunnerRunnerUnhealthy", "remediation": "restart"}
-			maps.Copy(labels, c.labels)
-			post(t, 202, payload(labels))
+			post(t, stack.UnhealthyAlert(c.container, ""))
 			await(t, "the refusal to be counted", func(context.Context) (bool, error) { return refusals(t, c.reason) > before, nil })
-			header := http.Header{"Authorization": {"Bearer " + token(t)}}
 			await(t, "the refusal in the journal", func(ctx context.Context) (bool, error) {
+				header, err := system.Authorization(ctx)
+				if err != nil {
+					return false, err
+				}
 				status, body, err := system.Do(ctx, http.MethodGet, system.Ports.Remediator, "/api/v1/attempts", header, nil)
-				return status == 200 && strings.Contains(string(body), c.reason) && strings.Contains(string(body), c.labels["container"]), err
+				return status == 200 && strings.Contains(string(body), c.reason) && strings.Contains(string(body), c.container), err
 			})
 		})
 	}
 }
 
-// TestKilledDuringBackoff kills the remediator while a runner rests, and sees the runner come back all the same.
-func TestKilledDuringBackoff(t *testing.T) {
+// A runner in back-off is started again even if the remediator is killed meanwhile.
+func TestRemediatorKilledDuringBackoff(t *testing.T) {
 	const slot = "ci-runner-2"
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
@@ -89,30 +87,30 @@ func TestKilledDuringBackoff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	storm := payload(map[string]string{"alertname": "GhostrunnerWatchdogStorm", "remediation": "backoff", "runner": slot, "host": "local"})
 	state := func(container, want string) func(context.Context) (bool, error) {
 		return func(ctx context.Context) (bool, error) {
 			got, err := system.Docker(ctx, "inspect", "--format={{.State.Status}}", container)
 			return got == want, err
 		}
 	}
-	// It is refused as long as GitHub does not see the other runner online again, and repeated, as by Alertmanager.
+	// It is refused until GitHub shows the other runner online again, and repeated as Alertmanager
+	// does.
 	stopped := state(runner, "exited")
 	if err := stack.Await(ctx, slot+" to be stopped", func(ctx context.Context) (bool, error) {
 		if ok, err := stopped(ctx); ok || err != nil {
 			return ok, err
 		}
-		post(t, 202, storm)
+		post(t, stack.StormAlert(slot))
 		return false, nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	// A kill from outside counts as a manual stop, so the restart policy leaves it dead: start it as an operator would.
+	// Docker counts a kill as a manual stop, so the restart policy does not apply.
 	if _, err := system.Docker(ctx, "kill", "--signal=KILL", remediator); err != nil {
 		t.Fatal(err)
 	}
 	if still, err := stopped(ctx); err != nil || !still {
-		t.Fatalf("the back-off was over before the kill (%v): the test proves nothing", err)
+		t.Fatalf("the back-off ended before the kill (%v)", err)
 	}
 	if _, err := system.Docker(ctx, "start", remediator); err != nil {
 		t.Fatal(err)
@@ -126,55 +124,25 @@ func TestKilledDuringBackoff(t *testing.T) {
 	})
 }
 
-// payload is Alertmanager's version 4 message with these alerts, firing.
-func payload(alerts ...map[string]string) string {
-	type alert struct {
-		Status      string            `json:"status"`
-		Labels      map[string]string `json:"labels"`
-		Annotations map[string]string `json:"annotations"`
-		StartsAt    time.Time         `json:"startsAt"`
-		Fingerprint string            `json:"fingerprint"`
-	}
-	message := struct {
-		Version  string  `json:"version"`
-		GroupKey string  `json:"groupKey"`
-		Status   string  `json:"status"`
-		Receiver string  `json:"receiver"`
-		Alerts   []alert `json:"alerts"`
-	}{Version: "4", GroupKey: "{}:{}", Status: "firing", Receiver: "remediator"}
-	for i, labels := range alerts {
-		message.Alerts = append(message.Alerts, alert{"firing", labels, map[string]string{}, time.Now().UTC(), fmt.Sprintf("%016x", time.Now().UnixNano()+int64(i))})
-	}
-	text, err := json.Marshal(message)
-	if err != nil {
-		panic(err) // strings and times always encode
-	}
-	return string(text)
-}
-
-// post sends a payload with the right token.
-func post(t *testing.T, want int, body string) {
+// post sends alerts with the right token.
+func post(t *testing.T, alerts ...map[string]string) {
 	t.Helper()
-	header := http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + token(t)}}
-	status, answer, err := system.Do(t.Context(), http.MethodPost, system.Ports.Remediator, "/webhook", header, strings.NewReader(body))
-	if err != nil || status != want {
+	status, answer, err := system.PostWebhook(t.Context(), stack.Payload(time.Now(), alerts...))
+	if err != nil || status != http.StatusAccepted {
 		t.Fatalf("webhook: status %d, %v, %s", status, err, answer)
 	}
 }
 
-// token is the stack's webhook token, read once.
-var tokenOnce = sync.OnceValues(func() (string, error) { return system.WebhookToken(context.Background()) })
-
 func token(t *testing.T) string {
 	t.Helper()
-	value, err := tokenOnce()
+	value, err := system.WebhookToken(t.Context())
 	if err != nil || value == "" {
 		t.Fatalf("webhook token: %q, %v", value, err)
 	}
 	return value
 }
 
-// refusals counts refused actions for a reason.
+// refusals counts the refused actions with a reason.
 func refusals(t *testing.T, reason string) float64 {
 	t.Helper()
 	n, _, err := system.Metric(t.Context(), system.Ports.Remediator, "ghostrunner_remediator_actions_refused_total", map[string]string{"reason": reason})
@@ -184,7 +152,7 @@ func refusals(t *testing.T, reason string) float64 {
 	return n
 }
 
-// await waits for what should come much sooner, on a busy machine too: ten thousand alerts may have to be decided before.
+// await waits longer than expected: ten thousand alerts may have to be decided before.
 func await(t *testing.T, what string, condition func(context.Context) (bool, error)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

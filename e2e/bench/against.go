@@ -12,19 +12,20 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// rival is another healer that runs: a shell command, and all that it starts on this machine but in containers.
-type rival struct {
+// otherHealer is another healer that runs: a shell command and its child processes, without
+// containers.
+type otherHealer struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when err is set
 	err   error
 }
 
-// startRival also returns a context that ends with it.
-func startRival(ctx context.Context, command string) (*rival, context.Context, error) {
-	r := &rival{cmd: exec.CommandContext(ctx, "sh", "-c", command), ended: make(chan struct{})}
+// startOther also returns a context that ends with the command.
+func startOther(ctx context.Context, command string) (*otherHealer, context.Context, error) {
+	r := &otherHealer{cmd: exec.CommandContext(ctx, "sh", "-c", command), ended: make(chan struct{})}
 	r.cmd.Stdout, r.cmd.Stderr = os.Stderr, os.Stderr
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// All of it, or what the shell started lives on.
+	// The whole group, or the shell's children would survive.
 	r.cmd.Cancel = func() error { return syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM) }
 	r.cmd.WaitDelay = 5 * time.Second
 	if err := r.cmd.Start(); err != nil {
@@ -39,11 +40,11 @@ func startRival(ctx context.Context, command string) (*rival, context.Context, e
 	return r, ctx, nil
 }
 
-// stop ends it. An error says that it had ended by itself, before.
-func (r *rival) stop() error {
+// stop ends it. If it had already ended, that is an error.
+func (r *otherHealer) stop() error {
 	select {
 	case <-r.ended:
-		return fmt.Errorf("the other healer has ended by itself (%v)", r.err) //nolint:errorlint // nil is told too
+		return fmt.Errorf("the other healer ended (%v)", r.err) //nolint:errorlint // err may be nil
 	default:
 	}
 	err := r.cmd.Cancel()
@@ -51,21 +52,21 @@ func (r *rival) stop() error {
 	return err
 }
 
-// used is what its processes have taken up to now, those that have ended included, and hold now.
+// used is what its processes, including those that have ended, have used.
 type used struct {
 	cpu      time.Duration
 	resident float64
 }
 
-func (r *rival) used() (u used) {
+func (r *otherHealer) used() (u used) {
 	for _, p := range measure.Processes(func(p measure.Process) bool { return p.Group == r.cmd.Process.Pid }) {
 		u.cpu, u.resident = u.cpu+p.CPU, u.resident+p.Resident
 	}
 	return u
 }
 
-// cost is what it takes in a stretch of time, by the names that our own figures have.
-func (r *rival) cost(part string, stretch func() error) ([]measure.Figure, error) {
+// cost is what it uses during a period, under the names of our own figures.
+func (r *otherHealer) cost(part string, stretch func() error) ([]measure.Figure, error) {
 	begun, before := time.Now(), r.used()
 	err := stretch()
 	after := r.used()
@@ -75,11 +76,11 @@ func (r *rival) cost(part string, stretch func() error) ([]measure.Figure, error
 	}, err
 }
 
-// other runs another healer's command, while nothing happens and then while containers with its label become unhealthy. Ours sees
-// them, and may not touch them.
+// other measures another healer's command, first without faults and then while containers with its
+// label become unhealthy. Ghostrunner sees them but must not act on them.
 func (b *bench) other(ctx context.Context, v victims) (all []measure.Figure, err error) {
 	fmt.Fprintf(b.out, "  · %s without any fault, then %d restarts, by %s\n", b.idle, b.cycles, b.against)
-	r, ctx, err := startRival(ctx, b.against)
+	r, ctx, err := startOther(ctx, b.against)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (b *bench) other(ctx context.Context, v victims) (all []measure.Figure, err
 	if err == nil {
 		loaded, err = r.cost("loaded", func() error {
 			for n := range b.cycles {
-				took, err := v.rivalCycle(ctx, n+1, b.label)
+				took, err := v.otherCycle(ctx, n+1, b.label)
 				if err != nil {
 					return err
 				}
@@ -102,7 +103,7 @@ func (b *bench) other(ctx context.Context, v victims) (all []measure.Figure, err
 		})
 	}
 	if stopped := r.stop(); stopped != nil {
-		err = stopped // whatever was waited for, this is why it did not come
+		err = stopped // this explains any other error
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.against, err)
@@ -110,11 +111,12 @@ func (b *bench) other(ctx context.Context, v victims) (all []measure.Figure, err
 	return append(append(idle, loaded...), quantiles(reactions)...), nil
 }
 
-// rivalCycle is one container, from Docker's unhealthy event to the first of the order, until it is healthy again.
-func (v victims) rivalCycle(ctx context.Context, n int, label string) (time.Duration, error) {
+// otherCycle is one container, from Docker's unhealthy event to the first event of the restart,
+// until it is healthy again.
+func (v victims) otherCycle(ctx context.Context, n int, label string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	victim, unhealthy, ordered, err := v.breakOne(ctx, fmt.Sprintf("rival-%d", n), "--label="+label, "--label=ghostrunner.role=", "--label=ghostrunner.heal=")
+	victim, unhealthy, ordered, err := v.breakOne(ctx, fmt.Sprintf("other-%d", n), "--label="+label, "--label=ghostrunner.role=", "--label=ghostrunner.heal=")
 	if err != nil {
 		return 0, err
 	}

@@ -12,11 +12,11 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// TestAgainst lets the usual other healer heal a real container, and finds what it took. Nothing of ours runs.
-func TestAgainst(t *testing.T) {
+// A polling healer heals a real container, and is measured. Nothing of ours runs.
+func TestOtherHealerIsMeasured(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	s, err := stack.New(stack.Options{Project: "ghostrunner-rival", FirstPort: 22168, Out: io.Discard})
+	s, err := stack.New(stack.Options{Project: "ghostrunner-other", FirstPort: 22168, Out: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestAgainst(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := bench{out: io.Discard, options: options{
-		cycles: 2, idle: 3 * time.Second, against: "LABEL=ghostrunner-rival=yes INTERVAL=1 exec sh testdata/polling.sh", label: "ghostrunner-rival=yes",
+		cycles: 2, idle: 3 * time.Second, against: "LABEL=ghostrunner-other=yes INTERVAL=1 exec sh testdata/polling.sh", label: "ghostrunner-other=yes",
 	}}
 	figures, err := b.other(ctx, v)
 	if err != nil {
@@ -50,7 +50,7 @@ func TestAgainst(t *testing.T) {
 			t.Errorf("%s, %s: %v", f.Part, f.Name, f.Value)
 		}
 	}
-	// What it took stands beside what ours takes.
+	// Its figures are in a column beside ours.
 	ours := append((&cost{length: time.Minute}).figures("idle"), quantiles([]float64{0.5})...)
 	var table strings.Builder
 	measure.Print(&table, ours, figures)
@@ -63,10 +63,10 @@ func TestAgainst(t *testing.T) {
 	}
 }
 
-// TestAgainstEnds: a healer that ends at once is told of at once, and not waited for.
-func TestAgainstEnds(t *testing.T) {
+// A command that ends at once is an error at once.
+func TestOtherHealerThatEndsIsAnError(t *testing.T) {
 	b := bench{out: io.Discard, options: options{cycles: 1, idle: time.Hour, against: "exit 3"}}
-	if _, err := b.other(t.Context(), victims{}); err == nil || !strings.Contains(err.Error(), "ended by itself (exit status 3)") {
+	if _, err := b.other(t.Context(), victims{}); err == nil || !strings.Contains(err.Error(), "ended (exit status 3)") {
 		t.Errorf("got %v", err)
 	}
 }

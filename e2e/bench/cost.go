@@ -12,29 +12,33 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// The services of the stack whose cost is told one by one; those of them that run a program of this project; and the three that the
-// reaction is a matter of. What is left are the database and Grafana, which are stand-ins where no registry answers.
+// Services of the stack: those whose cost is listed one by one; those that run a program of ours;
+// and those on which the reaction depends. The others are the database and Grafana, which are
+// stand-ins if no registry answers.
 var (
 	watching = []string{"prometheus", "alertmanager", "exporter", "exporter-proxy", "remediator", "remediator-proxy"}
 	ours     = []string{"exporter", "exporter-proxy", "remediator", "remediator-proxy", "runner-1", "runner-2"}
 	reacting = []string{"prometheus", "alertmanager", "exporter"}
 )
 
-// cost is what a stretch of time took: the kernel's accounts of each container, its health checks among it, by Compose service.
+// cost is what a period took: the kernel's accounts of each container, including its health checks,
+// by Compose service.
 type cost struct {
 	length time.Duration
 	cpu    map[string]time.Duration
-	// programs is the CPU time of the programs that the reaction is a matter of, by their own account: without their health checks.
+	// programs is the CPU time of the programs in reacting, as they report it, without health
+	// checks.
 	programs time.Duration
-	// engine is the CPU time of dockerd, containerd and what they start.
+	// engine is the CPU time of dockerd, containerd and their child processes.
 	engine time.Duration
-	// memory is what each container held at the end, resident what its first process did.
+	// memory is that of each container at the end, resident that of its first process.
 	memory, resident map[string]float64
-	// samples were taken into Prometheus's database, those of the rules included.
+	// samples that Prometheus stored, including those of rules.
 	samples float64
 }
 
-// costOf measures a stretch of time. The engine is looked at innermost, because it does work for the other looks.
+// costOf measures a period. The engine is measured innermost, because the other measurements use
+// it.
 func costOf(ctx context.Context, s *stack.Stack, stretch func() error) (c cost, err error) {
 	usage, err := s.Usage(ctx)
 	if err != nil {
@@ -60,7 +64,7 @@ func costOf(ctx context.Context, s *stack.Stack, stretch func() error) (c cost, 
 	}
 	c.cpu, c.memory = map[string]time.Duration{}, map[string]float64{}
 	for service, now := range after {
-		if !strings.HasPrefix(service, "lab") { // the simulated world is no part of it
+		if !strings.HasPrefix(service, "lab") { // the simulated GitHub does not count
 			c.cpu[service], c.memory[service] = now.CPU-usage[service].CPU, float64(now.Memory)
 		}
 	}
@@ -68,7 +72,7 @@ func costOf(ctx context.Context, s *stack.Stack, stretch func() error) (c cost, 
 	return c, err
 }
 
-// add joins a later stretch.
+// add adds another period.
 func (c *cost) add(later cost) {
 	for service, cpu := range c.cpu {
 		later.cpu[service] += cpu
@@ -78,7 +82,7 @@ func (c *cost) add(later cost) {
 	*c = later
 }
 
-// figures are those of each program that watches, alone and together.
+// figures are those of each program in watching, and their sum.
 func (c *cost) figures(part string) (all []measure.Figure) {
 	for _, service := range watching {
 		all = append(all,
@@ -92,10 +96,10 @@ func (c *cost) figures(part string) (all []measure.Figure) {
 	return append(all,
 		measure.Figure{Part: part, Name: "these together: CPU", Value: c.minutely(watching...), Unit: measure.CPUPerMinute},
 		measure.Figure{Part: part, Name: "these together: memory resident", Value: resident, Unit: measure.Bytes},
-		measure.Figure{Part: part, Name: "the Docker engine, whatever it does: CPU", Value: measure.PerMinute(c.engine, c.length), Unit: measure.CPUPerMinute})
+		measure.Figure{Part: part, Name: "the Docker engine: CPU", Value: measure.PerMinute(c.engine, c.length), Unit: measure.CPUPerMinute})
 }
 
-// promised are the figures that have a budget while there is no fault (docs/figures.md, docs/cost.md).
+// promised are the figures with a budget while there is no fault (docs/figures.md, docs/cost.md).
 func (c *cost) promised() []measure.Figure {
 	var whole []string
 	held := 0.0
@@ -115,7 +119,7 @@ func (c *cost) promised() []measure.Figure {
 	}
 }
 
-// minutely is what some services took together, in CPU seconds a minute.
+// minutely is the CPU time of services, in seconds per minute.
 func (c *cost) minutely(services ...string) float64 {
 	var sum time.Duration
 	for _, service := range services {
@@ -124,7 +128,7 @@ func (c *cost) minutely(services ...string) float64 {
 	return measure.PerMinute(sum, c.length)
 }
 
-// accounts is what the programs say of themselves since they were started.
+// accounts is what the programs report since their start.
 type accounts struct {
 	programs time.Duration // CPU
 	samples  float64
@@ -138,7 +142,7 @@ func accountsOf(ctx context.Context, s *stack.Stack) (a accounts, err error) {
 		}
 		seconds, found, err := page.Sum("process_cpu_seconds_total", nil)
 		if err == nil && !found {
-			err = errors.New("not told")
+			err = errors.New("no such metric")
 		}
 		if err != nil {
 			return a, fmt.Errorf("CPU time of the program behind port %d: %w", port, err)
@@ -153,7 +157,7 @@ func accountsOf(ctx context.Context, s *stack.Stack) (a accounts, err error) {
 	return a, nil
 }
 
-// engineCPU is 0 where the engine is not on this machine.
+// engineCPU is 0 if the engine is not on this machine.
 func engineCPU() (total time.Duration) {
 	for _, p := range measure.Processes(func(p measure.Process) bool {
 		return slices.Contains([]string{"dockerd", "containerd", "containerd-shim", "docker-proxy"}, p.Name)

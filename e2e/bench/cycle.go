@@ -12,14 +12,16 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// spread is what the beginnings of the cycles are spread over: whole periods of everything that is fast.
+// spread is the range of random start times: a multiple of all short intervals.
 const spread = 2 * time.Second
 
-// cycle is one container that became unhealthy and was restarted. Its four parts add up to the reaction.
+// cycle is one container that became unhealthy and was restarted. reaction is the sum of the four
+// parts.
 type cycle struct {
 	reaction time.Duration
-	// judged: Docker's event → the evaluation that found it. routed: → the webhook, by way of Alertmanager. decided: → the
-	// remediator's guards passed. ordered: → Docker's event of the order, with the intent written to disk before.
+	// judged: from Docker's event to the rule evaluation. routed: to the webhook, through
+	// Alertmanager. decided: until the guards have passed. ordered: to Docker's first event of the
+	// restart, including the write of the intent to disk.
 	judged, routed, decided, ordered time.Duration
 }
 
@@ -29,15 +31,15 @@ func (c cycle) String() string {
 		millis(c.reaction), millis(c.judged), millis(c.routed), millis(c.decided), millis(c.ordered))
 }
 
-// victims are the containers that become unhealthy, one at a time.
+// victims start the containers that become unhealthy, one at a time.
 type victims struct {
 	stack  *stack.Stack
 	events <-chan stack.Event
 	image  string
 }
 
-// breakOne starts one, at a random moment, and waits until somebody orders its restart. It returns its name, and Docker's time
-// stamps of both events.
+// breakOne starts one at a random time and waits for its restart to be ordered. It returns its name
+// and Docker's timestamps of both events.
 func (v victims) breakOne(ctx context.Context, name string, more ...string) (victim string, unhealthy, ordered time.Time, err error) {
 	if err := measure.Pause(ctx, rand.N(spread)); err != nil {
 		return "", unhealthy, ordered, err
@@ -54,11 +56,11 @@ func (v victims) breakOne(ctx context.Context, name string, more ...string) (vic
 	return victim, verdict.At, order.At, err
 }
 
-// cycle runs number n, to the end: the remediator has seen the container healthy, and it is removed.
+// cycle runs cycle n until the remediator has verified the restart, and removes the container.
 func (v victims) cycle(ctx context.Context, n int) (cycle, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	// A name of its own for each, because of the cooldown.
+	// A new name each time, because of the cooldown.
 	victim, unhealthy, ordered, err := v.breakOne(ctx, fmt.Sprintf("victim-%d", n))
 	if err != nil {
 		return cycle{}, err
@@ -76,7 +78,7 @@ func (v victims) cycle(ctx context.Context, n int) (cycle, error) {
 	}, v.stack.RemoveVictims(ctx)
 }
 
-// attempt is a line of the remediator's history, as far as it is needed here.
+// attempt is an attempt of the remediator's history.
 type attempt struct {
 	Outcome, Target string
 	Alert           struct{ StartsAt, Received time.Time }
@@ -85,11 +87,10 @@ type attempt struct {
 
 // completed waits until the remediator has verified the restart.
 func (v victims) completed(ctx context.Context, target string) (a attempt, err error) {
-	token, err := v.stack.WebhookToken(ctx)
+	header, err := v.stack.Authorization(ctx)
 	if err != nil {
 		return a, err
 	}
-	header := http.Header{"Authorization": {"Bearer " + token}}
 	err = stack.Await(ctx, "the restart of "+target+" to be verified", func(ctx context.Context) (bool, error) {
 		status, text, err := v.stack.Do(ctx, http.MethodGet, v.stack.Ports.Remediator, "/api/v1/attempts?limit=5", header, nil)
 		if err != nil || status != http.StatusOK {

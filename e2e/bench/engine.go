@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// docker is an engine with n healthy runner containers: it answers what the exporter asks, keeps the event stream and every
-// log open, and nothing happens.
+// docker simulates an engine with n healthy runner containers: it answers the exporter's requests
+// and keeps the event stream and all logs open. Nothing changes.
 func docker(n int) http.Handler {
 	created := time.Now().Add(-time.Hour)
 	type summary struct {
@@ -26,7 +26,7 @@ func docker(n int) http.Handler {
 		list[i] = summary{
 			ID: fmt.Sprintf("%064x", i+1), Names: []string{"/gr-" + slot(i)}, Image: "ghostrunner-runner", State: "running", Status: "Up 2 hours (healthy)",
 			Created: created.Unix(),
-			Labels: map[string]string{ // those of Compose are far more text than ours
+			Labels: map[string]string{ // Compose's labels are much longer than ours
 				"ghostrunner.role": "runner", "ghostrunner.runner": slot(i), "ghostrunner.heal": "restart,backoff",
 				"com.docker.compose.config-hash": strings.Repeat("0f", 32), "com.docker.compose.container-number": "1", "com.docker.compose.oneoff": "False",
 				"com.docker.compose.project": "ghostrunner", "com.docker.compose.project.config_files": "/home/ci/ghostrunner/compose/compose.yaml",
@@ -44,7 +44,7 @@ func docker(n int) http.Handler {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	// The log of a runner that listens: some lines of its start, some of the supervisor.
+	// The log of a listening runner: the start of the listener and of the supervisor.
 	var history []byte
 	for i, line := range []string{
 		`time=2026-11-25T08:00:00.000Z level=INFO msg="runner registered" slot=ci-runner attempt=1`, "", "√ Connected to GitHub", "",
@@ -69,5 +69,5 @@ func docker(n int) http.Handler {
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the exporter says what it misses
+	_ = json.NewEncoder(w).Encode(v) // the exporter reports what is missing
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// gitHub answers the list of n runners of the repository gr/figures: pages of up to a hundred with links, conditional, and
-// with all headers that the exporter reads. Nothing in it ever changes.
+// gitHub simulates the list of n runners of the repository gr/figures: pages of up to 100 with
+// links, conditional requests, and all headers that the exporter reads. Nothing changes.
 func gitHub(n int) http.Handler {
 	type label struct {
 		Name string `json:"name"`

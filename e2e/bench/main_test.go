@@ -12,7 +12,7 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
-func TestParse(t *testing.T) {
+func TestFlags(t *testing.T) {
 	if o, err := parse(nil); err != nil || o.cycles != 50 || len(o.runners) != 2 || o.runners[1] != 1000 || !o.wants("scan") {
 		t.Errorf("without flags: %+v, %v; want 50 cycles, 2 and 1,000 runners, and all parts", o, err)
 	}
@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("two parts: %+v, %v", o, err)
 	}
 	for _, bad := range []string{
-		"-cycles=-1", "-phases=0", "-cycles=2 -phases=3", "-idle=1s", "-runners=many", "-runners=0", "-only=everything", "more",
+		"-cycles=-1", "-idle=1s", "-runners=many", "-runners=0", "-only=everything", "more",
 		"-against=true -only=scrape", "-against=true -cycles=0",
 	} {
 		if _, err := parse(strings.Fields(bad)); err == nil {
@@ -29,14 +29,13 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestSave: what a run leaves for programs to read.
-func TestSave(t *testing.T) {
+func TestSaveWritesFiles(t *testing.T) {
 	dir := t.TempDir()
 	o := options{json: filepath.Join(dir, "json"), benchfmt: filepath.Join(dir, "benchfmt")}
 	r := report{
 		Against: "true",
 		Figures: []measure.Figure{{Part: "a", Name: "b", Value: 2, Unit: measure.Seconds, Budget: measure.AtMost(0)}},
-		Rival:   []measure.Figure{{Part: "a", Name: "b", Value: 3, Unit: measure.Seconds}},
+		Other:   []measure.Figure{{Part: "a", Name: "b", Value: 3, Unit: measure.Seconds}},
 	}
 	if err := r.save(o); err != nil {
 		t.Fatal(err)
@@ -49,7 +48,7 @@ func TestSave(t *testing.T) {
 	if err := json.Unmarshal(text, &back); err != nil {
 		t.Fatal(err)
 	}
-	if len(back.Figures) != 1 || back.Figures[0].Value != 2 || !back.Figures[0].Broken() || back.Rival[0].Value != 3 || back.Against != "true" {
+	if len(back.Figures) != 1 || back.Figures[0].Value != 2 || !back.Figures[0].Broken() || back.Other[0].Value != 3 || back.Against != "true" {
 		t.Errorf("read back: %+v", back)
 	}
 	lines, err := os.ReadFile(o.benchfmt)
@@ -63,7 +62,7 @@ func TestSave(t *testing.T) {
 	}
 }
 
-func TestReactions(t *testing.T) {
+func TestReactionBudgets(t *testing.T) {
 	cycles := []cycle{{reaction: time.Second, judged: 600 * time.Millisecond}, {reaction: time.Second, judged: 700 * time.Millisecond}, {reaction: 2 * time.Second}}
 	if err := measure.Broken(reactions(cycles)); err != nil {
 		t.Errorf("the budgets exactly kept: %v", err)
@@ -80,8 +79,8 @@ func TestReactions(t *testing.T) {
 	}
 }
 
-// TestCost adds up two stretches, and breaks each budget alone.
-func TestCost(t *testing.T) {
+// TestCostBudgets adds two periods, and exceeds each budget alone.
+func TestCostBudgets(t *testing.T) {
 	build := func(cpu map[string]time.Duration, held float64, programs time.Duration) cost {
 		one := func() cost {
 			return cost{

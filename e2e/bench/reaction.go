@@ -12,15 +12,16 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// reaction measures how soon the shipped configuration orders a restart, and what that costs: the whole of ghostrunner on this
-// machine's Docker, with the intervals that people get and not those of the demo.
+// reaction measures how soon the shipped configuration orders a restart, and its cost: the whole
+// stack on this machine's Docker, with the shipped intervals.
 //
-// In each cycle a throw-away container becomes unhealthy and the remediator restarts it. The reaction is the time between two time
-// stamps of Docker: of its event "health_status: unhealthy" and of the "kill" that begins the restart.
+// In each cycle a container becomes unhealthy and the remediator restarts it. The reaction is the
+// time between two timestamps of Docker: of the event "health_status: unhealthy" and of the "kill"
+// that starts the restart.
 //
-// When Prometheus scrapes and evaluates within its intervals is fixed by hashes of names, so that one and the same configuration is
-// quick for as long as one container of Prometheus lives and slow with the next. The cycles are therefore spread over several
-// containers of it.
+// Prometheus derives the offsets of scrapes and evaluations within their intervals from hashes of
+// names, so the same configuration reacts fast with one container of Prometheus and slowly with the
+// next. The cycles are therefore spread over several containers.
 func (b *bench) reaction(ctx context.Context) (all []measure.Figure, err error) {
 	s, err := stack.New(stack.Options{Project: "ghostrunner-bench", FirstPort: 22068, Shipped: true, Out: b.out})
 	if err != nil {
@@ -58,32 +59,36 @@ func (b *bench) reaction(ctx context.Context) (all []measure.Figure, err error) 
 	if v.events, err = s.Events(ctx); err != nil {
 		return all, err
 	}
-	cycles, loaded, err := b.phased(ctx, v)
+	cycles, loaded, err := b.runPhases(ctx, v)
 	if err != nil {
 		return all, err
 	}
 	all = append(append(all, loaded.figures("loaded")...), reactions(cycles)...)
 	if b.against != "" {
 		begun := time.Now()
-		if b.rival, err = b.other(ctx, v); err == nil {
-			err = leftAlone(ctx, s, begun)
+		if b.otherFigures, err = b.other(ctx, v); err == nil {
+			err = noAction(ctx, s, begun)
 		}
 	}
 	return all, err
 }
 
-// leftAlone is an error if ours did anything since then: what was measured would not be the other healer's.
-func leftAlone(ctx context.Context, s *stack.Stack, since time.Time) error {
+// noAction is an error if the remediator acted, because then the other healer was not measured
+// alone.
+func noAction(ctx context.Context, s *stack.Stack, since time.Time) error {
 	begun, err := s.Begun(ctx, since)
 	if err == nil && len(begun) > 0 {
-		err = fmt.Errorf("ghostrunner healed beside the other healer: %v", begun)
+		err = fmt.Errorf("ghostrunner acted beside the other healer: %v", begun)
 	}
 	return err
 }
 
-// phased runs all cycles, and adds up what they cost.
-func (b *bench) phased(ctx context.Context, v victims) (all []cycle, loaded cost, err error) {
-	for phase := range b.phases {
+// phases is the number of Prometheus containers over which the cycles are spread.
+const phases = 5
+
+// runPhases runs all cycles and adds up their cost.
+func (b *bench) runPhases(ctx context.Context, v victims) (all []cycle, loaded cost, err error) {
+	for phase := range phases {
 		if phase > 0 {
 			if err := v.stack.Recreate(ctx, "prometheus"); err != nil {
 				return nil, loaded, err
@@ -92,8 +97,8 @@ func (b *bench) phased(ctx context.Context, v victims) (all []cycle, loaded cost
 				return nil, loaded, err
 			}
 		}
-		cycles := (b.cycles*(phase+1))/b.phases - (b.cycles*phase)/b.phases
-		fmt.Fprintf(b.out, "  · %d restarts, phase %d of %d\n", cycles, phase+1, b.phases)
+		cycles := (b.cycles*(phase+1))/phases - (b.cycles*phase)/phases
+		fmt.Fprintf(b.out, "  · %d restarts, phase %d of %d\n", cycles, phase+1, phases)
 		cost, err := costOf(ctx, v.stack, func() error {
 			for range cycles {
 				c, err := v.cycle(ctx, len(all)+1)
@@ -139,7 +144,7 @@ func reactions(cycles []cycle) []measure.Figure {
 	return all
 }
 
-// quantiles are the figures of reactions in seconds, of ours or of another healer.
+// quantiles are the figures of reactions in seconds.
 func quantiles(seconds []float64) []measure.Figure {
 	return []measure.Figure{
 		{Part: "reaction", Name: "unhealthy to order, p50", Value: measure.Quantile(seconds, 0.5), Unit: measure.Seconds, Budget: measure.AtMost(1), Samples: seconds},
@@ -148,12 +153,12 @@ func quantiles(seconds []float64) []measure.Figure {
 	}
 }
 
-// startUp is how long the start of a program may cost more than its work does.
+// startUp is how long a started program may use more CPU than later.
 const startUp = 5 * time.Second
 
-// ready waits until both runners are online, every target is scraped, and what it took to get there is over.
+// ready waits until both runners are online, every target is up, and the start-up is over.
 func ready(ctx context.Context, s *stack.Stack) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute) // the runners' health is checked every 30 s
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute) // the health check of a runner runs every 30 s
 	defer cancel()
 	if err := scenario.Ready(ctx, s); err != nil {
 		return fmt.Errorf("the stack did not get ready: %w", err)

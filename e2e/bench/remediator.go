@@ -18,14 +18,14 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// remediator is one that runs, with a new journal on the disk of temporary files.
+// remediator is a running remediator with an empty journal.
 type remediator struct {
 	*measure.Program
 
 	token string
 }
 
-// remediator starts one that no container on this machine is for.
+// remediator starts one for which no container on this machine has the label.
 func (b *bench) remediator(ctx context.Context, flags ...string) (r remediator, err error) {
 	path, err := b.program(ctx, "cmd/remediator")
 	if err != nil {
@@ -51,7 +51,7 @@ func (b *bench) remediator(ctx context.Context, flags ...string) (r remediator, 
 	return r, err
 }
 
-// readyRemediator starts one and waits until it is.
+// readyRemediator starts one and waits until it is ready.
 func (b *bench) readyRemediator(ctx context.Context, flags ...string) (remediator, error) {
 	r, err := b.remediator(ctx, flags...)
 	if err != nil {
@@ -63,7 +63,7 @@ func (b *bench) readyRemediator(ctx context.Context, flags ...string) (remediato
 	return r, err
 }
 
-// post sends a payload and returns how long its answer took.
+// post sends a payload and returns the time until the answer.
 func (r remediator) post(ctx context.Context, body []byte) (time.Duration, error) {
 	status, said, took, err := r.Do(ctx, http.MethodPost, "/webhook", http.Header{
 		"Authorization": {"Bearer " + r.token}, "Content-Type": {"application/json"},
@@ -74,7 +74,7 @@ func (r remediator) post(ctx context.Context, body []byte) (time.Duration, error
 	return took, err
 }
 
-// get returns a page that only those with the token may read.
+// get returns a page that requires the token.
 func (r remediator) get(ctx context.Context, path string) ([]byte, error) {
 	status, body, _, err := r.Do(ctx, http.MethodGet, path, http.Header{"Authorization": {"Bearer " + r.token}}, nil)
 	if err == nil && status != http.StatusOK {
@@ -83,7 +83,7 @@ func (r remediator) get(ctx context.Context, path string) ([]byte, error) {
 	return body, err
 }
 
-// queue is how many alerts wait for a decision.
+// queue is the number of alerts that wait for a decision.
 func (r remediator) queue(ctx context.Context) (int, error) {
 	body, err := r.get(ctx, "/api/v1/status")
 	if err != nil {
@@ -93,7 +93,7 @@ func (r remediator) queue(ctx context.Context) (int, error) {
 	return status.Queue, json.Unmarshal(body, &status)
 }
 
-// acted is how many actions were begun.
+// acted is the number of actions that were begun.
 func (r remediator) acted(ctx context.Context) (begun float64, err error) {
 	body, err := r.get(ctx, "/metrics")
 	if err != nil {
@@ -106,9 +106,9 @@ func (r remediator) acted(ctx context.Context) (begun float64, err error) {
 	return begun, err
 }
 
-// deafDocker is a socket that takes every connection and answers nothing.
-func (b *bench) deafDocker() (host string, closer func() error, err error) {
-	path := filepath.Join(b.dir, "deaf.sock")
+// silentDocker is a socket that accepts connections and does not answer.
+func (b *bench) silentDocker() (host string, closer func() error, err error) {
+	path := filepath.Join(b.dir, "silent.sock")
 	l, err := net.Listen("unix", path) //nolint:noctx // a local socket
 	if err != nil {
 		return "", nil, err
@@ -119,7 +119,7 @@ func (b *bench) deafDocker() (host string, closer func() error, err error) {
 			if err != nil {
 				return
 			}
-			go func() { _, _ = io.Copy(io.Discard, conn) }() // until the other side gives up
+			go func() { _, _ = io.Copy(io.Discard, conn) }() // until the client closes it
 		}
 	}()
 	return "unix://" + path, l.Close, nil

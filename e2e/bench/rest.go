@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/measure"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// rest is the remediator with nothing to do but its heartbeat and a scrape now and then, as in the shipped configuration.
+// rest measures the idle remediator, with heartbeats and scrapes as in the shipped configuration.
 func (b *bench) rest(ctx context.Context) (all []measure.Figure, err error) {
 	r, err := b.readyRemediator(ctx)
 	if err != nil {
@@ -18,13 +19,12 @@ func (b *bench) rest(ctx context.Context) (all []measure.Figure, err error) {
 	if err := measure.Pause(ctx, startUp); err != nil {
 		return nil, err
 	}
-	heartbeat := alert(0, time.Now())
-	heartbeat["labels"] = map[string]string{"alertname": "GhostrunnerWatchdog"}
+	heartbeat := stack.Payload(time.Now(), stack.HeartbeatAlert())
 	n := 0
 	cpu, err := r.CPUOf(func() error {
 		return measure.Every(ctx, 15*time.Second, b.idle, func() error {
 			if n++; n%4 == 0 {
-				if _, err := r.post(ctx, payload(heartbeat)); err != nil {
+				if _, err := r.post(ctx, heartbeat); err != nil {
 					return err
 				}
 			}

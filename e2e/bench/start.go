@@ -7,11 +7,12 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
-// starts are how often each program is started, one after the other.
+// starts is the number of starts of each program.
 const starts = 10
 
-// start measures the time from the start of a process until it says that it is ready: the exporter with two runners of a simulated
-// Docker, the remediator with a new journal and a Docker that answers.
+// start measures the time from the start of a process until it is ready: the exporter with a
+// simulated Docker with two runners, the remediator with an empty journal and a Docker that
+// answers.
 func (b *bench) start(ctx context.Context) (all []measure.Figure, err error) {
 	for _, program := range []struct {
 		name  string

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/measure"
+	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
 const (
@@ -24,10 +24,10 @@ const (
 	singleAlerts = 20_000
 )
 
-// webhook measures what the remediator's door bears, over TCP and with its journal on this disk. Its alerts name containers which do
-// not exist, so that nothing on this machine's Docker is touched.
+// webhook measures the remediator's webhook, over TCP and with the journal on this disk. The alerts
+// name containers that do not exist, so no container on this machine is touched.
 func (b *bench) webhook(ctx context.Context) (all []measure.Figure, err error) {
-	deaf, closeDocker, err := b.deafDocker()
+	silent, closeDocker, err := b.silentDocker()
 	if err != nil {
 		return nil, err
 	}
@@ -37,12 +37,12 @@ func (b *bench) webhook(ctx context.Context) (all []measure.Figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	hangs, err := b.burst(ctx, "Docker hangs", false, "--docker.host="+deaf)
+	hangs, err := b.burst(ctx, "Docker hangs", false, "--docker.host="+silent)
 	if err != nil {
 		return answers, err
 	}
 	fmt.Fprintf(b.out, "  · %d single alerts, ten at once, while it hangs\n", singleAlerts)
-	single, err := b.singles(ctx, "--docker.host="+deaf)
+	single, err := b.singles(ctx, "--docker.host="+silent)
 	if err != nil {
 		return append(answers, hangs...), err
 	}
@@ -51,7 +51,8 @@ func (b *bench) webhook(ctx context.Context) (all []measure.Figure, err error) {
 		measure.Figure{Part: "webhook", Name: "fdatasync of 8 KiB on this disk, p50", Value: disk, Unit: measure.Seconds}), err
 }
 
-// burst is ten thousand alerts in payloads of a hundred, and the same again, when all of them have been decided if they are.
+// burst is ten thousand alerts in payloads of a hundred, and then the same again, after all were
+// decided if decided is set.
 func (b *bench) burst(ctx context.Context, world string, decided bool, flags ...string) (all []measure.Figure, err error) {
 	r, err := b.readyRemediator(ctx, flags...)
 	if err != nil {
@@ -64,11 +65,11 @@ func (b *bench) burst(ctx context.Context, world string, decided bool, flags ...
 	began := time.Now()
 	bodies := make([][]byte, 0, floodAlerts/floodPayload)
 	for n := 0; n < floodAlerts; n += floodPayload {
-		var alerts []map[string]any
+		var alerts []map[string]string
 		for i := range floodPayload {
-			alerts = append(alerts, alert(n+i, began))
+			alerts = append(alerts, alert(n+i))
 		}
-		bodies = append(bodies, payload(alerts...))
+		bodies = append(bodies, stack.Payload(began, alerts...))
 	}
 	for _, round := range []struct {
 		name   string
@@ -104,7 +105,7 @@ func (b *bench) burst(ctx context.Context, world string, decided bool, flags ...
 	return all, err
 }
 
-// singles is one alert a webhook, ten webhooks at once.
+// singles is one alert per webhook, ten webhooks at once.
 func (b *bench) singles(ctx context.Context, flags ...string) (all []measure.Figure, err error) {
 	r, err := b.readyRemediator(ctx, flags...)
 	if err != nil {
@@ -114,7 +115,7 @@ func (b *bench) singles(ctx context.Context, flags ...string) (all []measure.Fig
 	began := time.Now()
 	bodies := make([][]byte, singleAlerts)
 	for n := range bodies {
-		bodies[n] = payload(alert(n, began))
+		bodies[n] = stack.Payload(began, alert(n))
 	}
 	var each []float64
 	var took time.Duration
@@ -129,7 +130,7 @@ func (b *bench) singles(ctx context.Context, flags ...string) (all []measure.Fig
 	}, err
 }
 
-// volley posts all bodies, ten at once, and returns how long each answer took in seconds, and all of them together.
+// volley posts all bodies, ten at once, and returns the time of each in seconds and of all.
 func (r remediator) volley(ctx context.Context, bodies [][]byte) (each []float64, all time.Duration, err error) {
 	each = make([]float64, len(bodies))
 	errs := make([]error, atOnce)
@@ -153,40 +154,12 @@ func (r remediator) volley(ctx context.Context, bodies [][]byte) (each []float64
 	return each, time.Since(began), errors.Join(errs...)
 }
 
-// alert is one as Prometheus's rules make it, with a number that tells it from every other.
-func alert(n int, startsAt time.Time) map[string]any {
-	id := strconv.Itoa(n)
-	return map[string]any{
-		"status": "firing",
-		"labels": map[string]string{
-			"alertname": "GhostrunnerRunnerUnhealthy", "remediation": "restart", "severity": "warning", "layer": "runner",
-			"runner": "load-" + id, "container": "load-runner-" + id, "host": "laptop", "job": "ghostrunner-exporter",
-			"instance": "exporter:10068", "role": "runner",
-		},
-		"annotations": map[string]string{
-			"summary":     "A runner's container is unhealthy.",
-			"description": "Docker's health check of container load-runner-" + id + " (runner load-" + id + ") has failed three times in a row.",
-			"runbook_url": "https://github.com/blueguy23/ghostrunner/blob/main/INCIDENTS.md#ghostrunnerrunnerunhealthy",
-		},
-		"startsAt": startsAt.UTC(), "endsAt": time.Time{},
-		"generatorURL": "http://prometheus:9090/graph?g0.expr=ghostrunner_container_healthy+%3D%3D+0&g0.tab=1",
-		"fingerprint":  fmt.Sprintf("%016x", n),
-	}
+// alert is that of container n.
+func alert(n int) map[string]string {
+	return stack.UnhealthyAlert("load-runner-"+strconv.Itoa(n), "load-"+strconv.Itoa(n))
 }
 
-func payload(alerts ...map[string]any) []byte {
-	b, err := json.Marshal(map[string]any{
-		"version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": "firing", "receiver": "remediator",
-		"groupLabels": map[string]string{}, "commonLabels": map[string]string{}, "commonAnnotations": map[string]string{},
-		"externalURL": "http://alertmanager:9093", "alerts": alerts,
-	})
-	if err != nil {
-		panic(err) // maps of strings
-	}
-	return b
-}
-
-// syncTime is how long this disk takes to make two pages durable, half of the times, in seconds.
+// syncTime is the median time, in seconds, to make two pages durable on this disk.
 func syncTime(dir string) (float64, error) {
 	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {

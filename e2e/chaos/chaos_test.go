@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,24 +18,23 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// A fault is asked for by its name, and says what happens, how it ends and how that is seen.
-func TestFaultsAreWhole(t *testing.T) {
-	w := unplugged()
+func TestFaultsAreComplete(t *testing.T) {
+	w := listOnly()
 	seen := map[string]bool{}
 	for _, f := range append(w.faults(), w.pairs()...) {
 		if seen[f.Name] {
-			t.Errorf("two are named %q", f.Name)
+			t.Errorf("two faults are named %q", f.Name)
 		}
 		seen[f.Name] = true
-		if f.Story == "" || f.Break == nil || f.Healed == nil || f.Settled == nil || f.Patience == 0 {
-			t.Errorf("%s lacks its story, break, healed, settled or patience", f.Name)
+		if f.Description == "" || f.Inject == nil || f.Healed == nil || f.Settled == nil || f.Timeout == 0 {
+			t.Errorf("%s lacks Description, Inject, Healed, Settled or Timeout", f.Name)
 		}
-		// The second time it would be seen before it happens.
+		// A counter would already show the fault the second time.
 		if strings.Contains(f.Metric, "_total") && f.Count == "" {
-			t.Errorf("%s: %s only grows, so it has to stand under Rises", f.Name, f.Metric)
+			t.Errorf("%s: %s is a counter, which belongs to Rises", f.Name, f.Metric)
 		}
 	}
-	todo, err := w.chosen(options{pairs: true})
+	todo, err := w.chosen(options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +47,8 @@ func TestFaultsAreWhole(t *testing.T) {
 	}
 }
 
-func TestOnly(t *testing.T) {
-	w := unplugged()
+func TestOnlySelectsByName(t *testing.T) {
+	w := listOnly()
 	todo, err := w.chosen(options{only: []string{"disk full", "DNS dead + unhealthy container"}})
 	if err != nil || len(todo) != 2 {
 		t.Errorf("%d faults, %v", len(todo), err)
@@ -61,7 +58,7 @@ func TestOnly(t *testing.T) {
 	}
 }
 
-func TestResolver(t *testing.T) {
+func TestResolverFailsOnDemand(t *testing.T) {
 	var r resolver
 	ask := func(name string) dnsmessage.Message {
 		t.Helper()
@@ -88,25 +85,25 @@ func TestResolver(t *testing.T) {
 	if a := ask("elsewhere.test."); a.RCode != dnsmessage.RCodeNameError {
 		t.Errorf("another name: %+v", a)
 	}
-	r.dieFor("10.0.0.1")
-	if r.asked("10.0.0.2"); r.dead.Load() {
-		t.Error("it died for another")
+	r.failAtQueryFrom("10.0.0.1")
+	if r.asked("10.0.0.2"); r.failing.Load() {
+		t.Error("it failed after a query from another address")
 	}
 	r.asked("10.0.0.1")
 	if a := ask(apiName + "."); a.RCode != dnsmessage.RCodeServerFailure || len(a.Answers) != 0 {
-		t.Errorf("dead: %+v", a)
+		t.Errorf("failing: %+v", a)
 	}
-	r.live()
-	if r.asked("10.0.0.1"); r.dead.Load() {
-		t.Error("it died again")
+	r.restore()
+	if r.asked("10.0.0.1"); r.failing.Load() {
+		t.Error("it failed again after restore")
 	}
 	if _, err := r.answer([]byte("garbage")); err == nil {
 		t.Error("garbage was answered")
 	}
 }
 
-// A connection that was lost stays open and silent; one that is made after mend works.
-func TestLink(t *testing.T) {
+// A dropped connection stays open and silent; a new one after restore works.
+func TestLinkDropsConnections(t *testing.T) {
 	var lc net.ListenConfig
 	server, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -146,49 +143,45 @@ func TestLink(t *testing.T) {
 	}
 	before := connect()
 	if err := echoes(before); err != nil {
-		t.Fatalf("whole: %v", err)
+		t.Fatalf("before the cut: %v", err)
 	}
-	l.cut(everyone)
+	l.cut(allAddresses)
 	if !silent(before) || !silent(connect()) {
-		t.Error("cut: something came through, or the end was told")
+		t.Error("cut: a connection passed data or was closed")
 	}
-	l.mend(everyone)
+	l.restore(allAddresses)
 	if !silent(before) {
-		t.Error("mended: the old connection is back")
+		t.Error("restored: the old connection works again")
 	}
 	if err := echoes(connect()); err != nil {
-		t.Errorf("mended: %v", err)
+		t.Errorf("restored: %v", err)
 	}
 }
 
-func TestReport(t *testing.T) {
-	good := outcome{Result: scenario.Result{
-		Fault:  scenario.Fault{Name: "a", Alert: alert("GhostrunnerX"), Action: restart(one), Metric: "x == 1 or y", Within: time.Minute, Also: []string{"prune engine"}},
-		Metric: time.Second, Alert: 2 * time.Second, Healed: 3 * time.Second,
-	}}.row()
-	bad := outcome{Result: scenario.Result{Fault: scenario.Fault{Name: "b", Costs: 2}, Err: errors.New("not healed")}, Harmed: 1}.row()
-	dir := t.TempDir()
-	o := options{markdown: filepath.Join(dir, "md"), json: filepath.Join(dir, "json")}
-	lost := row{Fault: "V1 poll outage", Broken: notPlayed + "machine 2 ended"}
+func TestReportListsFailures(t *testing.T) {
+	good := newRow(scenario.Result{Fault: scenario.Fault{Name: "retry loop"}, Metric: time.Second, Alert: 2 * time.Second, Healed: 3 * time.Second}, 0, nil)
+	bad := newRow(scenario.Result{Fault: scenario.Fault{Name: "disk full"}}, 1, errors.New("not healed"))
+	lost := row{Fault: "V1 poll outage", Failed: notRun + "machine 2 ended"}
+	o := options{markdown: filepath.Join(t.TempDir(), "md")}
 	if err := report(t.Context(), o, []row{good}, time.Minute, io.Discard); err != nil {
 		t.Error(err)
 	}
 	var out bytes.Buffer
 	err := report(t.Context(), o, []row{good, bad, lost}, time.Minute, &out)
 	if err == nil || !strings.Contains(err.Error(), "2 of 3") {
-		t.Errorf("a broken promise: %v", err)
+		t.Errorf("a failed fault: %v", err)
 	}
-	if !strings.Contains(out.String(), "BROKEN") {
-		t.Errorf("the table does not say so:\n%s", &out)
+	if !strings.Contains(out.String(), "FAILED") {
+		t.Errorf("the table does not show it:\n%s", &out)
 	}
 	text, err := os.ReadFile(o.markdown)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| a | 1.0 s | GhostrunnerX | 2.0 s | restart ci-runner-1 | 3.0 s | 0 |", "| b | - | - | - | - | BROKEN | 1 |",
-		"`x == 1 or y` | GhostrunnerX | 60.0 s | restart ci-runner-1 | prune engine | - | 0 |",
-		time.Now().UTC().Format("2006-01-02"), strconv.Itoa(runtime.NumCPU()) + " cores", "not played then: retry loop, ", ", V1 poll outage, ",
+		"| retry loop | 1.0 s | GhostrunnerRunnerRetryLoop | 2.0 s | restart ci-runner-1 | 3.0 s | 0 |", "| disk full | - | - | - | - | FAILED | 1 |",
+		"| `ghostrunner_runner_retrying{runner=\"ci-runner-1\"} == 1` | GhostrunnerRunnerRetryLoop | 60.0 s | restart ci-runner-1 | - | - | 0 |",
+		time.Now().UTC().Format("2006-01-02"), strconv.Itoa(runtime.NumCPU()) + " cores", "Not run: ", ", V1 poll outage, ",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -196,53 +189,16 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// What is played again replaces its row in an earlier result, and is marked; the head is that of the earlier one.
-func TestInto(t *testing.T) {
-	dir := t.TempDir()
-	o := options{markdown: filepath.Join(dir, "md"), json: filepath.Join(dir, "json")}
-	first := result{head{Date: "1999-12-31", Commit: "aaa"}, []row{{Fault: "retry loop", Broken: "not healed"}, {Fault: "of old"}, {Fault: "disk full", Healed: 7}}}
-	if err := keep(o, first); err != nil {
-		t.Fatal(err)
-	}
-	o.into = o.json
-	again := result{head{Date: "2000-01-01", Commit: "bbb"}, []row{{Fault: "retry loop", Healed: 9}, {Fault: "worker killed", Healed: 8}}}
-	if err := keep(o, again); err != nil {
-		t.Fatal(err)
-	}
-	var got result
-	text, err := os.ReadFile(o.json)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &got); err != nil {
-		t.Fatal(err)
-	}
-	want := result{first.Head, []row{
-		{Fault: "retry loop", Healed: 9, Again: "2000-01-01, bbb"}, {Fault: "worker killed", Healed: 8, Again: "2000-01-01, bbb"}, {Fault: "disk full", Healed: 7},
-	}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
-	if text, err := os.ReadFile(o.markdown); err != nil || !strings.Contains(string(text), "| retry loop (again: 2000-01-01, bbb) | - | - | - | - | 9.0 s | 0 |") {
-		t.Errorf("the page: %v\n%s", err, text)
-	}
-	o.into = filepath.Join(dir, "none")
-	if err := keep(o, again); err == nil {
-		t.Error("an earlier result that is not there was not missed")
-	}
-}
-
-// Growth is found, and breathing is not taken for it.
-func TestFlat(t *testing.T) {
+func TestGrowthIsDetected(t *testing.T) {
 	run := func(last float64) error {
-		var sizes []sample
+		var samples []sample
 		for range 9 {
-			sizes = append(sizes, sample{"exporter memory": 30e6})
+			samples = append(samples, sample{"exporter memory": 30e6})
 		}
 		for i := 6; i < 9; i++ {
-			sizes[i] = sample{"exporter memory": last}
+			samples[i] = sample{"exporter memory": last}
 		}
-		return flat(sizes, io.Discard)
+		return checkGrowth(samples, io.Discard)
 	}
 	if err := run(34e6); err != nil {
 		t.Error(err)
@@ -250,25 +206,27 @@ func TestFlat(t *testing.T) {
 	if err := run(60e6); err == nil || !strings.Contains(err.Error(), "exporter memory") {
 		t.Errorf("twice the memory: %v", err)
 	}
-	if err := flat([]sample{{}}, io.Discard); err == nil {
-		t.Error("one sample proves nothing")
+	if err := checkGrowth([]sample{{}}, io.Discard); err == nil {
+		t.Error("one sample was accepted")
 	}
 }
 
-// docs/proof.md is what a run wrote, with this program's words, and says of every fault what came of it or that it was not played.
-func TestProof(t *testing.T) {
+// docs/proof.md is the output of a run, with this program's words, and has every fault, at least as
+// not run.
+func TestProofPageIsCurrent(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "proof.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	played, rest, _ := strings.Cut(string(text), "## What is promised")
-	for _, name := range names() {
-		if !strings.Contains(played, "| "+name+" ") && !strings.Contains(played, name+", ") && !strings.Contains(played, name+".\n") {
-			t.Errorf("docs/proof.md does not know %q: play it (--into), or name it among those that were not played", name)
+	results, rest, _ := strings.Cut(string(text), "## What is expected")
+	for _, f := range listed() {
+		name := f.Name
+		if !strings.Contains(results, "| "+name+" ") && !strings.Contains(results, name+", ") && !strings.Contains(results, name+".\n") {
+			t.Errorf("docs/proof.md lacks %q: run it (--into), or list it as not run", name)
 		}
 	}
 	for line := range strings.Lines(proof) {
-		if !strings.Contains(line, "{{") && !strings.Contains(played+rest, line) && !strings.HasPrefix(line, "## What is promised") {
+		if !strings.Contains(line, "{{") && !strings.Contains(results+rest, line) && !strings.HasPrefix(line, "## Expectations") {
 			t.Errorf("docs/proof.md lacks a line of proof.md.tmpl: %s", line)
 		}
 	}

@@ -14,14 +14,14 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// chronyd is a real one that never touches the clock (-x), on the machine beside the stack. It follows a time server of the
-// machine's own that is always right: it would take hours to come back from a lie, as it may not step what it does not own.
+// chronyd is a real one that never sets the clock (-x), on the machine beside the stack. Its time
+// server is the machine's own and always right, because it could not correct a wrong offset.
 type chronyd struct {
 	dir string
 	cmd *exec.Cmd
 }
 
-// serveTime is that time server; it serves until ctx ends.
+// serveTime serves the right time until ctx ends.
 func serveTime(ctx context.Context) error {
 	var lc net.ListenConfig
 	conn, err := lc.ListenPacket(ctx, "udp4", net.JoinHostPort(machine.Address, "123"))
@@ -32,23 +32,23 @@ func serveTime(ctx context.Context) error {
 	return nil
 }
 
-// synchronised runs it with its time server.
-func (c *chronyd) synchronised(context.Context) error {
+// startSynchronized runs it with the time server.
+func (c *chronyd) startSynchronized(context.Context) error {
 	if guest.Inside() {
-		return c.shipped()
+		return c.startShipped()
 	}
 	return c.start("server " + machine.Address + " iburst minpoll 0 maxpoll 1\n")
 }
 
-// shipped runs it as the stack's own container does: it steers the clock, which is the guest's.
-func (c *chronyd) shipped() error {
+// startShipped runs it as the stack's container does: it steers the guest's clock.
+func (c *chronyd) startShipped() error {
 	c.cmd = exec.CommandContext(context.Background(), "sh", filepath.Join("compose", "chrony", "entrypoint.sh"))
 	c.cmd.Env = append(os.Environ(), "CLOCK_MODE=step", "NTP_SERVERS="+machine.Address)
 	return c.cmd.Start()
 }
 
-// alone runs it without a time source: it never synchronises.
-func (c *chronyd) alone(context.Context) error { return c.start("") }
+// startAlone runs it without a time source.
+func (c *chronyd) startAlone(context.Context) error { return c.start("") }
 
 func (c *chronyd) start(sources string) error {
 	path, err := exec.LookPath("chronyd")
@@ -71,7 +71,7 @@ func (c *chronyd) stop(context.Context) error {
 	if err := c.cmd.Process.Kill(); err != nil {
 		return err
 	}
-	_ = c.cmd.Wait() // killed: that is its error
+	_ = c.cmd.Wait() // the error is that it was killed
 	return nil
 }
 

@@ -12,14 +12,14 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
-// apiName is the name under which the stack knows the simulated GitHub. Docker's own resolver must not know it.
+// apiName is the name of the simulated GitHub in the stack. Docker's own resolver does not know it.
 const apiName = "api.github.test"
 
-// resolver is the DNS server behind the containers' resolver: one name, and two ways to be of no use.
+// resolver is the DNS server behind Docker's resolver. It knows one name, and can fail or be slow.
 type resolver struct {
-	dead  atomic.Bool  // answers SERVFAIL, as a forwarder does whose upstream is gone
-	dying atomic.Value // string: the address whose next question finds it dead
-	delay atomic.Int64 // nanoseconds before each answer
+	failing atomic.Bool  // answers SERVFAIL, like a forwarder without its upstream
+	failFor atomic.Value // string: it fails from the next query of this address on
+	delay   atomic.Int64 // nanoseconds before each answer
 }
 
 // serve answers until ctx ends.
@@ -42,7 +42,7 @@ func (r *resolver) serve(ctx context.Context) error {
 			}
 			answer, err := r.answer(packet[:n])
 			if err != nil {
-				continue // not a question
+				continue // not a query
 			}
 			time.AfterFunc(time.Duration(r.delay.Load()), func() { _, _ = conn.WriteTo(answer, from) })
 		}
@@ -50,19 +50,19 @@ func (r *resolver) serve(ctx context.Context) error {
 	return nil
 }
 
-// dieFor lets the server die as soon as the address asks.
-func (r *resolver) dieFor(address string) { r.dying.Store(address) }
+// failAtQueryFrom makes the server fail at the next query of the address.
+func (r *resolver) failAtQueryFrom(address string) { r.failFor.Store(address) }
 
 func (r *resolver) asked(by string) {
-	if r.dying.CompareAndSwap(by, "") {
-		r.dead.Store(true)
+	if r.failFor.CompareAndSwap(by, "") {
+		r.failing.Store(true)
 	}
 }
 
-// live ends both.
-func (r *resolver) live() {
-	r.dying.Store("")
-	r.dead.Store(false)
+// restore ends the failure.
+func (r *resolver) restore() {
+	r.failFor.Store("")
+	r.failing.Store(false)
 }
 
 func (r *resolver) answer(packet []byte) ([]byte, error) {
@@ -75,7 +75,7 @@ func (r *resolver) answer(packet []byte) ([]byte, error) {
 		Questions: question.Questions,
 	}
 	switch q := question.Questions; {
-	case r.dead.Load():
+	case r.failing.Load():
 		reply.RCode = dnsmessage.RCodeServerFailure
 	case len(q) != 1 || q[0].Name.String() != apiName+".":
 		reply.RCode = dnsmessage.RCodeNameError

@@ -1,50 +1,50 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// clockFaults change what the time sources say, never a clock: the kernel has one for all. jumpFaults have a kernel of their
-// own.
+// clockFaults change what the time sources report, never a clock, because all share the kernel's.
+// jumpFaults have their own kernel.
 func (w *world) clockFaults() []scenario.Fault {
-	// A clock that is off is off by every source; chronyd, which steers it, is the last to see it.
-	off := func(name, story string, seconds int, metric, alertname string) scenario.Fault {
-		ntp, ntpOff := w.switched("clock-offset", fmt.Sprintf("--value=%d", seconds))
-		date, dateOff := w.switched("github-date", fmt.Sprintf("--value=%d", -seconds))
+	// All sources but chronyd report a wrong clock: chronyd steers it and is the last to see it.
+	off := func(name, description string, seconds int, metric, alertname string) scenario.Fault {
+		ntp, ntpOff := scenario.Switch(w.Stack, "clock-offset", "", strconv.Itoa(seconds))
+		date, dateOff := scenario.Switch(w.Stack, "github-date", "", strconv.Itoa(-seconds))
 		return scenario.Fault{
-			Name: name, Story: story, Break: inTurn(ntp, date), Metric: metric, Alert: alert(alertname), Mend: inTurn(ntpOff, dateOff),
-			Healed: state(w.holds(`max(abs(ghostrunner_clock_offset_seconds)) < 2`)),
+			Name: name, Description: description, Inject: sequence(ntp, date), Metric: metric, Alert: alert(alertname),
+			Remove: sequence(ntpOff, dateOff), Healed: w.holds(`max(abs(ghostrunner_clock_offset_seconds)) < 2`),
 		}
 	}
-	date, dateOff := w.switched("github-date", "--value=600")
+	date, dateOff := scenario.Switch(w.Stack, "github-date", "", "600")
 	return []scenario.Fault{
-		off("clock 3 s ahead", "the time servers say that this machine's clock is 3 s ahead", 3,
+		off("clock 3 s ahead", "the time servers report that this machine's clock is 3 s ahead", 3,
 			`ghostrunner_clock_offset_seconds{source="ntp"} > 2`, "GhostrunnerClockDrift"),
-		off("clock 3 s behind", "the time servers say that this machine's clock is 3 s behind", -3,
+		off("clock 3 s behind", "the time servers report that this machine's clock is 3 s behind", -3,
 			`ghostrunner_clock_offset_seconds{source="ntp"} < -2`, "GhostrunnerClockDrift"),
-		off("clock 10 min ahead", "the time servers say that this machine's clock is 10 minutes ahead", 600,
+		off("clock 10 min ahead", "the time servers report that this machine's clock is 10 minutes ahead", 600,
 			`ghostrunner_clock_offset_seconds{source="ntp"} > 60`, "GhostrunnerClockSkewSevere"),
 		{
-			Name: "GitHub's Date is wrong", Story: "GitHub's own clock is 10 minutes off, and all others are right",
-			Break:  date,
-			Metric: `abs(ghostrunner_clock_offset_seconds{source="github"}) > 60`, Alert: alert("GhostrunnerClockDrift"), Mend: dateOff,
-			Healed: state(w.holds(`abs(ghostrunner_clock_offset_seconds{source="github"}) < 2`)),
+			Name: "GitHub's Date is wrong", Description: "GitHub's own clock is 10 minutes off, and all others are right",
+			Inject: date,
+			Metric: `abs(ghostrunner_clock_offset_seconds{source="github"}) > 60`, Alert: alert("GhostrunnerClockDrift"), Remove: dateOff,
+			Healed: w.holds(`abs(ghostrunner_clock_offset_seconds{source="github"}) < 2`),
 		}, {
-			Name: "chronyd dead", Story: "the time daemon is killed: its answers are gone, not 0",
-			Break:  act(w.chrony.stop),
+			Name: "chronyd dead", Description: "the time daemon is killed: its offset is absent, not 0",
+			Inject: w.chrony.stop,
 			Metric: `absent(ghostrunner_clock_offset_seconds{source="chrony"})`,
-			Mend:   act(w.chrony.synchronised),
-			Healed: state(w.holds(`ghostrunner_clock_synchronized == 1`)),
+			Remove: w.chrony.startSynchronized,
+			Healed: w.holds(`ghostrunner_clock_synchronized == 1`),
 		}, {
-			Name: "chronyd never synchronised", Story: "the time daemon runs without a time source, and calls its offset 0",
-			Break:  inTurn(act(w.chrony.stop), act(w.chrony.alone)),
+			Name: "chronyd never synchronized", Description: "the time daemon runs without a time source and reports the offset 0",
+			Inject: sequence(w.chrony.stop, w.chrony.startAlone),
 			Metric: `ghostrunner_clock_synchronized == 0 unless on() ghostrunner_clock_offset_seconds{source="chrony"}`,
 			Alert:  alert("GhostrunnerClockUnsynchronized"), Within: 2 * time.Minute,
-			Mend:   inTurn(act(w.chrony.stop), act(w.chrony.synchronised)),
-			Healed: state(w.holds(`ghostrunner_clock_synchronized == 1`)),
+			Remove: sequence(w.chrony.stop, w.chrony.startSynchronized),
+			Healed: w.holds(`ghostrunner_clock_synchronized == 1`),
 		},
 	}
 }

@@ -8,55 +8,55 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// containerFaults strike a container past or through Docker.
+// containerFaults affect a container, with or without Docker.
 func (w *world) containerFaults() []scenario.Fault {
 	mongo := w.Container("ci-mongo")
-	seen, anew := w.replaced(two)
-	hang, hangOff := w.switched("service-hang")
+	remember, replaced := w.replaced(two)
+	hang, hangOff := scenario.Switch(w.Stack, "service-hang", "", "")
 	healthy := fmt.Sprintf("ghostrunner_container_healthy{container=%q} == 1", mongo)
 	return []scenario.Fault{
 		scenario.Unhealthy(w.Stack),
 		{
-			Name:  "runner exits with 0",
-			Story: two + "'s supervisor is told to end, drains, and exits with 0 as after a good day's work",
-			Break: w.alone(two, seen, w.kills(two, "", syscall.SIGTERM)),
-			Rises: exits(0, w.Container(two)), Healed: both(anew, scenario.Online(two)),
+			Name:        "runner exits with 0",
+			Description: two + "'s supervisor gets SIGTERM, drains, and exits with 0",
+			Inject:      w.whenIdle(two, remember, w.signal(two, "", syscall.SIGTERM)),
+			Rises:       exits(0, w.Container(two)), Healed: both(replaced, scenario.Online(w.Stack, two)),
 		}, {
-			Name:  "out of memory",
-			Story: "a service of this project takes more memory than it may have, and the kernel kills it",
-			Break: act(func(ctx context.Context) error { return w.eatMemory(ctx) }),
-			// The kernel kills it again with every start: whether it is worth that is for a person to say.
+			Name:        "out of memory",
+			Description: "a service of this project exceeds its memory limit, and the kernel kills it",
+			Inject:      w.startHungryService,
+			// The kernel kills it after every start, so no restart is expected: the limit is wrong.
 			Rises:  `ghostrunner_container_oom_kills_total{container="` + w.Container("hungry") + `"}`,
-			Mend:   act(w.RemoveVictims),
-			Healed: state(w.holds(`absent(ghostrunner_container_running{container="` + w.Container("hungry") + `"})`)),
+			Remove: w.RemoveVictims,
+			Healed: w.holds(`absent(ghostrunner_container_running{container="` + w.Container("hungry") + `"})`),
 		}, {
-			Name:   "runner paused",
-			Story:  "somebody pauses the container of " + two,
-			Break:  w.alone(two, w.docker("pause", w.Container(two))),
-			Metric: fmt.Sprintf("ghostrunner_container_running{container=%q} == 0", w.Container(two)),
-			Mend:   w.docker("unpause", w.Container(two)),
-			Healed: scenario.Online(two), Costs: 1,
+			Name:        "runner paused",
+			Description: "a person pauses the container of " + two,
+			Inject:      w.whenIdle(two, w.docker("pause", w.Container(two))),
+			Metric:      fmt.Sprintf("ghostrunner_container_running{container=%q} == 0", w.Container(two)),
+			Remove:      w.docker("unpause", w.Container(two)),
+			Healed:      scenario.Online(w.Stack, two), MaxJobsLost: 1,
 		}, {
-			Name:  "database killed",
-			Story: "the kernel kills the database",
-			Break: act(func(ctx context.Context) error { return w.machine.Signal(ctx, mongo, "", syscall.SIGKILL) }),
-			Rises: exits(137, mongo), Healed: state(w.holds(healthy)),
+			Name:        "database killed",
+			Description: "the kernel kills the database",
+			Inject:      w.signal("ci-mongo", "", syscall.SIGKILL),
+			Rises:       exits(137, mongo), Healed: w.holds(healthy),
 		}, {
-			Name: "database hangs", Story: "the database answers nobody any more, and does not end",
-			Break:  hang,
+			Name: "database hangs", Description: "the database answers no client, and does not exit",
+			Inject: hang,
 			Metric: fmt.Sprintf("ghostrunner_container_healthy{container=%q} == 0", mongo), Alert: alert("GhostrunnerServiceUnhealthy"),
-			Action: restart(mongo), Order: "kill", Container: mongo, Mend: hangOff, Healed: state(w.holds(healthy)),
+			Action: "restart " + mongo, OrderEvent: "kill", Container: mongo, Remove: hangOff, Healed: w.holds(healthy),
 		},
 	}
 }
 
-// exits rises when a container starts anew after it ended with this code.
+// exits rises when a container restarts after it exited with this code.
 func exits(code int, container string) string {
 	return fmt.Sprintf("ghostrunner_container_starts_total{container=%q} and ghostrunner_container_last_exit_code == %d", container, code)
 }
 
-// eatMemory starts a service of this project, one that may be restarted, with less memory than it takes.
-func (w *world) eatMemory(ctx context.Context) error {
+// startHungryService starts a service with less memory than it uses.
+func (w *world) startHungryService(ctx context.Context) error {
 	image, err := w.VictimImage(ctx)
 	if err != nil {
 		return err

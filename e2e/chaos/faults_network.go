@@ -9,69 +9,68 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// networkFaults strike names and packets.
+// networkFaults affect DNS and connections.
 func (w *world) networkFaults() []scenario.Fault {
 	var cut time.Time
-	swallow, spit := w.hole(two)
-	resolves := state(w.holds(fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 1", apiName)))
+	dropPackets, stopDropping := w.blackHole(two)
+	resolves := w.holds(fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 1", apiName))
+	// A listener may still wait before its next try when the outage is over: then a restart is
+	// right.
+	restarts := []string{"restart " + one, "restart " + two}
 	return []scenario.Fault{
 		{
-			Name: "DNS dead", Story: "the DNS server answers SERVFAIL to everything, as after a change of VPN",
-			Break:  act(w.dnsDies),
+			Name: "DNS dead", Description: "the DNS server answers SERVFAIL to everything, as after a change of VPN",
+			Inject: w.failDNS,
 			Metric: fmt.Sprintf("ghostrunner_dns_lookup_success{name=%q} == 0", apiName), Alert: alert("GhostrunnerDNSFailing"),
-			Mend: act(func(context.Context) error { w.dns.live(); return nil }),
-			// Names resolve again before a listener wakes from its retry: then a restart is in order.
-			Then:   []string{"restart " + one, "restart " + two},
-			Healed: both(resolves, runnersOnline()), Costs: 2,
+			Remove:       func(context.Context) error { w.dns.restore(); return nil },
+			AllowedLater: restarts, Healed: both(resolves, w.runnersOnline()), MaxJobsLost: 2,
 		}, {
-			Name: "DNS slow", Story: "the DNS server takes a second for each answer",
-			Break:  act(func(context.Context) error { w.dns.delay.Store(int64(time.Second)); return nil }),
+			Name: "DNS slow", Description: "the DNS server takes a second for each answer",
+			Inject: func(context.Context) error { w.dns.delay.Store(int64(time.Second)); return nil },
 			Metric: fmt.Sprintf("ghostrunner_dns_lookup_duration_seconds{name=%q} > 0.9", apiName),
-			Mend:   act(func(context.Context) error { w.dns.delay.Store(0); return nil }),
-			Healed: both(resolves, runnersOnline()),
+			Remove: func(context.Context) error { w.dns.delay.Store(0); return nil },
+			Healed: both(resolves, w.runnersOnline()),
 		}, {
-			Name: "cable of one runner", Story: two + "'s packets vanish without a word",
-			Break: w.alone(two, act(func(ctx context.Context) error {
-				_, _, err := w.machine.Unplug(ctx, w.Container(two))
+			Name: "runner disconnected", Description: two + "'s packets are lost without an error",
+			Inject: w.whenIdle(two, func(ctx context.Context) error {
+				_, _, err := w.machine.Disconnect(ctx, w.Container(two))
 				return err
-			})),
-			// A restart gives the container a new cable.
-			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Costs: 1,
-			Healed: scenario.Online(two),
-		}, {
-			Name: "black hole", Story: two + "'s connections to GitHub open, and what it sends is swallowed, until its container is started anew",
-			Break: w.alone(two, swallow),
-			// The listener waits 100 s for an answer, so it is GitHub that knows first.
-			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Before: w.whenOld(two), Action: restart(two), Costs: 1,
-			Mend:   spit,
-			Healed: scenario.Online(two),
-		}, {
-			Name: "no way to GitHub", Story: "everything that is sent to GitHub vanishes, for both runners and for us",
-			Break: act(func(context.Context) error {
-				cut = time.Now()
-				w.github.cut(everyone)
-				return nil
 			}),
+			// A restart connects the container again.
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Ready: w.startedLongAgo(two), Action: "restart " + two, MaxJobsLost: 1,
+			Healed: scenario.Online(w.Stack, two),
+		}, {
+			Name: "black hole", Description: two + "'s connections to GitHub open, but what it sends is lost, until its container is restarted",
+			Inject: w.whenIdle(two, dropPackets),
+			// The listener waits 100 s for an answer, so GitHub detects this first.
+			Metric: offline(two), Alert: alert("GhostrunnerRunnerOffline"), Ready: w.startedLongAgo(two), Action: "restart " + two, MaxJobsLost: 1,
+			Remove: stopDropping,
+			Healed: scenario.Online(w.Stack, two),
+		}, {
+			Name: "no way to GitHub", Description: "everything that is sent to GitHub is lost, from both runners, the exporter and the remediator",
+			Inject: func(context.Context) error {
+				cut = time.Now()
+				w.github.cut(allAddresses)
+				return nil
+			},
 			Metric: "ghostrunner_github_up == 0", Alert: alert("GhostrunnerGitHubUnreachable"),
-			Mend: act(func(context.Context) error { w.github.mend(everyone); return nil }),
-			// Names resolve and GitHub answers us again before a listener wakes from its retry: then a restart is in order.
-			Then:   []string{"restart " + one, "restart " + two},
-			Healed: both(runnersOnline(), w.polling(&cut)), Costs: 2, Patience: 5 * time.Minute,
+			Remove:       func(context.Context) error { w.github.restore(allAddresses); return nil },
+			AllowedLater: restarts, Healed: both(w.runnersOnline(), w.polling(&cut)), MaxJobsLost: 2, Timeout: 5 * time.Minute,
 		},
 	}
 }
 
-// hole swallows what a slot's container sends to GitHub, over connections of before and of now, until the container is started
-// anew or the hole is closed.
-func (w *world) hole(slot string) (dig, fill step) {
+// blackHole returns a step that drops what a slot's container sends to GitHub, on old and new
+// connections, until the container is restarted, and a step that stops this.
+func (w *world) blackHole(slot string) (start, stop step) {
 	var address string
-	fill = act(func(context.Context) error {
+	stop = func(context.Context) error {
 		if address != "" {
-			w.github.mend(address)
+			w.github.restore(address)
 		}
 		return nil
-	})
-	dig = act(func(ctx context.Context) (err error) {
+	}
+	start = func(ctx context.Context) (err error) {
 		if address, err = w.address(ctx, w.Container(slot)); err != nil {
 			return err
 		}
@@ -79,30 +78,30 @@ func (w *world) hole(slot string) (dig, fill step) {
 		if err != nil {
 			return err
 		}
-		swallowed := address
+		dropped := address
 		go func() {
 			if _, err := stack.AwaitEvent(ctx, events, w.Container(slot), "start"); err == nil {
-				w.github.mend(swallowed)
+				w.github.restore(dropped)
 			}
 		}()
 		w.github.cut(address)
 		return nil
-	})
-	return dig, fill
+	}
+	return start, stop
 }
 
-// dnsDies kills the DNS server when the exporter asks it next. It asks each fifteen seconds, which the haste of the demo leaves
-// as they are: what takes a minute out there, such as a retry loop, is here over before.
-func (w *world) dnsDies(ctx context.Context) error {
+// failDNS stops the DNS server at the exporter's next query. The exporter queries every 15 s, which
+// the demo does not shorten, while shortened faults such as a retry loop could end before that.
+func (w *world) failDNS(ctx context.Context) error {
 	address, err := w.address(ctx, w.service("exporter"))
 	if err != nil {
 		return err
 	}
-	w.dns.dieFor(address)
-	return stack.Await(ctx, "the exporter to ask for a name", func(context.Context) (bool, error) { return w.dns.dead.Load(), nil })
+	w.dns.failAtQueryFrom(address)
+	return stack.Await(ctx, "the exporter to query DNS", func(context.Context) (bool, error) { return w.dns.failing.Load(), nil })
 }
 
-// address is where the connections of a container to the machine come from.
+// address is the address of a container.
 func (w *world) address(ctx context.Context, container string) (string, error) {
 	return w.Docker(ctx, "inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
 }

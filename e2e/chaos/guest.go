@@ -7,69 +7,61 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/guest"
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// guestMachine is the number of the machine inside the guest, after those outside of it.
+// guestMachine is the number of the machine inside the guest.
 const guestMachine = 100
 
-// kernels parts the faults that any machine can play from those that need a kernel of their own.
-func kernels(todo []scenario.Fault) (here, there []scenario.Fault) {
+// splitGuestFaults separates the faults that need a guest from the others.
+func splitGuestFaults(todo []scenario.Fault) (here, onGuest []scenario.Fault) {
 	jumps := map[string]bool{}
-	for _, f := range unplugged().jumpFaults() {
+	for _, f := range listOnly().jumpFaults() {
 		jumps[f.Name] = true
 	}
 	for _, f := range todo {
 		if jumps[f.Name] {
-			there = append(there, f)
+			onGuest = append(onGuest, f)
 		} else {
 			here = append(here, f)
 		}
 	}
-	return here, there
+	return here, onGuest
 }
 
-// playable leaves out the faults that need a kernel of their own and cannot or shall not be played, and names them: why is the
-// reason that there is no guest, empty if there is one. They are slow, so they are wanted only where somebody asked for them,
-// by --guest or by name; a run that cannot play what was asked for is not whole, and fails.
-func playable(o options, todo []scenario.Fault, why string, out io.Writer) ([]scenario.Fault, error) {
-	here, there := kernels(todo)
+// runnable leaves out, and prints, the faults that need a guest unless --guest or their name asks
+// for them, because they are slow. missing says why there can be no guest; empty if there can. Then
+// faults that were asked for are an error.
+func runnable(o options, todo []scenario.Fault, missing string, out io.Writer) ([]scenario.Fault, error) {
+	here, onGuest := splitGuestFaults(todo)
 	wanted := o.guest || len(o.only) > 0
 	if !wanted {
-		why = "only with --guest"
+		missing = "only with --guest"
 	}
-	if why == "" || len(there) == 0 {
+	if missing == "" || len(onGuest) == 0 {
 		return todo, nil
 	}
-	for _, f := range there {
-		fmt.Fprintf(out, "not run: %s: %s\n", f.Name, why)
+	for _, f := range onGuest {
+		fmt.Fprintf(out, "not run: %s: %s\n", f.Name, missing)
 	}
 	if !wanted {
 		return here, nil
 	}
-	return here, fmt.Errorf("%d faults were not run: a kernel of its own %s", len(there), why)
+	return here, fmt.Errorf("%d faults were not run: a guest %s", len(onGuest), missing)
 }
 
-// onGuest plays a hand on a kernel of its own.
-func onGuest(ctx context.Context, hand []scenario.Fault, out io.Writer) ([]row, error) {
+// runOnGuest runs a share in a guest.
+func runOnGuest(ctx context.Context, share []scenario.Fault, out io.Writer) ([]row, error) {
 	dir, err := filepath.Abs(filepath.Join(".cache", "guest"))
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	args, file, err := shareArgs(dir, guestMachine, share)
+	if err != nil {
 		return nil, err
-	}
-	file := filepath.Join(dir, "rows.json")
-	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	args := []string{"--machine=" + strconv.Itoa(guestMachine), "--rows=" + file}
-	for _, f := range hand {
-		args = append(args, "--only="+f.Name)
 	}
 	code, err := guest.Run(ctx, guest.Options{Dir: dir, DiskBytes: 30e9, MemoryBytes: 4 << 30, Args: args, Env: os.Environ(), Out: out})
 	if err == nil && code != 0 {
@@ -82,7 +74,7 @@ func onGuest(ctx context.Context, hand []scenario.Fault, out io.Writer) ([]row, 
 	return rows, errors.Join(err, readErr)
 }
 
-// patience is how long a world may take to be whole once its containers run.
+// patience bounds the time until a started stack is ready.
 func patience() time.Duration {
 	if guest.Inside() {
 		return 10 * time.Minute

@@ -6,39 +6,38 @@ import (
 	"testing"
 )
 
-// The jumps of the clock need a kernel of their own, and nothing else does. What is left out is named, and where it was asked
-// for the run is not whole.
-func TestPlayable(t *testing.T) {
-	all, err := unplugged().chosen(options{pairs: true})
+// Only the clock jumps need a guest. Those that are left out are printed, and are an error if they
+// were asked for.
+func TestRunnable(t *testing.T) {
+	all, err := listOnly().chosen(options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	here, there := kernels(all)
-	if len(here)+len(there) != len(all) || len(there) != len(unplugged().jumpFaults()) || len(there) == 0 {
-		t.Fatalf("%d here, %d there, %d in all", len(here), len(there), len(all))
+	here, onGuest := splitGuestFaults(all)
+	if len(here)+len(onGuest) != len(all) || len(onGuest) != len(listOnly().jumpFaults()) || len(onGuest) == 0 {
+		t.Fatalf("%d here, %d on a guest, %d in all", len(here), len(onGuest), len(all))
 	}
 	for name, tc := range map[string]struct {
-		o     options
-		why   string
-		play  int
-		told  int
-		whole bool
+		o       options
+		missing string
+		run     int
+		printed int
+		ok      bool
 	}{
-		"nobody asked":             {play: len(here), told: len(there), whole: true},
-		"nor is there a kernel":    {why: "needs root", play: len(here), told: len(there), whole: true},
-		"asked for":                {o: options{guest: true}, play: len(all), whole: true},
-		"asked for by name":        {o: options{only: []string{"any"}}, play: len(all), whole: true},
-		"asked for, and no kernel": {o: options{guest: true}, why: "needs root", play: len(here), told: len(there)},
-		"by name, and no kernel":   {o: options{only: []string{"any"}}, why: "needs root", play: len(here), told: len(there)},
+		"not asked for":           {run: len(here), printed: len(onGuest), ok: true},
+		"not asked for, no guest": {missing: "needs root", run: len(here), printed: len(onGuest), ok: true},
+		"asked for":               {o: options{guest: true}, run: len(all), ok: true},
+		"asked for by name":       {o: options{only: []string{"any"}}, run: len(all), ok: true},
+		"asked for, no guest":     {o: options{guest: true}, missing: "needs root", run: len(here), printed: len(onGuest)},
+		"by name, no guest":       {o: options{only: []string{"any"}}, missing: "needs root", run: len(here), printed: len(onGuest)},
 	} {
 		var out bytes.Buffer
-		todo, err := playable(tc.o, all, tc.why, &out)
-		if len(todo) != tc.play || strings.Count(out.String(), "not run: clock") != tc.told || (err == nil) != tc.whole {
-			t.Errorf("%s: %d to play, %v\n%s", name, len(todo), err, out.String())
+		todo, err := runnable(tc.o, all, tc.missing, &out)
+		if len(todo) != tc.run || strings.Count(out.String(), "not run: clock") != tc.printed || (err == nil) != tc.ok {
+			t.Errorf("%s: %d to run, %v\n%s", name, len(todo), err, out.String())
 		}
 	}
-	// Who plays none of them misses nothing.
-	if todo, err := playable(options{guest: true}, here, "needs root", &bytes.Buffer{}); err != nil || len(todo) != len(here) {
-		t.Errorf("%d to play, %v", len(todo), err)
+	if todo, err := runnable(options{guest: true}, here, "needs root", &bytes.Buffer{}); err != nil || len(todo) != len(here) {
+		t.Errorf("%d to run, %v", len(todo), err)
 	}
 }

@@ -10,30 +10,30 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
-// link carries the connections between the stack and the simulated GitHub. It can lose them the way a NAT does that has
-// forgotten them: nothing arrives any more, and nobody says so.
+// link forwards the connections between the stack and the simulated GitHub. It can drop them as a
+// NAT does that has lost its table: nothing arrives, and there is no error.
 type link struct {
 	to  string          // address of the simulated GitHub on this machine
 	end context.Context //nolint:containedctx // of the program: a link outlives the step that cuts it
 
 	mu   sync.Mutex
-	ways map[string]way // by the address that they come from
+	ways map[string]way // by client address
 }
 
-// way is what the connections of one address have in common.
+// way is the state of all connections of one client address.
 type way struct {
 	lost context.Context //nolint:containedctx // ends when the connections of now are lost
 	lose context.CancelFunc
 }
 
-// everyone stands for every address.
-const everyone = ""
+// allAddresses stands for every client address.
+const allAddresses = ""
 
 func newLink(ctx context.Context, to string) *link {
 	return &link{to: to, end: ctx, ways: map[string]way{}}
 }
 
-// way finds or makes the way from an address. The caller holds the lock.
+// way returns the way of an address. The caller holds mu.
 func (l *link) way(from string) way {
 	w, ok := l.ways[from]
 	if !ok {
@@ -43,15 +43,15 @@ func (l *link) way(from string) way {
 	return w
 }
 
-// cut loses every connection from an address, those of now and all that follow, until mend.
+// cut drops all connections of an address, present and future, until restore.
 func (l *link) cut(from string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.way(from).lose()
 }
 
-// mend lets new connections through. Those that were lost stay lost: cut and mend at once is a NAT's table cleared.
-func (l *link) mend(from string) {
+// restore lets new connections through. Dropped ones stay dropped.
+func (l *link) restore(from string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.way(from).lost.Err() != nil {
@@ -59,7 +59,7 @@ func (l *link) mend(from string) {
 	}
 }
 
-// serve carries connections until ctx ends.
+// serve forwards connections until the program ends.
 func (l *link) serve(port string) error {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(l.end, "tcp4", net.JoinHostPort(machine.Address, port))
@@ -79,16 +79,16 @@ func (l *link) serve(port string) error {
 	return nil
 }
 
-// carry copies both ways until an end closes, or falls silent for ever when the connection is lost: it stays open then, as
-// on the machine whose packets vanish.
+// carry copies in both directions until one end closes. A dropped connection stays open without
+// data.
 func (l *link) carry(client net.Conn) {
 	defer client.Close()
-	from := everyone
+	from := allAddresses
 	if address, ok := client.RemoteAddr().(*net.TCPAddr); ok {
 		from = address.IP.String()
 	}
 	l.mu.Lock()
-	own, everybody := l.way(from).lost, l.way(everyone).lost
+	own, all := l.way(from).lost, l.way(allAddresses).lost
 	l.mu.Unlock()
 	var d net.Dialer
 	server, err := d.DialContext(l.end, "tcp4", l.to)
@@ -98,7 +98,7 @@ func (l *link) carry(client net.Conn) {
 	defer server.Close()
 	done := make(chan struct{}, 2)
 	pipe := func(to, of net.Conn) {
-		_, _ = io.Copy(to, lossy{of, own, everybody, l.end})
+		_, _ = io.Copy(to, lossy{of, own, all, l.end})
 		done <- struct{}{}
 	}
 	go pipe(server, client)
@@ -106,15 +106,15 @@ func (l *link) carry(client net.Conn) {
 	<-done
 }
 
-// lossy reads from a connection until it is lost, and then nothing and no end.
+// lossy reads from a connection until it is dropped; then it blocks.
 type lossy struct {
 	net.Conn
-	own, everybody, end context.Context //nolint:containedctx // what may end a read
+	own, all, end context.Context //nolint:containedctx // what may end a read
 }
 
 func (c lossy) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.own.Err() != nil || c.everybody.Err() != nil {
+	if c.own.Err() != nil || c.all.Err() != nil {
 		<-c.end.Done()
 		return 0, io.EOF
 	}

@@ -18,49 +18,49 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// onMachines deals the faults to several machines at once, a program like this one for each, and reports all as one. Nearly
-// all of a round is waiting. A machine that breaks takes with it what it had not played yet, and nothing else.
-func onMachines(ctx context.Context, o options, todo []scenario.Fault, out io.Writer) error {
+// runOnMachines distributes the faults over several machines at once, each with a program like this
+// one, and reports all of them. A run is mostly waiting. If a machine fails, only the faults that
+// it has not run yet are lost.
+func runOnMachines(ctx context.Context, o options, todo []scenario.Fault, out io.Writer) error {
 	began := time.Now()
-	here, there := kernels(todo)
-	hands := deal(here, o.machines)
-	played, failures := make([][]row, len(hands)), make([]error, len(hands))
+	here, onGuest := splitGuestFaults(todo)
+	shares := distribute(here, o.machines)
+	results, failures := make([][]row, len(shares)), make([]error, len(shares))
 	var wg sync.WaitGroup
 	var line sync.Mutex
-	for i, hand := range hands {
+	for i, share := range shares {
 		wg.Go(func() {
-			played[i], failures[i] = onMachine(ctx, i+1, hand, &numbered{line: &line, out: out, number: i + 1})
+			results[i], failures[i] = runOnMachine(ctx, i+1, share, &numbered{line: &line, out: out, number: i + 1})
 		})
 	}
 	wg.Wait()
-	if len(there) > 0 && ctx.Err() == nil { // alone: it is slow enough
-		rows, err := onGuest(ctx, there, out)
-		hands, played, failures = append(hands, there), append(played, rows), append(failures, err)
+	if len(onGuest) > 0 && ctx.Err() == nil { // alone, because it is slow
+		rows, err := runOnGuest(ctx, onGuest, out)
+		shares, results, failures = append(shares, onGuest), append(results, rows), append(failures, err)
 	}
-	return errors.Join(ctx.Err(), report(ctx, o, gather(hands, played, failures, todo), time.Since(began), out))
+	return errors.Join(ctx.Err(), report(ctx, o, collect(shares, results, failures, todo), time.Since(began), out))
 }
 
-// deal hands out the faults in turn. Each machine plays its own in the order of the list: the last ones leave marks.
-func deal(todo []scenario.Fault, machines int) [][]scenario.Fault {
-	hands := make([][]scenario.Fault, min(machines, len(todo)))
+// distribute assigns the faults in turn. Each machine keeps the order of the list.
+func distribute(todo []scenario.Fault, machines int) [][]scenario.Fault {
+	shares := make([][]scenario.Fault, min(machines, len(todo)))
 	for i, f := range todo {
-		hands[i%len(hands)] = append(hands[i%len(hands)], f)
+		shares[i%len(shares)] = append(shares[i%len(shares)], f)
 	}
-	return hands
+	return shares
 }
 
-// notPlayed begins what a row says that nobody has played.
-const notPlayed = "not played: "
+// notRun is the prefix of the error in the row of a fault that was not run.
+const notRun = "not run: "
 
-// gather puts the rows of all machines into the order of the list. A fault without one is a promise that was not kept.
-func gather(hands [][]scenario.Fault, played [][]row, failures []error, todo []scenario.Fault) []row {
+// collect puts the rows of all machines into the order of the list. A fault without a row failed.
+func collect(shares [][]scenario.Fault, results [][]row, failures []error, todo []scenario.Fault) []row {
 	byName := map[string]row{}
-	for i, hand := range hands {
-		for _, f := range hand {
-			missing := outcome{Result: scenario.Result{Fault: f, Err: fmt.Errorf(notPlayed+"machine %d ended (%w)", i+1, failures[i])}}
-			byName[f.Name] = missing.row()
+	for i, share := range shares {
+		for _, f := range share {
+			byName[f.Name] = row{Fault: f.Name, Failed: fmt.Sprintf(notRun+"machine %d ended (%v)", i+1, failures[i])}
 		}
-		for _, r := range played[i] {
+		for _, r := range results[i] {
 			byName[r.Fault] = r
 		}
 	}
@@ -71,43 +71,51 @@ func gather(hands [][]scenario.Fault, played [][]row, failures []error, todo []s
 	return all
 }
 
-// onMachine plays one hand. What was played is returned whatever became of the machine.
-func onMachine(ctx context.Context, number int, hand []scenario.Fault, out io.Writer) ([]row, error) {
-	o := options{machine: number}
-	if err := os.MkdirAll(o.dir(), 0o755); err != nil {
-		return nil, err
+// shareArgs prepares a folder and returns the arguments of a program that runs a share, and the
+// file in which it leaves its rows.
+func shareArgs(dir string, number int, share []scenario.Fault) (args []string, file string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, "", err
 	}
-	file := filepath.Join(o.dir(), "rows.json")
+	file = filepath.Join(dir, "rows.json")
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return nil, "", err
 	}
-	args := []string{"--machine=" + strconv.Itoa(number), "--rows=" + file}
-	for _, f := range hand {
+	args = []string{"--machine=" + strconv.Itoa(number), "--rows=" + file}
+	for _, f := range share {
 		args = append(args, "--only="+f.Name)
+	}
+	return args, file, nil
+}
+
+// runOnMachine runs a share. It returns the finished rows even if the machine fails.
+func runOnMachine(ctx context.Context, number int, share []scenario.Fault, out io.Writer) ([]row, error) {
+	args, file, err := shareArgs(options{machine: number}.dir(), number, share)
+	if err != nil {
+		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Minute
-	// It dies with the thread that started it.
+	// Pdeathsig is sent when the thread that started the process ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	if err != nil {
+	if err = cmd.Run(); err != nil {
 		fmt.Fprintf(out, "machine %d ended: %v\n", number, err)
 	}
 	rows, readErr := readRows(file)
 	return rows, errors.Join(err, readErr)
 }
 
-// numbered writes whole lines, each with the number of the machine that says it.
+// numbered writes whole lines, each with the number of a machine.
 type numbered struct {
-	line   *sync.Mutex // one at a time, whichever machine's
+	line   *sync.Mutex // shared by all machines
 	out    io.Writer
 	number int
-	rest   []byte // of a line whose end has not come yet
+	rest   []byte // an incomplete line
 }
 
 func (n *numbered) Write(p []byte) (int, error) {

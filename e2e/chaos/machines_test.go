@@ -21,13 +21,13 @@ func named(names ...string) (faults []scenario.Fault) {
 	return faults
 }
 
-// Every fault is played once, and each machine plays its own in the order of the list.
-func TestDeal(t *testing.T) {
+// Every fault is run once, and each machine keeps the order of the list.
+func TestFaultsAreDistributed(t *testing.T) {
 	for machines, want := range map[int][]string{1: {"abcde"}, 2: {"ace", "bd"}, 3: {"ad", "be", "c"}, 9: {"a", "b", "c", "d", "e"}} {
 		var got []string
-		for _, hand := range deal(named("a", "b", "c", "d", "e"), machines) {
+		for _, share := range distribute(named("a", "b", "c", "d", "e"), machines) {
 			var names strings.Builder
-			for _, f := range hand {
+			for _, f := range share {
 				names.WriteString(f.Name)
 			}
 			got = append(got, names.String())
@@ -38,29 +38,29 @@ func TestDeal(t *testing.T) {
 	}
 }
 
-// A machine that breaks loses what it has not played, and nothing of what it has, nor of the other's.
-func TestGather(t *testing.T) {
+// A machine that fails loses only the faults that it has not run.
+func TestFailedMachineLosesItsRest(t *testing.T) {
 	todo := named("a", "b", "c", "d", "e")
-	broke := errors.New("out of memory")
-	all := gather(deal(todo, 2), [][]row{{{Fault: "a"}, {Fault: "c"}, {Fault: "e"}}, {{Fault: "b"}}}, []error{nil, broke}, todo)
+	failed := errors.New("out of memory")
+	all := collect(distribute(todo, 2), [][]row{{{Fault: "a"}, {Fault: "c"}, {Fault: "e"}}, {{Fault: "b"}}}, []error{nil, failed}, todo)
 	var got strings.Builder
 	for _, r := range all {
 		got.WriteString(r.Fault)
-		if missing := r.Fault == "d"; (r.Broken != "") != missing {
-			t.Errorf("%s: %q", r.Fault, r.Broken)
+		if missing := r.Fault == "d"; (r.Failed != "") != missing {
+			t.Errorf("%s: %q", r.Fault, r.Failed)
 		}
 	}
-	if got.String() != "abcde" || !strings.Contains(all[3].Broken, "machine 2 ended (out of memory)") {
+	if got.String() != "abcde" || !strings.Contains(all[3].Failed, "machine 2 ended (out of memory)") {
 		t.Errorf("%s: %+v", got.String(), all)
 	}
-	// A program that ends well and has played nothing has kept nothing.
-	if all := gather(deal(todo, 1), [][]row{nil}, []error{nil}, todo); all[0].Broken == "" {
-		t.Error("what was not played counts as kept")
+	// A program that succeeds without having run a fault has not passed it.
+	if all := collect(distribute(todo, 1), [][]row{nil}, []error{nil}, todo); all[0].Failed == "" {
+		t.Error("a fault that was not run has passed")
 	}
 }
 
-// The row that a machine was about to write when it broke is lost, and no other.
-func TestRows(t *testing.T) {
+// Only a partial row is lost.
+func TestPartialRowIsSkipped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rows")
 	if rows, err := readRows(path); err != nil || rows != nil {
 		t.Errorf("no row yet: %v, %v", rows, err)
@@ -83,8 +83,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// Lines of two machines are told apart, and never mixed.
-func TestNumbered(t *testing.T) {
+func TestOutputLinesAreNotMixed(t *testing.T) {
 	var line sync.Mutex
 	var out bytes.Buffer
 	first, second := &numbered{line: &line, out: &out, number: 1}, &numbered{line: &line, out: &out, number: 2}
@@ -101,14 +100,13 @@ func TestNumbered(t *testing.T) {
 	}
 }
 
-// Two machines share nothing that has a name.
-func TestMachinesAreApart(t *testing.T) {
+func TestMachinesShareNoNames(t *testing.T) {
 	seen := map[string]bool{}
 	for number := range 3 {
 		o := options{machine: number}
 		for _, name := range []string{o.name(), o.dir()} {
 			if seen[name] {
-				t.Errorf("machine %d: %s is another's", number, name)
+				t.Errorf("machine %d: %s is used twice", number, name)
 			}
 			seen[name] = true
 		}

@@ -3,71 +3,64 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
-	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// pairs are a cause and a symptom at the same time: while the cause lasts nobody touches the runner, and as soon as it has
-// ended the runner is healed. Then two faults that have nothing to do with each other: both are healed.
+// pairs are first a cause and a symptom: while the cause lasts the runner is not restarted, and
+// when it has ended the runner is healed. Then two unrelated faults at once: both are healed.
 func (w *world) pairs() []scenario.Fault {
 	byName := map[string]scenario.Fault{}
 	for _, f := range w.faults() {
 		byName[f.Name] = f
 	}
-	unhealthy := scenario.Unhealthy(w.Stack).Name
+	unhealthy := byName["unhealthy container"]
 	var all []scenario.Fault
 	for _, cause := range []string{"clock 10 min ahead", "DNS dead", "no way to GitHub", "GitHub 500", "GitHub 403, scope removed", "GitHub 401, token rejected"} {
-		all = append(all, w.causeAndSymptom(byName[cause], byName[unhealthy]))
+		all = append(all, w.causeAndSymptom(byName[cause], unhealthy))
 	}
+	// Nothing can be restarted while the engine hangs, so it must end before the runner is healed.
 	hangs := byName["engine hangs"]
-	hangs.Break, hangs.Mend = inTurn(hangs.Break, w.whenAlerted(hangs.Alert), hangs.Mend), nil // nobody can restart anything meanwhile
+	hangs.Inject, hangs.Remove = sequence(hangs.Inject, w.alertActive(hangs.Alert), hangs.Remove), nil
 	hangs.Alert = nil
 	for _, a := range []scenario.Fault{
 		byName["database hangs"],
-		byName[scenario.DiskLow().Name],
-		byName["clock 3 s ahead"], // a drift of seconds holds nothing back
+		byName["disk low"],
+		byName["clock 3 s ahead"], // a small drift inhibits nothing
 		hangs,
 		byName["exporter killed"],
 		byName["remediator killed"],
 		byName["DNS slow"],
 	} {
-		all = append(all, atOnce(a, byName[unhealthy]))
+		all = append(all, w.atOnce(a, unhealthy))
 	}
 	return all
 }
 
-// causeAndSymptom breaks the cause, waits until it is known, and then the runner.
+// causeAndSymptom injects the cause, waits for its alert, and then injects the symptom.
 func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 	f := symptom
 	f.Name = cause.Name + " + " + symptom.Name
-	f.Story = cause.Story + "; then " + symptom.Story
-	f.Patience = 6 * time.Minute
-	f.Costs = cause.Costs + symptom.Costs
-	f.Also = slices.Concat(cause.Also, cause.Then, symptom.Also)
-	f.Break = func(ctx context.Context, s *stack.Stack) error {
+	f.Description = cause.Description + "; then " + symptom.Description
+	f.Timeout = 6 * time.Minute
+	f.MaxJobsLost = cause.MaxJobsLost + symptom.MaxJobsLost
+	f.Allowed = slices.Concat(cause.Allowed, cause.AllowedLater, symptom.Allowed)
+	f.Inject = func(ctx context.Context) error {
 		begin := time.Now()
-		if err := cause.Break(ctx, s); err != nil {
-			return err
-		}
-		if err := w.whenAlerted(cause.Alert)(ctx, s); err != nil {
+		if err := sequence(cause.Inject, w.alertActive(cause.Alert))(ctx); err != nil {
 			return err
 		}
 		started, err := w.Docker(ctx, "inspect", "--format={{.State.StartedAt}}", symptom.Container)
 		if err != nil {
 			return err
 		}
-		if err := symptom.Break(ctx, s); err != nil {
+		if err := sequence(symptom.Inject, await("metric "+symptom.Metric, w.holds(symptom.Metric)))(ctx); err != nil {
 			return err
 		}
-		if err := stack.Await(ctx, "metric "+symptom.Metric, w.holds(symptom.Metric)); err != nil {
-			return err
-		}
-		// Without the cause the order comes within two seconds of this.
-		if err := watch(ctx, holdBack, func(ctx context.Context) error {
+		// Without the cause the restart would begin within two seconds.
+		if err := checkFor(ctx, inhibitionCheck, func(ctx context.Context) error {
 			now, err := w.Docker(ctx, "inspect", "--format={{.State.StartedAt}}", symptom.Container)
 			if err == nil && now != started {
 				err = fmt.Errorf("%s was restarted although %s lasts", symptom.Container, cause.Name)
@@ -79,24 +72,22 @@ func (w *world) causeAndSymptom(cause, symptom scenario.Fault) scenario.Fault {
 		if begun, err := w.Begun(ctx, begin); err != nil || len(begun) > 0 {
 			return fmt.Errorf("begun while %s lasts: %v (%w)", cause.Name, begun, err)
 		}
-		return cause.Mend(ctx, s)
+		return cause.Remove(ctx)
 	}
-	f.Metric, f.Rises, f.Alert = "", "", nil // seen above; the order may come before they are asked for
+	f.Metric, f.Rises, f.Alert = "", "", nil // checked above; the action may begin before Run could check them
 	return f
 }
 
-// whenAlerted waits for an alert.
-func (w *world) whenAlerted(labels map[string]string) step {
-	return act(func(ctx context.Context) error {
-		return stack.Await(ctx, "alert "+labels["alertname"], func(ctx context.Context) (bool, error) { return w.AlertActive(ctx, labels) })
-	})
+// alertActive waits for an alert.
+func (w *world) alertActive(labels map[string]string) step {
+	return await("alert "+labels["alertname"], func(ctx context.Context) (bool, error) { return w.AlertActive(ctx, labels) })
 }
 
-// holdBack is how long a symptom is left alone before it counts as proven.
-const holdBack = 8 * time.Second
+// inhibitionCheck is how long a symptom must not be acted on while its cause lasts.
+const inhibitionCheck = 8 * time.Second
 
-// watch demands that something stays true for a while.
-func watch(ctx context.Context, d time.Duration, check func(context.Context) error) error {
+// checkFor returns the first error of check within d.
+func checkFor(ctx context.Context, d time.Duration, check func(context.Context) error) error {
 	end := time.After(d)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -114,35 +105,27 @@ func watch(ctx context.Context, d time.Duration, check func(context.Context) err
 	}
 }
 
-// atOnce breaks both, mends the first when it is known, and demands that both heal.
-func atOnce(a, b scenario.Fault) scenario.Fault {
+// atOnce injects both, removes the first when its alert is active, and requires both to heal.
+func (w *world) atOnce(a, b scenario.Fault) scenario.Fault {
 	f := b
 	f.Name = a.Name + " + " + b.Name
-	f.Story = a.Story + "; and " + b.Story
-	f.Patience = a.Patience + b.Patience
-	f.Costs = a.Costs + b.Costs
-	f.Also = slices.Concat(a.Also, a.Then, b.Also, b.Then)
-	if len(a.Action) > 0 {
-		f.Also = append(f.Also, a.Action["action"]+" "+a.Action["target"])
+	f.Description = a.Description + "; and " + b.Description
+	f.Timeout = a.Timeout + b.Timeout
+	f.MaxJobsLost = a.MaxJobsLost + b.MaxJobsLost
+	f.Allowed = slices.Concat(a.Allowed, a.AllowedLater, b.Allowed, b.AllowedLater)
+	if a.Action != "" {
+		f.Allowed = append(f.Allowed, a.Action)
 	}
-	f.Break = func(ctx context.Context, s *stack.Stack) error {
-		if err := b.Break(ctx, s); err != nil {
-			return err
-		}
-		if err := a.Break(ctx, s); err != nil {
-			return err
-		}
-		if len(a.Alert) > 0 {
-			return stack.Await(ctx, fmt.Sprintf("alert %v", maps.Clone(a.Alert)), func(ctx context.Context) (bool, error) { return s.AlertActive(ctx, a.Alert) })
-		}
-		return nil
+	f.Inject = sequence(b.Inject, a.Inject)
+	if len(a.Alert) > 0 {
+		f.Inject = sequence(f.Inject, w.alertActive(a.Alert))
 	}
 	f.Metric, f.Rises, f.Alert = "", "", nil
-	f.Order = ""
-	f.Mend = func(ctx context.Context, s *stack.Stack) error {
-		for _, mend := range []step{a.Mend, b.Mend} {
-			if mend != nil {
-				if err := mend(ctx, s); err != nil {
+	f.OrderEvent = ""
+	f.Remove = func(ctx context.Context) error {
+		for _, remove := range []step{a.Remove, b.Remove} {
+			if remove != nil {
+				if err := remove(ctx); err != nil {
 					return err
 				}
 			}

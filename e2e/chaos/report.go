@@ -4,108 +4,106 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"os/exec"
+	"runtime"
 	"strings"
 	"text/tabwriter"
 	"text/template"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/e2e/measure"
+	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// result is what a run leaves for programs.
-type result struct {
-	Head head  `json:"head"`
-	Rows []row `json:"faults"`
-}
-
-// report prints the table, writes it where it was asked for, and fails if a promise broke.
+// report prints the table, writes the page if the options name a file, and returns an error if a
+// fault failed.
 func report(ctx context.Context, o options, rows []row, took time.Duration, out io.Writer) error {
-	table(rows, out)
-	broken := 0
-	for _, r := range rows {
-		if r.Broken != "" {
-			broken++
-		}
-	}
-	var err error
-	if broken > 0 {
-		err = fmt.Errorf("%d of %d promises broke", broken, len(rows))
-	} else {
-		fmt.Fprintf(out, "\n%d promises kept, in %s\n", len(rows), took.Round(time.Second))
-	}
-	if o.markdown == "" && o.json == "" {
-		return err
-	}
-	return errors.Join(err, keep(o, result{here(context.WithoutCancel(ctx), took), rows}))
-}
-
-// table prints the rows for people.
-func table(rows []row, out io.Writer) {
+	faults := listed()
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ToUpper(strings.Join(columns, "\t")))
+	failed := 0
 	for _, r := range rows {
-		fmt.Fprintln(w, strings.Join(r.cells(), "\t"))
-	}
-	_ = w.Flush() // people have read it, or nobody
-}
-
-// keep writes a result to files, over an earlier one if there is to be one.
-func keep(o options, r result) error {
-	if o.into != "" {
-		text, err := os.ReadFile(o.into)
-		if err != nil {
-			return err
+		fmt.Fprintln(w, strings.Join(r.cells(find(faults, r.Fault)), "\t"))
+		if r.Failed != "" {
+			failed++
 		}
-		var earlier result
-		if err := json.Unmarshal(text, &earlier); err != nil {
-			return fmt.Errorf("%s: %w", o.into, err)
-		}
-		r = result{earlier.Head, merge(earlier.Rows, r.Rows, r.Head.Date+", "+r.Head.Commit, names())}
 	}
+	_ = w.Flush() // stdout
 	var err error
-	if o.json != "" {
-		text, jsonErr := json.MarshalIndent(r, "", "  ")
-		err = errors.Join(jsonErr, os.WriteFile(o.json, append(text, '\n'), 0o644))
+	if failed > 0 {
+		err = fmt.Errorf("%d of %d faults failed", failed, len(rows))
+	} else {
+		fmt.Fprintf(out, "\n%d faults passed, in %s\n", len(rows), took.Round(time.Second))
 	}
-	if o.markdown != "" {
-		text, pageErr := page(r, names())
-		err = errors.Join(err, pageErr, os.WriteFile(o.markdown, text, 0o644))
+	if o.markdown == "" {
+		return err
 	}
-	return err
+	text, pageErr := page(heading(context.WithoutCancel(ctx), took), faults, rows)
+	return errors.Join(err, pageErr, os.WriteFile(o.markdown, text, 0o644))
 }
 
-// names is the list of faults and pairs.
-func names() (all []string) {
-	todo, _ := unplugged().chosen(options{pairs: true}) // fails only for names
-	for _, f := range todo {
-		all = append(all, f.Name)
-	}
+// listed are all faults and pairs.
+func listed() []scenario.Fault {
+	all, _ := listOnly().chosen(options{}) // fails only for unknown names
 	return all
+}
+
+func find(faults []scenario.Fault, name string) scenario.Fault {
+	for _, f := range faults {
+		if f.Name == name {
+			return f
+		}
+	}
+	return scenario.Fault{}
+}
+
+// heading says when, where and of which version a result was found.
+func heading(ctx context.Context, took time.Duration) string {
+	output := func(name string, args ...string) string {
+		out, _ := exec.CommandContext(ctx, name, args...).Output() // a tarball has no commit
+		return strings.TrimSpace(string(out))
+	}
+	// Docker version 20.10.24+dfsg1, build 5d6db84
+	docker, _, _ := strings.Cut(strings.TrimPrefix(output("dockerd", "--version"), "Docker version "), ",")
+	loads, _ := os.ReadFile("/proc/loadavg")
+	return fmt.Sprintf("%s, commit %s, `go run ./e2e/chaos %s`, in %s: %d cores (%s), %s of memory, Linux %s, Docker %s, load averages at the end %.14s.",
+		time.Now().UTC().Format(time.DateOnly), output("git", "describe", "--always", "--dirty"), strings.Join(os.Args[1:], " "),
+		took.Round(time.Minute), runtime.NumCPU(), measure.Field("/proc/cpuinfo", "model name"), measure.Field("/proc/meminfo", "MemTotal"),
+		output("uname", "-r"), docker, loads)
 }
 
 //go:embed proof.md.tmpl
 var proof string
 
-// page is docs/proof.md.
-func page(r result, names []string) ([]byte, error) {
-	played := map[string]bool{}
-	var results, promised [][]string
-	for _, row := range r.Rows {
-		if strings.HasPrefix(row.Broken, notPlayed) {
+// page returns docs/proof.md.
+func page(head string, faults []scenario.Fault, rows []row) ([]byte, error) {
+	missing := map[string]bool{}
+	for _, f := range faults {
+		missing[f.Name] = true
+	}
+	var results, expected [][]string
+	for _, r := range rows {
+		if strings.HasPrefix(r.Failed, notRun) {
 			continue
 		}
-		played[row.Fault] = true
-		results, promised = append(results, row.cells()), append(promised, row.promise())
+		missing[r.Fault] = false
+		f := find(faults, r.Fault)
+		results, expected = append(results, r.cells(f)), append(expected, expectation(f))
+	}
+	var names []string
+	for _, f := range faults {
+		if missing[f.Name] {
+			names = append(names, f.Name)
+		}
 	}
 	var b bytes.Buffer
 	err := template.Must(template.New("proof").Parse(proof)).Execute(&b, map[string]any{
-		"Head": r.Head, "Results": markdown(columns, results), "Promises": markdown(promises, promised),
-		"Missing": strings.Join(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return played[name] }), ", "),
+		"Head": head, "Results": markdown(columns, results), "Expectations": markdown(expectations, expected), "Missing": strings.Join(names, ", "),
 	})
 	return b.Bytes(), err
 }
@@ -119,10 +117,4 @@ func markdown(columns []string, cells [][]string) string {
 		line(c)
 	}
 	return b.String()
-}
-
-func indent(out io.Writer, text string) {
-	for line := range strings.Lines(text) {
-		fmt.Fprintf(out, "   |   %s\n", strings.TrimRight(line, "\n"))
-	}
 }

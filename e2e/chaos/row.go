@@ -7,78 +7,59 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// outcome is what became of one fault.
-type outcome struct {
-	scenario.Result
-	// Harmed is how many jobs did not succeed that the fault itself does not explain.
-	Harmed int
-}
-
-// row is one fault as people and programs read it: what is promised, and what was seen. Times are in seconds since the
-// fault.
+// row is the result of one fault. Times are in seconds since the injection.
 type row struct {
-	Fault   string   `json:"fault"`
-	Story   string   `json:"story"`
-	Shows   string   `json:"shows,omitempty"` // PromQL that has a result then
-	Alert   string   `json:"alert,omitempty"`
-	Within  float64  `json:"within_seconds,omitempty"`
-	Action  string   `json:"action,omitempty"`
-	Allowed []string `json:"also_allowed,omitempty"`
-	Then    []string `json:"allowed_when_mended,omitempty"`
-	Costs   int      `json:"jobs_that_may_end"`
-
-	Noticed float64 `json:"noticed_seconds,omitempty"`
-	Alerted float64 `json:"alert_seconds,omitempty"`
-	Healed  float64 `json:"healed_seconds,omitempty"`
-	Harmed  int     `json:"jobs_harmed"`
-	Broken  string  `json:"broken,omitempty"`
-
-	// Again is the day and the commit at which it was played once more, after the rest of the table.
-	Again string `json:"again,omitempty"`
+	Fault    string  `json:"fault"`
+	Detected float64 `json:"detected_seconds"`
+	Alerted  float64 `json:"alert_seconds"`
+	Healed   float64 `json:"healed_seconds"`
+	// Harmed counts the failed jobs beyond those that the fault may interrupt.
+	Harmed int    `json:"jobs_harmed"`
+	Failed string `json:"failed,omitempty"`
 }
 
-func (o outcome) row() row {
-	f := o.Fault
-	r := row{
-		Fault: f.Name, Story: f.Story, Shows: f.Metric + f.Rises, Alert: f.Alert["alertname"], Within: f.Within.Seconds(),
-		Action: strings.TrimSpace(f.Action["action"] + " " + f.Action["target"]), Allowed: f.Also, Then: f.Then, Costs: f.Costs,
-		Noticed: o.Metric.Seconds(), Alerted: o.Alert.Seconds(), Healed: o.Healed.Seconds(), Harmed: o.Harmed,
+func newRow(r scenario.Result, harmed int, err error) row {
+	out := row{
+		Fault: r.Fault.Name, Detected: r.Metric.Seconds(), Alerted: r.Alert.Seconds(), Healed: r.Healed.Seconds(), Harmed: harmed,
 	}
-	if o.Err != nil {
-		r.Broken = o.Err.Error()
+	if err != nil {
+		out.Failed = err.Error()
 	}
-	return r
+	return out
 }
 
-var columns = []string{"fault", "noticed after", "alert", "alert after", "action", "healed after", "jobs harmed"}
+var columns = []string{"fault", "detected after", "alert", "alert after", "action", "healed after", "jobs harmed"}
 
-func (r row) cells() []string {
+func (r row) cells(f scenario.Fault) []string {
 	healed := after(r.Healed)
-	if r.Broken != "" {
-		healed = "BROKEN"
+	if r.Failed != "" {
+		healed = "FAILED"
 	}
-	name := r.Fault
-	if r.Again != "" {
-		name += " (again: " + r.Again + ")"
+	return []string{
+		r.Fault, after(r.Detected), dash(f.Alert["alertname"]), after(r.Alerted), dash(f.Action), healed, strconv.Itoa(r.Harmed),
 	}
-	return []string{name, after(r.Noticed), dash(r.Alert), after(r.Alerted), dash(r.Action), healed, strconv.Itoa(r.Harmed)}
 }
 
-var promises = []string{"fault", "what happens", "shows as", "alert", "within", "is done", "may be done too", "may be done when it is over", "jobs that may end"}
+var expectations = []string{
+	"fault", "description", "metric", "alert", "within", "action", "also allowed", "allowed when it is over", "jobs it may interrupt",
+}
 
-func (r row) promise() []string {
-	shows := "-"
-	if r.Shows != "" {
-		shows = "`" + strings.ReplaceAll(r.Shows, "|", `\|`) + "`"
+// expectation is the fault as a row of the second table.
+func expectation(f scenario.Fault) []string {
+	metric := "-"
+	if expr := f.Metric + f.Rises; expr != "" {
+		metric = "`" + strings.ReplaceAll(expr, "|", `\|`) + "`"
 	}
-	return []string{r.Fault, r.Story, shows, dash(r.Alert), after(r.Within), dash(r.Action), dash(strings.Join(r.Allowed, ", ")), dash(strings.Join(r.Then, ", ")), strconv.Itoa(r.Costs)}
+	return []string{
+		f.Name, f.Description, metric, dash(f.Alert["alertname"]), after(f.Within.Seconds()), dash(f.Action),
+		dash(strings.Join(f.Allowed, ", ")), dash(strings.Join(f.AllowedLater, ", ")), strconv.Itoa(f.MaxJobsLost),
+	}
 }
 
 func after(s float64) string {
@@ -95,7 +76,7 @@ func dash(s string) string {
 	return s
 }
 
-// appendTo adds the row to a file of rows, one on a line.
+// appendTo appends the row to a file, as one line.
 func (r row) appendTo(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -104,7 +85,7 @@ func (r row) appendTo(path string) error {
 	return errors.Join(json.NewEncoder(f).Encode(r), f.Close())
 }
 
-// readRows reads the rows that appendTo has written whole. A machine that broke may have written none, or half of one.
+// readRows reads the complete rows of a file, which may be missing or end with a partial row.
 func readRows(path string) (rows []row, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,16 +105,4 @@ func readRows(path string) (rows []row, err error) {
 		}
 		rows = append(rows, r)
 	}
-}
-
-// merge puts the rows of now into those of an earlier run, in the order of the names, and marks them.
-func merge(earlier, now []row, mark string, names []string) []row {
-	for _, r := range now {
-		r.Again = mark
-		earlier = append(slices.DeleteFunc(earlier, func(e row) bool { return e.Fault == r.Fault }), r)
-	}
-	// What is in the list no more is not promised any more.
-	earlier = slices.DeleteFunc(earlier, func(e row) bool { return !slices.Contains(names, e.Fault) })
-	slices.SortStableFunc(earlier, func(a, b row) int { return slices.Index(names, a.Fault) - slices.Index(names, b.Fault) })
-	return earlier
 }

@@ -17,60 +17,60 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// soak draws faults at random until the time is up. What grows is found by comparing the middle of the first third, when
-// everything is warm, with that of the last.
-func (w *world) soak(ctx context.Context, o options, r *referee, out io.Writer) error {
+// soak injects random faults until the time is up. Growth is found by comparing the median of the
+// first third, after the start, with that of the last.
+func (w *world) soak(ctx context.Context, o options, h *harm, out io.Writer) error {
 	seed := o.seed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	draw := rand.New(rand.NewPCG(seed, 0))
-	fmt.Fprintf(out, "soaking for %s; the same again with --soak=%s --seed=%d\n", o.soak, o.soak, seed)
-	faults := w.lasting()
+	random := rand.New(rand.NewPCG(seed, 0))
+	fmt.Fprintf(out, "soaking for %s; repeat with --soak=%s --seed=%d\n", o.soak, o.soak, seed)
+	faults := w.soakFaults()
 	began := time.Now()
 	var rows []row
-	var sizes []sample
+	var samples []sample
 	for time.Since(began) < o.soak && ctx.Err() == nil {
-		f := faults[draw.IntN(len(faults))]
+		f := faults[random.IntN(len(faults))]
 		fmt.Fprintf(out, "\n+%s  %s\n", time.Since(began).Round(time.Second), f.Name)
-		rows = append(rows, w.round(ctx, f, r, out).row())
+		rows = append(rows, w.runOne(ctx, f, h, out))
 		s, err := w.measure(ctx)
 		if err != nil {
 			return err
 		}
-		sizes = append(sizes, s)
+		samples = append(samples, s)
 	}
 	err := report(ctx, o, rows, time.Since(began), out)
-	jobs, jobsErr := w.lab(ctx)
+	jobs, jobsErr := w.Lab().State(ctx)
 	fmt.Fprintf(out, "\n%d jobs succeeded; %d faults\n", jobs.CompletedTotal["Succeeded"], len(rows))
-	return errors.Join(err, jobsErr, flat(sizes, out), ctx.Err())
+	return errors.Join(err, jobsErr, checkGrowth(samples, out), ctx.Err())
 }
 
-// lasting are the faults that leave our programs running, so that what they hold can be followed. With faults drawn at random
-// one meets the wake of another: any slot of ours may be restarted, or rested, which six restarts within an hour earn; and which
-// of its alerts asks for that is told in the table of single faults alone.
-func (w *world) lasting() (faults []scenario.Fault) {
-	for _, layer := range [][]scenario.Fault{w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.engineFaults(), w.hostileFaults()} {
-		faults = append(faults, layer...)
-	}
+// soakFaults are the faults that do not end our programs, so that their size can be followed. A
+// random order lets one fault affect the next: any slot may be restarted, or get a back-off after
+// six restarts within an hour. Which alert leads to an action is checked with single faults only.
+func (w *world) soakFaults() []scenario.Fault {
+	faults := slices.Concat(w.runnerFaults(), w.containerFaults(), w.clockFaults(), w.networkFaults(), w.apiFaults(), w.engineFaults(), w.hostileFaults())
 	for i := range faults {
-		faults[i].Patience = max(faults[i].Patience, 10*time.Minute) // the longest rest lasts three
-		if len(faults[i].Action) > 0 {
-			faults[i].Alert = nil
+		f := &faults[i]
+		f.Timeout = max(f.Timeout, 10*time.Minute) // the longest back-off takes three
+		if f.Action != "" {
+			f.Alert = nil
 		}
 		for _, slot := range []string{one, two} {
-			faults[i].Also = append(faults[i].Also, "restart "+slot)
-			faults[i].Instead = append(faults[i].Instead, "backoff "+slot)
+			f.Allowed = append(f.Allowed, "restart "+slot)
+			f.Alternatives = append(f.Alternatives, "backoff "+slot)
 		}
-		faults[i].Also = append(faults[i].Also, "restart "+w.Container("ci-mongo"), "prune engine")
+		f.Allowed = append(f.Allowed, "restart "+w.Container("ci-mongo"), "prune engine")
 	}
 	return faults
 }
 
-// sample is what our programs hold at one moment, by what it is.
+// sample has what our programs use at one moment, by name.
 type sample map[string]float64
 
-// allowed is how much each may grow in all: a heap breathes, and a fault that has just ended leaves a few connections.
+// allowed is the total growth that is allowed: heaps fluctuate, and a fault leaves some
+// connections.
 var allowed = map[string]struct{ part, more float64 }{
 	"exporter memory": {0.25, 8e6}, "exporter goroutines": {0.1, 20}, "exporter descriptors": {0.1, 12},
 	"remediator memory": {0.25, 8e6}, "remediator goroutines": {0.1, 20}, "remediator descriptors": {0.1, 12},
@@ -118,7 +118,7 @@ func (w *world) measure(ctx context.Context) (sample, error) {
 	return s, nil
 }
 
-// process reads what one process holds from the process table.
+// process reads the resident memory and open files of a process.
 func process(pid string) (memory, descriptors float64, err error) {
 	number, err := strconv.Atoi(pid)
 	if err != nil {
@@ -132,15 +132,15 @@ func process(pid string) (memory, descriptors float64, err error) {
 	return memory, float64(len(open)), err
 }
 
-// flat prints what grew and fails if it was more than it may be.
-func flat(sizes []sample, out io.Writer) error {
-	third := len(sizes) / 3
+// checkGrowth prints the growth and returns an error if it exceeds what is allowed.
+func checkGrowth(samples []sample, out io.Writer) error {
+	third := len(samples) / 3
 	if third == 0 {
-		return fmt.Errorf("only %d samples: soak longer to see whether anything grows", len(sizes))
+		return fmt.Errorf("only %d samples: soak longer to see whether anything grows", len(samples))
 	}
 	var grown error
 	for _, what := range slices.Sorted(maps.Keys(allowed)) {
-		first, last := median(sizes[:third], what), median(sizes[len(sizes)-third:], what)
+		first, last := median(samples[:third], what), median(samples[len(samples)-third:], what)
 		fmt.Fprintf(out, "%-26s %14.0f -> %14.0f\n", what, first, last)
 		if a := allowed[what]; last > first*(1+a.part)+a.more {
 			grown = errors.Join(grown, fmt.Errorf("%s grew from %.0f to %.0f", what, first, last))
@@ -149,9 +149,9 @@ func flat(sizes []sample, out io.Writer) error {
 	return grown
 }
 
-func median(sizes []sample, what string) float64 {
+func median(samples []sample, what string) float64 {
 	var values []float64
-	for _, s := range sizes {
+	for _, s := range samples {
 		values = append(values, s[what])
 	}
 	slices.Sort(values)

@@ -12,7 +12,6 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 	"github.com/blueguy23/ghostrunner/e2e/stack"
-	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
 const (
@@ -20,34 +19,34 @@ const (
 	two = "ci-runner-2"
 )
 
-// world is the stack with everything around it that can be broken.
+// world is the stack and its surroundings.
 type world struct {
 	*stack.Stack
 	project string // of Compose
 	pat     string // that GitHub accepts
-	tokens  string // folder of it
+	tokens  string // folder of the file with it
 	machine *machine.Engine
 	dns     *resolver
 	github  *link
 	chrony  *chronyd
-	jobs    sync.Mutex // held while none may be queued
+	jobs    sync.Mutex // held while no job may be queued
 }
 
-// unplugged is a world of which only the list of faults is of use.
-func unplugged() *world {
+// listOnly is a world that only lists its faults.
+func listOnly() *world {
 	s, err := stack.New(stack.Options{Project: options{}.name(), FirstPort: 20068, Out: io.Discard})
 	if err != nil {
-		panic(err) // outside of the repository: main has run here already
+		panic(err) // outside of the repository; main has checked that
 	}
 	return &world{Stack: s, project: options{}.name(), machine: &machine.Engine{}, dns: &resolver{}, github: &link{}, chrony: &chronyd{}}
 }
 
-// newWorld starts it all and waits until it is whole.
+// newWorld starts everything and waits until it is ready.
 func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) (*world, error) {
-	// A back-off is long enough to be watched, and short enough to be waited for.
+	// A back-off must be long enough to be observed.
 	env := map[string]string{"BACKOFF_DURATION": "10s"}
 	if o.soak > 0 {
-		// With faults drawn at random some runner would soon be stopped for an hour, and nothing be learned from it.
+		// Random faults would soon lead to back-offs of an hour.
 		env["WATCHDOG_MAX_FIRES"] = "1000"
 	}
 	tokens, err := filepath.Abs(filepath.Join(o.dir(), "tokens"))
@@ -57,7 +56,7 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 	env["LAB_TOKENS"] = tokens
 	files := []string{filepath.Join("e2e", "chaos", "chaos.yaml")}
 	if guest.Inside() {
-		env["COMPOSE_PROFILES"] = "mongo" // a guest is slow: no Grafana
+		env["COMPOSE_PROFILES"] = "mongo" // without Grafana, because a guest is slow
 		files = append(files, filepath.Join("e2e", "chaos", "guest.yaml"))
 	}
 	s, err := stack.New(stack.Options{
@@ -83,7 +82,7 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 	if err := s.Up(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.chrony.synchronised(ctx); err != nil {
+	if err := w.chrony.startSynchronized(ctx); err != nil {
 		return w, err
 	}
 	ready, cancel := context.WithTimeout(ctx, patience())
@@ -91,22 +90,8 @@ func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) 
 	if err := scenario.Ready(ready, s); err != nil {
 		return w, err
 	}
-	return w, stack.Await(ready, "chronyd to be synchronised", w.holds(`ghostrunner_clock_synchronized == 1`))
+	return w, stack.Await(ready, "chronyd to be synchronized", w.holds(`ghostrunner_clock_synchronized == 1`))
 }
 
-// holds is a condition: the expression has a result.
-func (w *world) holds(expr string) func(context.Context) (bool, error) {
-	return func(ctx context.Context) (bool, error) {
-		_, ok, err := w.Query(ctx, expr)
-		return ok, err
-	}
-}
-
-// service is the container of a Compose service that is always there.
+// service is the container of a Compose service.
 func (w *world) service(name string) string { return w.project + "-" + name + "-1" }
-
-// lab is the simulated GitHub's own account of what it has seen.
-func (w *world) lab(ctx context.Context) (state lab.State, err error) {
-	err = w.JSON(ctx, w.Ports.Lab, "/lab/v1/state", &state)
-	return state, err
-}

@@ -1,11 +1,11 @@
-// The demo starts the whole of ghostrunner on this machine's Docker, against a simulated GitHub, breaks it in six ways one
-// after another and prints how each fault is noticed, judged and healed.
+// The demo starts the whole of ghostrunner on this machine's Docker with a simulated GitHub,
+// injects six faults one after another and prints how each is detected, alerted and healed.
 //
 //	go run ./e2e/demo up     (make demo)
 //	go run ./e2e/demo down   (make demo-down)
 //
-// It exits with 1 if a fault was not noticed, not healed, or healed by something that must not happen. The stack is left
-// running to be looked at; down removes every container, volume and network of it.
+// It exits with 1 if a fault was not detected, not healed, or answered by an action that is not
+// allowed. The stack keeps running; down removes all its containers, volumes and networks.
 package main
 
 import (
@@ -43,7 +43,7 @@ func run(args []string, out io.Writer) error {
 		if err := s.Down(ctx); err != nil {
 			return err
 		}
-		fmt.Fprintln(out, "removed every container, volume and network of the demo; its images stay for a quick next start:")
+		fmt.Fprintln(out, "removed every container, volume and network of the demo; its images stay, for a quick next start:")
 		fmt.Fprintln(out, "  docker rmi $(docker images -q 'ghostrunner-demo/*')   removes them too")
 		return nil
 	default:
@@ -60,13 +60,13 @@ func up(ctx context.Context, s *stack.Stack, out io.Writer) error {
 	ready, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if err := scenario.Ready(ready, s); err != nil {
-		return fmt.Errorf("the stack did not get ready: %w (docker logs of the container that it names tell more)", err)
+		return fmt.Errorf("the stack did not get ready: %w (see docker logs of the container that it names)", err)
 	}
 	jobs, err := scenario.Jobs(ready, s)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nup after %s; both runners are online and have run jobs (%d so far)\n", seconds(time.Since(began)), jobs)
+	fmt.Fprintf(out, "\nready after %s; both runners are online and have run jobs (%d so far)\n", seconds(time.Since(began)), jobs)
 
 	var results []scenario.Result
 	failed := 0
@@ -88,7 +88,7 @@ func up(ctx context.Context, s *stack.Stack, out io.Writer) error {
 		}
 	}
 
-	fmt.Fprintln(out, "\nafter all that, jobs again:")
+	fmt.Fprintln(out, "\njobs after all faults:")
 	last, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if jobs, err = scenario.Jobs(last, s); err != nil {
@@ -98,13 +98,13 @@ func up(ctx context.Context, s *stack.Stack, out io.Writer) error {
 		fmt.Fprintf(out, "   both runners finished a job (%d queued)\n", jobs)
 	}
 	summary(out, results)
-	fmt.Fprintln(out, "\nstill running, to look at:")
+	fmt.Fprintln(out, "\nthe stack keeps running:")
 	for _, u := range s.URLs() {
 		fmt.Fprintf(out, "   %-21s %s\n", u[0], u[1])
 	}
-	fmt.Fprintln(out, "   make demo-down removes it all")
+	fmt.Fprintln(out, "   make demo-down removes it")
 	if failed > 0 {
-		return fmt.Errorf("%d of the promises above were broken", failed)
+		return fmt.Errorf("%d checks failed", failed)
 	}
 	return nil
 }
@@ -113,11 +113,11 @@ func up(ctx context.Context, s *stack.Stack, out io.Writer) error {
 func summary(out io.Writer, results []scenario.Result) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FAULT\tNOTICED AFTER\tALERT\tALERT AFTER\tACTION\tHEALED AFTER\t")
+	fmt.Fprintln(w, "FAULT\tDETECTED AFTER\tALERT\tALERT AFTER\tACTION\tHEALED AFTER\t")
 	for _, r := range results {
-		action := r.Fault.Action["action"]
+		action := r.Fault.Action
 		if action == "" {
-			action = "none (people are told)"
+			action = "none (people are notified)"
 		}
 		healed := seconds(r.Healed)
 		if r.Err != nil {

@@ -1,11 +1,12 @@
-// Package guest boots a Linux kernel for one program, so that faults can be played which need a kernel of their own: above
-// all a wall clock that really jumps.
+// Package guest boots a Linux kernel for one program, for faults that need their own kernel: above
+// all a step of the wall clock.
 //
-// The kernel is User Mode Linux, which is an ordinary process: it needs no /dev/kvm, no hardware and no other emulator, so it
-// runs on a laptop, in WSL2, in a virtual machine and in CI alike. What is set in it stays in it; it cannot set the clock of
-// its host. It sees the host's files, read-only below a disk of its own, and has no network but what the program makes.
+// The kernel is User Mode Linux, an ordinary process: it needs no /dev/kvm and no other emulator,
+// so it runs on a laptop, in WSL2, in a virtual machine and in CI. It cannot set the clock of its
+// host. It sees the host's files read-only, below a disk of its own, and has no network but what
+// the program creates.
 //
-// A system call costs it some twenty microseconds and it has one processor: give what runs in it time.
+// It has one processor, and a system call costs about 20 microseconds: allow generous times.
 package guest
 
 import (
@@ -29,26 +30,27 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
-// Options say what the guest is made of.
+// Options configures a guest.
 type Options struct {
-	// Dir is a folder for the disk, the kernel's package and what the program leaves. It is the one folder of the host
-	// that the guest can write.
+	// Dir holds the disk, the kernel's package and the program's results. It is the only folder of
+	// the host that the guest can write.
 	Dir string
-	// DiskBytes is the size of the disk that takes whatever else the guest writes. It is a sparse file, made anew.
+	// DiskBytes is the size of the disk for everything else that the guest writes: a sparse file,
+	// created at each start.
 	DiskBytes int64
-	// MemoryBytes is what the guest has. The host gives only what is used.
+	// MemoryBytes is the guest's memory. The host allocates only what is used.
 	MemoryBytes int64
-	// Args are the arguments of this program inside the guest, Env its environment.
+	// Args and Env are the arguments and environment of this program inside the guest.
 	Args, Env []string
-	// Out receives all that is written to the guest's console.
+	// Out receives the guest's console.
 	Out io.Writer
 }
 
-// parameter of the guest's kernel names Options.Dir. The kernel hands it to its first process as an environment variable,
-// and shows it in /proc/cmdline to all others: no other kernel has it.
+// parameter is the kernel parameter with Options.Dir. The first process gets it as an environment
+// variable; all others find it in /proc/cmdline.
 const parameter = "GHOSTRUNNER_GUEST"
 
-// Inside reports whether this process runs in a guest of this package.
+// Inside reports whether this process runs in a guest.
 func Inside() bool {
 	line, err := os.ReadFile("/proc/cmdline")
 	return err == nil && isGuest(string(line))
@@ -63,8 +65,8 @@ func isGuest(cmdline string) bool {
 	return false
 }
 
-// StepClock sets the clock of the guest's kernel ahead, or back where by is negative. Outside of a guest it refuses: nothing
-// here ever sets the clock of somebody's machine.
+// StepClock moves the guest's clock ahead, or back if by is negative. Outside of a guest it returns
+// an error, so that it never sets the clock of a real machine.
 func StepClock(by time.Duration) error {
 	if !Inside() {
 		return errors.New("refused: this kernel is not a guest's, and its clock is not to be set")
@@ -80,15 +82,15 @@ func StepClock(by time.Duration) error {
 	return nil
 }
 
-// order is what the guest's first process is to do.
+// order is what the guest's first process runs.
 type order struct {
 	Program, Folder string
 	Args, Env       []string
-	Modules         string // the folder of the kernel's modules
+	Modules         string // folder of the kernel's modules
 }
 
-// Run boots the guest, runs this program in it with other arguments, and returns its exit code. The program must call Boot
-// before anything else.
+// Run boots the guest, runs this program in it with other arguments, and returns its exit code. The
+// program must call Boot before anything else.
 func Run(ctx context.Context, o Options) (code int, err error) {
 	if os.Geteuid() != 0 {
 		return 0, errors.New("a guest needs root, to see all of the host's files: run this with sudo -E")
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer lock.Close() // and lets go of it
+	defer lock.Close() // releases it
 	disk := filepath.Join(o.Dir, "disk.img")
 	if err := machine.MakeDisk(ctx, disk, o.DiskBytes, "-O", "^has_journal"); err != nil {
 		return 0, err
@@ -140,9 +142,9 @@ func boot(ctx context.Context, k kernel, o Options, program, disk string) error 
 	cmd.Stdout = &console{to: o.Out}
 	var trouble bytes.Buffer
 	cmd.Stderr = &trouble
-	// The kernel is many processes: they are a group, and end together.
+	// The kernel consists of many processes: they form a group, which ends together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	// It dies with the thread that started it.
+	// Pdeathsig is sent when the thread that started the process ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -156,7 +158,7 @@ func boot(ctx context.Context, k kernel, o Options, program, disk string) error 
 func orderFile(dir string) string { return filepath.Join(dir, "order.json") }
 func exitFile(dir string) string  { return filepath.Join(dir, "exit") }
 
-// exitCode is what the first process has left.
+// exitCode reads the code that the first process wrote.
 func exitCode(dir string) (int, error) {
 	text, err := os.ReadFile(exitFile(dir))
 	if err != nil {
@@ -167,7 +169,7 @@ func exitCode(dir string) (int, error) {
 
 func tail(text string) string { return text[max(0, len(text)-2000):] }
 
-// console makes lines of a terminal lines of a program.
+// console removes carriage returns.
 type console struct{ to io.Writer }
 
 func (c *console) Write(p []byte) (int, error) {

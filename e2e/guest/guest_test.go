@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// mark is a file that the program in the guest writes outside of the one folder that it shares with its host.
+// mark is a file that the program writes outside of the shared folder.
 const mark = "/etc/ghostrunner-guest-test"
 
-// TestMain is also the first process of the guest, and the program in it.
+// TestMain is also the guest's first process, and the program in it.
 func TestMain(m *testing.M) {
 	Boot()
 	if Inside() {
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// inside sets the clock ahead, and tells by its exit code that it came to its end.
+// inside moves the clock ahead and exits with 7 if it reached its end.
 func inside() int {
 	before, mono := time.Now().Round(0), time.Now()
 	if err := StepClock(8 * time.Hour); err != nil {
@@ -40,8 +40,8 @@ func inside() int {
 	return 7
 }
 
-// TestRun boots a guest whose clock jumps, and looks at what is left of it here.
-func TestRun(t *testing.T) {
+// A step of the guest's clock and a file written there do not change this machine.
+func TestGuestDoesNotChangeHost(t *testing.T) {
 	if why := Missing(); why != "" {
 		if os.Getenv("CI") != "" {
 			t.Fatal(why)
@@ -71,8 +71,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// The guard of StepClock: only a kernel that was booted by Run says that it was.
-func TestClockIsNotSetHere(t *testing.T) {
+// StepClock works only in a kernel that Run booted.
+func TestClockIsSetOnlyInGuest(t *testing.T) {
 	for line, want := range map[string]bool{
 		"": false, "root=/dev/sda1 quiet": false, "init=/x GHOSTRUNNER_GUEST=/somewhere": true, "XGHOSTRUNNER_GUEST=1": false, "GHOSTRUNNER_GUEST": false,
 	} {
@@ -88,7 +88,7 @@ func TestClockIsNotSetHere(t *testing.T) {
 	}
 }
 
-func TestUnpacked(t *testing.T) {
+func TestUnpackedKernelIsFound(t *testing.T) {
 	root := t.TempDir()
 	if _, ok := unpacked(root); ok {
 		t.Error("nothing is a kernel")

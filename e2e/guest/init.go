@@ -17,15 +17,15 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
-// needed are the modules that a Docker engine takes, without those that they need themselves.
+// needed are the modules of a Docker engine, without their dependencies.
 var needed = []string{
 	"overlay", "loop", "veth", "bridge", "br_netfilter", "nf_conntrack_netlink",
 	"iptable_nat", "iptable_filter", "iptable_raw", "iptable_mangle", "ip6table_nat", "ip6table_filter", "ip6table_raw", "ip6table_mangle",
 	"ipt_REJECT", "ip6t_REJECT", "xt_addrtype", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_REDIRECT", "xt_tcpudp", "xt_comment", "xt_mark", "xt_multiport", "xt_CHECKSUM",
 }
 
-// Boot does nothing in an ordinary process. In the first process of a guest it mounts, runs the program that was ordered and
-// powers off; it does not return.
+// Boot does nothing in an ordinary process. As the first process of a guest it mounts file systems,
+// runs the program of the order and powers off; it does not return.
 func Boot() {
 	dir := os.Getenv(parameter)
 	if os.Getpid() != 1 || dir == "" {
@@ -40,11 +40,11 @@ func Boot() {
 		fmt.Println("guest:", err)
 	}
 	unix.Sync()
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) // nobody is left to hear of an error
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) // an error could not be reported any more
 	select {}
 }
 
-// first is the life of the guest.
+// first runs in the guest's first process and returns the program's exit code.
 func first(dir string) (code int, err error) {
 	text, err := os.ReadFile(orderFile(dir))
 	if err != nil {
@@ -62,7 +62,7 @@ func first(dir string) (code int, err error) {
 	}
 	for _, kv := range o.Env {
 		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
-			_ = os.Setenv("PATH", value) // so that commands are found, here too
+			_ = os.Setenv("PATH", value) // to find commands, in this process too
 		}
 	}
 	legacyTables()
@@ -77,7 +77,7 @@ func first(dir string) (code int, err error) {
 	return machine.Reap(cmd.Process.Pid)
 }
 
-// load puts the modules into the kernel, each after those that it needs.
+// load loads the modules, dependencies first.
 func load(folder string) error {
 	f, err := os.Open(filepath.Join(folder, "modules.dep"))
 	if err != nil {
@@ -101,7 +101,7 @@ func load(folder string) error {
 	loaded := map[string]bool{}
 	var one func(string) error
 	one = func(name string) error {
-		if loaded[name] || path[name] == "" { // what is no module is in the kernel
+		if loaded[name] || path[name] == "" { // built into the kernel
 			return nil
 		}
 		loaded[name] = true
@@ -130,9 +130,10 @@ func load(folder string) error {
 
 func moduleName(file string) string { return strings.TrimSuffix(filepath.Base(file), ".ko") }
 
-// mounts makes the guest's root: the host's files below, its own disk above, and the file systems that programs expect.
+// mounts creates the guest's root: the host's files, its own disk above them, and the file systems
+// that programs expect.
 func mounts(dir string) error {
-	const disk, root = "/mnt", "/mnt/root" // any folder that each machine has
+	const disk, root = "/mnt", "/mnt/root" // folders that every machine has
 	if err := unix.Mount("/dev/ubda", disk, "ext4", 0, ""); err != nil {
 		return fmt.Errorf("mount the disk: %w", err)
 	}
@@ -160,7 +161,7 @@ func mounts(dir string) error {
 			return fmt.Errorf("mount %s: %w", at, err)
 		}
 	}
-	// The new root above the old one, and the old one away.
+	// Put the new root over the old one, then detach the old one.
 	if err := os.Chdir(root); err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func mounts(dir string) error {
 	return os.Chdir("/")
 }
 
-// legacyTables makes iptables use the tables that this kernel has as modules, where the host's speaks nftables.
+// legacyTables selects the legacy iptables: this kernel has their modules, but no nftables.
 func legacyTables() {
 	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
 		legacy := filepath.Join("/usr/sbin", strings.Replace(name, "tables", "tables-legacy", 1))
@@ -182,6 +183,6 @@ func legacyTables() {
 		}
 		at := filepath.Join("/usr/sbin", name)
 		_ = os.Remove(at)
-		_ = os.Symlink(legacy, at) // the engine says so if it cannot work
+		_ = os.Symlink(legacy, at) // the engine reports if it cannot work
 	}
 }

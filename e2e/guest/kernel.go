@@ -13,11 +13,11 @@ import (
 // kernel is a User Mode Linux with its modules.
 type kernel struct{ program, modules string }
 
-// debian is the package that has both, on Debian and Ubuntu.
+// debian is the package of both on Debian and Ubuntu.
 const debian = "user-mode-linux"
 
-// findKernel takes the installed kernel, else the one of the distribution's package, which is fetched once and unpacked into
-// the folder: nothing is installed.
+// findKernel returns the installed kernel, or that of the distribution's package, which is
+// downloaded once and unpacked into the folder, not installed.
 func findKernel(ctx context.Context, dir string) (kernel, error) {
 	if k, ok := unpacked("/"); ok {
 		return k, nil
@@ -42,7 +42,7 @@ func findKernel(ctx context.Context, dir string) (kernel, error) {
 	return kernel{}, errors.New("the package " + debian + " holds no kernel: this machine is not amd64 or i386")
 }
 
-// unpacked is the package's content below a folder.
+// unpacked returns the kernel below a folder.
 func unpacked(root string) (kernel, bool) {
 	program := filepath.Join(root, "usr", "bin", "linux.uml")
 	modules, err := filepath.Glob(filepath.Join(root, "usr", "lib", "uml", "modules", "*"))
@@ -52,7 +52,7 @@ func unpacked(root string) (kernel, bool) {
 	return kernel{program: program, modules: modules[0]}, true
 }
 
-// Missing says in one line why no guest can run here; empty if one can.
+// Missing returns why no guest can run here; empty if one can.
 func Missing() string {
 	if os.Geteuid() != 0 {
 		return "needs root"

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// FillDisk leaves this much of Docker's disk free; the blocks are reserved, not written. It returns what gives them back.
+// FillDisk reserves blocks until this much of Docker's disk is free. The returned function releases
+// them.
 func (e *Engine) FillDisk(leave int64) (empty func() error, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dockerRoot, &st); err != nil {
@@ -17,12 +18,12 @@ func (e *Engine) FillDisk(leave int64) (empty func() error, err error) {
 	if take <= 0 {
 		return nil, fmt.Errorf("only %d bytes are free already", int64(st.Bavail)*st.Bsize)
 	}
-	f, err := os.CreateTemp(dockerRoot, "ballast")
+	f, err := os.CreateTemp(dockerRoot, "filler")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	// The file system keeps books in the same blocks, so the last of them come in ever smaller pieces.
+	// Block maps take space too, so the last blocks are reserved in smaller pieces.
 	for have, piece := int64(0), take; have < take && piece >= st.Bsize; {
 		switch err := syscall.Fallocate(int(f.Fd()), 0, have, piece); {
 		case err == nil:

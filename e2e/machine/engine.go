@@ -19,8 +19,8 @@ import (
 // patience bounds each step of the engine.
 const patience = time.Minute
 
-// cgroupParent holds the control groups of the machine's containers, apart from those of the engine outside and of other
-// machines, which have folders of their own.
+// cgroupParent is the parent of the containers' control groups. Each machine has its own, by its
+// folder.
 func (o Options) cgroupParent() string {
 	sum := sha256.Sum256([]byte(o.Dir))
 	return "/ghostrunner-machine-" + hex.EncodeToString(sum[:6])
@@ -33,7 +33,7 @@ type Engine struct {
 	done                   chan error
 }
 
-// Start starts the engine and waits until it answers. Its containers outlive it, as with `live-restore` on a server.
+// Start starts the engine and waits until it answers. Containers survive its end (`live-restore`).
 func (e *Engine) Start(ctx context.Context) error {
 	config := filepath.Join(e.dir, "daemon.json")
 	if err := os.WriteFile(config, []byte(`{"live-restore": true}`), 0o600); err != nil {
@@ -72,7 +72,7 @@ func (e *Engine) await(ctx context.Context) error {
 	}
 }
 
-// Stop ends the engine as an operator would. Containers run on.
+// Stop ends the engine as an operator would; its containers keep running.
 func (e *Engine) Stop(ctx context.Context) error {
 	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -87,7 +87,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	}
 }
 
-// Restart is Stop and Start.
+// Restart stops and starts the engine.
 func (e *Engine) Restart(ctx context.Context) error {
 	if err := e.Stop(ctx); err != nil {
 		return err
@@ -95,13 +95,13 @@ func (e *Engine) Restart(ctx context.Context) error {
 	return e.Start(ctx)
 }
 
-// Freeze makes the engine accept connections and answer none, as one that hangs does; Thaw ends it.
+// Freeze makes the engine accept connections but not answer, until Thaw.
 func (e *Engine) Freeze() error { return e.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen engine go on.
+// Thaw ends Freeze.
 func (e *Engine) Thaw() error { return e.cmd.Process.Signal(syscall.SIGCONT) }
 
-// end kills the engine; what it leaves behind ends with the machine.
+// end kills the engine; its processes end with the machine.
 func (e *Engine) end() error {
 	if err := e.cmd.Process.Kill(); err != nil {
 		return err
@@ -110,13 +110,13 @@ func (e *Engine) end() error {
 	return nil
 }
 
-// removeCgroups removes the empty control groups that the machine's containers leave in the kernel.
+// removeCgroups removes the empty control groups of the machine's containers.
 func removeCgroups(parent string) error {
 	const root = "/sys/fs/cgroup"
 	var groups []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // somebody else's, gone meanwhile
+			return nil // another program's, removed meanwhile
 		}
 		if err == nil && d.IsDir() && strings.Contains(path+"/", parent+"/") {
 			groups = append(groups, path)

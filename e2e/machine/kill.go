@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Signal sends a signal to a process of a container past Docker, as the kernel does to one that is out of memory: to the
-// first process, or to those whose command line holds the text.
+// Signal sends a signal to processes of a container without Docker, as the kernel does when memory
+// is short: to the first process, or to those whose command line contains the text.
 func (e *Engine) Signal(ctx context.Context, container, text string, sig syscall.Signal) error {
 	if text == "" {
 		pid, err := e.pid(ctx, container)

@@ -1,10 +1,11 @@
-// Package machine gives a program a machine of its own for faults that nobody would want on theirs: a network, a process
-// table, a disk of a chosen size, and a Docker engine that may be restarted, frozen or filled up.
+// Package machine gives a program a machine of its own for disruptive faults: a network, a process
+// table, a disk of a chosen size, and a Docker engine that can be restarted, frozen or filled up.
 //
-// It is three Linux namespaces (mount, network, process) and a file system in a file, not a virtual machine: the kernel
-// and its clock are shared, so what needs another time of day needs package guest. Everything ends with the program: the
-// kernel kills what runs in the process namespace, and takes the mounts and the network away with the last of it. Needs
-// root on Linux, and the commands dockerd, mkfs.ext4, mount and ip.
+// It consists of three Linux namespaces (mount, network, process) and a file system in a file. It
+// is not a virtual machine: the kernel and its clock are shared (for another clock see package
+// guest). Everything ends with the program: the kernel kills the processes of the namespace and
+// removes the mounts and the network. It needs root on Linux, and the commands dockerd, mkfs.ext4,
+// mount and ip.
 package machine
 
 import (
@@ -21,29 +22,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say how large the machine is and where it keeps what it needs while it runs.
+// Options configures a machine.
 type Options struct {
-	// Dir is the machine's own folder, for its disk and its engine's log; both are made anew.
+	// Dir is the machine's own folder, for its disk and its engine's log.
 	Dir string
-	// DiskBytes is the size of Docker's disk. It is a sparse file: only what is written costs anything.
+	// DiskBytes is the size of Docker's disk, a sparse file.
 	DiskBytes int64
 }
 
-// The program runs three times over: outside, as the first process of the new machine, and as itself inside.
+// The program runs three times: outside, as the first process of the machine, and inside.
 const (
 	stage       = "GHOSTRUNNER_MACHINE_STAGE"
 	stageFirst  = "first"
 	stageInside = "inside"
 )
 
-// Address is where programs on the machine are reached by its containers.
-const Address = "192.0.2.1" // of TEST-NET-1 (RFC 5737): nobody's
+// Address is the address at which containers reach programs on the machine.
+const Address = "192.0.2.1" // of TEST-NET-1 (RFC 5737)
 
-// dockerRoot is where the engine keeps its data, on a disk of the machine's own.
+// dockerRoot is the engine's data folder, on the machine's own disk.
 const dockerRoot = "/var/lib/docker"
 
-// Run runs work inside a new machine and returns what it returned, or, outside, that the program inside failed. The
-// program is started anew with the same arguments, so nothing with an effect may happen before this call.
+// Run runs work inside a new machine and returns its error or, outside, an error if the program
+// inside failed. The program is executed again with the same arguments, so this call must come
+// before any side effect.
 func Run(ctx context.Context, o Options, work func(context.Context, *Engine) error) error {
 	switch os.Getenv(stage) {
 	case stageFirst:
@@ -58,10 +60,10 @@ func Run(ctx context.Context, o Options, work func(context.Context, *Engine) err
 	return outside(ctx, o)
 }
 
-// Inside reports whether this program runs on a machine of its own already.
+// Inside reports whether this process runs on such a machine.
 func Inside() bool { return os.Getenv(stage) != "" }
 
-// outside makes the disk and starts the first process of the machine.
+// outside creates the disk and starts the machine's first process.
 func outside(ctx context.Context, o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a machine of its own needs root: run this with sudo -E")
@@ -78,13 +80,13 @@ func outside(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close() // and lets go of it
+	defer lock.Close() // releases it
 	disk := o.disk()
 	defer func() { _ = os.Remove(disk) }()
 	if err := MakeDisk(ctx, disk, o.DiskBytes); err != nil {
 		return err
 	}
-	// The first process dies with the thread that started it.
+	// Pdeathsig is sent when the thread that started the process ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := again(ctx, stageFirst)
@@ -99,7 +101,8 @@ func outside(ctx context.Context, o Options) error {
 	return errors.Join(err, removeCgroups(o.cgroupParent()))
 }
 
-// Ended is that the program on the machine failed. It has told why itself.
+// Ended is the error that the program on the machine failed; the program itself has printed the
+// reason.
 type Ended struct{ Code int }
 
 func (e Ended) Error() string {
@@ -108,7 +111,7 @@ func (e Ended) Error() string {
 
 func (o Options) disk() string { return filepath.Join(o.Dir, "disk.img") }
 
-// Lock keeps a folder for whoever holds it open; what is said to others is what of theirs must wait.
+// Lock locks a folder until the result is closed. what describes the holder in the error of others.
 func Lock(dir, what string) (io.Closer, error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -121,7 +124,7 @@ func Lock(dir, what string) (io.Closer, error) {
 	return lock, nil
 }
 
-// MakeDisk makes an empty file system in a sparse file, with further options of mkfs.ext4.
+// MakeDisk creates an empty file system in a sparse file, with further options of mkfs.ext4.
 func MakeDisk(ctx context.Context, path string, size int64, more ...string) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -130,11 +133,12 @@ func MakeDisk(ctx context.Context, path string, size int64, more ...string) erro
 	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
 		return err
 	}
-	// Without blocks reserved for root, what is free is free for everybody.
+	// -m 0: no blocks are reserved for root.
 	return command(ctx, "mkfs.ext4", append(append([]string{"-q", "-m", "0"}, more...), path)...)
 }
 
-// again is this program with the same arguments, at another stage. When ctx ends it is asked to end, and then made to.
+// again is a command that runs this program at another stage. When ctx ends it gets SIGTERM, later
+// SIGKILL.
 func again(ctx context.Context, at string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -145,8 +149,8 @@ func again(ctx context.Context, at string) *exec.Cmd {
 	return cmd
 }
 
-// first is process 1 of the machine: it mounts, starts the program once more and waits for whoever ends. Its return value
-// is the program's exit code; the kernel then kills all others.
+// first is process 1 of the machine: it mounts, runs the program again and reaps children. Its
+// result is the exit code; the kernel then kills all others.
 func first(ctx context.Context, o Options) int {
 	if err := mounts(o); err != nil {
 		fmt.Fprintln(os.Stderr, "machine:", err)
@@ -157,7 +161,7 @@ func first(ctx context.Context, o Options) int {
 		fmt.Fprintln(os.Stderr, "machine:", err)
 		return 1
 	}
-	context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) // it has ended, or is told to
+	context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) // fails only if it has ended
 	code, err := Reap(cmd.Process.Pid)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "machine:", err)
@@ -166,7 +170,8 @@ func first(ctx context.Context, o Options) int {
 	return code
 }
 
-// Reap waits for whoever ends, as a first process must, until one of them is this child, and returns its exit code as a shell tells it.
+// Reap reaps children, as a first process must, until this one ends, and returns its exit code as a
+// shell does.
 func Reap(child int) (code int, err error) {
 	for {
 		var status syscall.WaitStatus
@@ -182,7 +187,7 @@ func Reap(child int) (code int, err error) {
 	}
 }
 
-// mounts gives the machine its own view: nothing that is mounted here is seen outside.
+// mounts creates the machine's mounts, which are not visible outside.
 func mounts(o Options) error {
 	ctx := context.Background()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -191,7 +196,7 @@ func mounts(o Options) error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
-	// Hides the sockets of the engine and of containerd outside.
+	// This hides the sockets of the engine and containerd outside.
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
@@ -209,7 +214,7 @@ func mounts(o Options) error {
 	return command(ctx, "ip", "address", "add", Address+"/32", "dev", "lo")
 }
 
-// command runs one command and returns its output with its error.
+// command runs a command; its error has the output.
 func command(ctx context.Context, name string, args ...string) error {
 	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", name, err, out)

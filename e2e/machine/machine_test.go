@@ -6,16 +6,14 @@ import (
 	"testing"
 )
 
-// Machines run beside one another: each one's control groups are its own, and stay the same for its folder.
-func TestControlGroupsAreApart(t *testing.T) {
+func TestMachinesHaveOwnControlGroups(t *testing.T) {
 	one, other := Options{Dir: "/a"}.cgroupParent(), Options{Dir: "/b"}.cgroupParent()
 	if one == other || one != (Options{Dir: "/a"}).cgroupParent() {
 		t.Errorf("%s and %s", one, other)
 	}
 }
 
-// A folder is one machine's at a time.
-func TestLock(t *testing.T) {
+func TestLockExcludesOthers(t *testing.T) {
 	dir := t.TempDir()
 	held, err := Lock(dir, "machine")
 	if err != nil {
@@ -34,8 +32,8 @@ func TestLock(t *testing.T) {
 	_ = again.Close()
 }
 
-// The exit code is that of the child, whoever else ends before.
-func TestReap(t *testing.T) {
+// The exit code is the child's, even if others end earlier.
+func TestReapReturnsExitCode(t *testing.T) {
 	for script, want := range map[string]int{"exit 3": 3, "kill -KILL $$": 137} {
 		other := exec.CommandContext(t.Context(), "true")
 		child := exec.CommandContext(t.Context(), "sh", "-c", "sleep 0.1; "+script)

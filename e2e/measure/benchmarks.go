@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// WriteBenchmarks writes figures in the format of Go benchmarks, which benchstat compares: a line for each figure or, where it has
-// samples, for each of them. The figures of another healer are of the same benchmarks, with another value of "healer":
+// WriteBenchmarks writes figures in the format of Go benchmarks, for benchstat: one line per figure
+// or sample. The figures of another healer have the same names and another value of "healer":
 //
 //	benchstat old.txt new.txt
 //	benchstat -col healer new.txt
@@ -43,8 +43,8 @@ func WriteBenchmarks(out io.Writer, ours, others []Figure) error {
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9.]+`)
 
-// benchmark is the name of the figure as one: no spaces, a capital after "Benchmark", and at its end the number of processors, or
-// a number at the end of the figure's own name would be taken for that.
+// benchmark is the figure's name as a Go benchmark: without spaces, and with the number of
+// processors at its end, so that a number at the end of the name is not taken for that.
 func (f Figure) benchmark() string {
 	word := func(s string) string { return strings.Trim(notInName.ReplaceAllString(s, "_"), "_") }
 	part := word(f.Part)

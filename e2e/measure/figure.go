@@ -1,5 +1,5 @@
-// Package measure is what every measurement of this tree has in common: figures with their budgets, told as a table, as JSON and
-// as Go benchmarks, and how to start one of our programs and read what it takes.
+// Package measure is shared by all measurements: figures with budgets, printed as a table, as JSON
+// and as Go benchmarks; and how to start a program and read its usage.
 package measure
 
 import (
@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// Units of figures, by the names that Go benchmarks have for them.
+// Units, named as in Go benchmarks.
 const (
 	Seconds        = "sec/op"
 	CPUSeconds     = "cpu-sec/op"
-	CPUPerMinute   = "cpu-sec/min" // seconds of one core a minute
+	CPUPerMinute   = "cpu-sec/min" // seconds of one core per minute
 	Bytes          = "B"
 	Allocated      = "B/op"
 	BytesPerSecond = "B/s"
@@ -22,32 +22,32 @@ const (
 	Count          = "count"
 )
 
-// Figure is one thing that was measured.
+// Figure is a measured value.
 type Figure struct {
-	// Part is the part of the run that it belongs to, Name what it is within that: together they tell it from every other.
+	// Part and Name identify the figure.
 	Part   string  `json:"part"`
 	Name   string  `json:"name"`
 	Value  float64 `json:"value"`
 	Unit   string  `json:"unit"`
 	Budget *Budget `json:"budget,omitempty"`
-	// Samples are the single values that Value was made of, where comparing two runs wants them.
+	// Samples are the values from which Value was computed, for comparisons.
 	Samples []float64 `json:"samples,omitempty"`
 }
 
-// Budget is what a figure must keep.
+// Budget is the bound of a figure.
 type Budget struct {
 	Bound float64 `json:"bound"`
-	// Least: the bound is the least that is allowed. False: it is the most.
+	// Least: Bound is the minimum. False: the maximum.
 	Least bool `json:"least,omitempty"`
 }
 
-// AtMost is a budget that a greater figure breaks.
+// AtMost is a budget with a maximum.
 func AtMost(bound float64) *Budget { return &Budget{Bound: bound} }
 
-// AtLeast is a budget that a smaller figure breaks.
+// AtLeast is a budget with a minimum.
 func AtLeast(bound float64) *Budget { return &Budget{Bound: bound, Least: true} }
 
-// Broken reports whether the figure has a budget and does not keep it. What is no number keeps none.
+// Broken reports whether the figure exceeds its budget. NaN does.
 func (f Figure) Broken() bool {
 	switch {
 	case f.Budget == nil:
@@ -58,7 +58,7 @@ func (f Figure) Broken() bool {
 	return !(f.Value <= f.Budget.Bound)
 }
 
-// Broken joins an error for each budget that was not kept.
+// Broken returns an error for each figure that exceeds its budget.
 func Broken(all []Figure) error {
 	var errs []error
 	for _, f := range all {
@@ -69,7 +69,7 @@ func Broken(all []Figure) error {
 	return errors.Join(errs...)
 }
 
-// Quantile is the smallest of the values that the fraction q of all does not exceed (nearest rank); not a number if there are none.
+// Quantile is the nearest-rank quantile q; NaN if there are no values.
 func Quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -78,5 +78,5 @@ func Quantile(values []float64, q float64) float64 {
 	return sorted[max(int(math.Ceil(q*float64(len(sorted)))), 1)-1]
 }
 
-// PerMinute is CPU time over a stretch of time, in seconds a minute.
+// PerMinute is CPU time during a period, in seconds per minute.
 func PerMinute(cpu, stretch time.Duration) float64 { return cpu.Minutes() * 60 / stretch.Minutes() }

@@ -23,13 +23,13 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// TestBroken keeps each kind of budget exactly, and then breaks it by the least.
-func TestBroken(t *testing.T) {
+// Each kind of budget is kept exactly, and then exceeded by the least amount.
+func TestBudgetBounds(t *testing.T) {
 	kept := []Figure{
 		{Part: "a", Name: "most", Value: 5, Unit: Seconds, Budget: AtMost(5)},
 		{Part: "a", Name: "none", Value: 0, Unit: Count, Budget: AtMost(0)},
 		{Part: "a", Name: "least", Value: 2000, Unit: PerSecond, Budget: AtLeast(2000)},
-		{Part: "a", Name: "told only", Value: 1e9, Unit: Seconds},
+		{Part: "a", Name: "no budget", Value: 1e9, Unit: Seconds},
 	}
 	if err := Broken(kept); err != nil {
 		t.Errorf("kept: %v", err)
@@ -46,7 +46,7 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-func TestPrint(t *testing.T) {
+func TestPrintTable(t *testing.T) {
 	ours := []Figure{
 		{Part: "reaction", Name: "p50", Value: 0.8034, Unit: Seconds, Budget: AtMost(1)},
 		{Part: "reaction", Name: "max", Value: 2.25, Unit: Seconds, Budget: AtMost(2)},
@@ -87,7 +87,7 @@ rest
 	}
 }
 
-func TestShow(t *testing.T) {
+func TestShowUnits(t *testing.T) {
 	for want, f := range map[string]Figure{
 		"0 µs":        {Value: 0, Unit: Seconds},
 		"0.4 µs":      {Value: 4e-7, Unit: Seconds},
@@ -109,8 +109,8 @@ func TestShow(t *testing.T) {
 	}
 }
 
-// TestWriteBenchmarks: every line is one of the format (https://go.dev/design/14313-benchmark-format), a name never ends in a number
-// of its own, and samples are lines.
+// Every line has the format of https://go.dev/design/14313-benchmark-format, no name ends in its
+// own number, and samples are lines.
 func TestWriteBenchmarks(t *testing.T) {
 	var out strings.Builder
 	err := WriteBenchmarks(&out,
@@ -164,8 +164,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// TestProcess compares the two clocks and the two memories that Linux has for a process that works, this one.
-func TestProcess(t *testing.T) {
+// TestProcessUsage compares Linux's two clocks and two memory figures of this process.
+func TestProcessUsage(t *testing.T) {
 	before, err := CPU(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func TestProcess(t *testing.T) {
 	if _, err := Memory(os.Getpid(), "VmNone"); err == nil {
 		t.Error("a row that does not exist was found")
 	}
-	// A group of its own, whose child has worked and ended.
+	// A process group whose child has used CPU and ended.
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done & wait; echo done; cat`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
@@ -222,7 +222,7 @@ func TestProcess(t *testing.T) {
 }
 
 func TestParseStat(t *testing.T) {
-	// A line of proc(5), with a name that is made to deceive.
+	// A line of proc(5) with a misleading name.
 	p, err := parseStat("42 (a) S (b) S 1 40 40 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 5 1000000 250 18446744073709551615 1 1\n")
 	if err != nil || p.Name != "a) S (b" || p.Group != 40 || p.CPU != 1240*time.Millisecond || p.Resident != float64(250*os.Getpagesize()) {
 		t.Errorf("%+v, %v", p, err)

@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is one of this machine's, as /proc tells of it.
+// Process is a process in /proc.
 type Process struct {
 	Name  string
 	Group int
-	// CPU is the time that it took, and that its children took which have ended. Linux shows it in hundredths of a second.
+	// CPU includes children that have ended. Its resolution is 10 ms.
 	CPU time.Duration
 	// Resident is its memory in bytes.
 	Resident float64
 }
 
-// Processes are all that match, at this moment. None where there is no /proc.
+// Processes returns all that match; none without /proc.
 func Processes(match func(Process) bool) (all []Process) {
-	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is good
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is valid
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -36,14 +36,14 @@ func Processes(match func(Process) bool) (all []Process) {
 	return all
 }
 
-// parseStat reads /proc/PID/stat. The name, in parentheses, may hold anything.
+// parseStat reads /proc/PID/stat. The name, in parentheses, may contain anything.
 func parseStat(text string) (p Process, err error) {
 	begin, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
 	if begin < 0 || end < begin {
 		return p, fmt.Errorf("unknown form of stat: %q", text)
 	}
 	p.Name = text[begin+1 : end]
-	fields := strings.Fields(text[end+1:]) // the first of them is the third of proc(5)
+	fields := strings.Fields(text[end+1:]) // the first is field 3 of proc(5)
 	if len(fields) < 22 {
 		return p, fmt.Errorf("unknown form of stat: %q", text)
 	}
@@ -60,10 +60,10 @@ func parseStat(text string) (p Process, err error) {
 	return p, err
 }
 
-// CPU is the time that a process has had on a processor, to the nanosecond.
+// CPU is the CPU time of a process, in nanoseconds.
 func CPU(pid int) (time.Duration, error) {
 	var t unix.Timespec
-	// What clock_getcpuclockid(3) makes of a process: its number inverted, and the kind of clock that the scheduler keeps.
+	// The clock id of clock_getcpuclockid(3): the inverted PID and the kind of clock.
 	err := unix.ClockGettime(int32(^pid<<3|2), &t)
 	if err != nil {
 		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
@@ -71,7 +71,7 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// Memory is a row of /proc/PID/status in bytes: VmRSS is what is resident, VmHWM the most that ever was.
+// Memory is a row of /proc/PID/status in bytes: VmRSS is resident, VmHWM its maximum.
 func Memory(pid int, row string) (float64, error) {
 	value := Field(fmt.Sprintf("/proc/%d/status", pid), row)
 	if value == "" {
@@ -81,7 +81,7 @@ func Memory(pid int, row string) (float64, error) {
 	return kib * 1024, err
 }
 
-// Field is the first value of a name in one of the kernel's lists; empty where there is none.
+// Field is the first value of a name in a list of the kernel; empty if there is none.
 func Field(path, name string) string {
 	text, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(text)) {
@@ -92,7 +92,7 @@ func Field(path, name string) string {
 	return ""
 }
 
-// LoadAverage is that of the last minute; 0 where there is none. Times of a machine that was busy otherwise are worth little.
+// LoadAverage is that of the last minute; 0 if unknown.
 func LoadAverage() float64 {
 	text, _ := os.ReadFile("/proc/loadavg")
 	first, _, _ := strings.Cut(string(text), " ")

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Build makes a static program of a package of this module, as the images have it.
+// Build builds a static program of this module, as for the images.
 func Build(ctx context.Context, to, from string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, "github.com/blueguy23/ghostrunner/"+from)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -25,12 +25,12 @@ func Build(ctx context.Context, to, from string) error {
 	return nil
 }
 
-// Program is one of our servers that runs.
+// Program is a running server of ours.
 type Program struct {
 	PID   int
 	Began time.Time
 	URL   string // http://HOST:PORT
-	// HTTP keeps as many connections as any measurement wants at once.
+	// HTTP keeps enough connections for any measurement.
 	HTTP *http.Client
 
 	cmd   *exec.Cmd
@@ -38,7 +38,7 @@ type Program struct {
 	err   error
 }
 
-// Start runs a command, with what it logs going to a writer too, until the server has logged its address on 127.0.0.1.
+// Start starts a command, copies its log, and waits until it has logged its address on 127.0.0.1.
 func Start(cmd *exec.Cmd, log io.Writer) (*Program, error) {
 	found := &addressIn{log: log, found: make(chan string, 1)}
 	cmd.Stderr = found
@@ -64,7 +64,7 @@ func Start(cmd *exec.Cmd, log io.Writer) (*Program, error) {
 	}
 }
 
-// Stop ends it as Docker does, and returns how it ended.
+// Stop ends it with SIGTERM and returns its exit status.
 func (p *Program) Stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -77,7 +77,7 @@ func (p *Program) Stop() error {
 	}
 }
 
-// Do sends a request to a path of it, reads the whole answer, and returns how long that took.
+// Do sends a request, reads the whole answer, and returns how long that took.
 func (p *Program) Do(ctx context.Context, method, path string, header http.Header, body []byte) (status int, answer []byte, took time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, bytes.NewReader(body))
 	if err != nil {
@@ -96,8 +96,7 @@ func (p *Program) Do(ctx context.Context, method, path string, header http.Heade
 	return resp.StatusCode, answer, time.Since(begun), err
 }
 
-// Ready waits until the program says that it is, and returns the time since its start, to within a pause that leaves the processor
-// to it.
+// Ready waits until the program is ready, and returns the time since its start.
 func (p *Program) Ready(ctx context.Context) (time.Duration, error) {
 	err := Until(ctx, p.cmd.Path+" to be ready", 5*time.Millisecond, func() (bool, error) {
 		status, _, _, err := p.Do(ctx, http.MethodGet, "/-/ready", nil, nil)
@@ -106,7 +105,7 @@ func (p *Program) Ready(ctx context.Context) (time.Duration, error) {
 	return time.Since(p.Began), err
 }
 
-// CPUOf is the CPU time that the program takes while do runs.
+// CPUOf is the CPU time that the program uses while do runs.
 func (p *Program) CPUOf(do func() error) (time.Duration, error) {
 	before, err := CPU(p.PID)
 	if err != nil {
@@ -119,7 +118,7 @@ func (p *Program) CPUOf(do func() error) (time.Duration, error) {
 	return after - before, err
 }
 
-// addressIn hands a log on, and finds the address that a server says it listens on.
+// addressIn copies a log and finds the address in it.
 type addressIn struct {
 	log   io.Writer
 	found chan string

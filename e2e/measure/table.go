@@ -8,8 +8,8 @@ import (
 	"text/tabwriter"
 )
 
-// Print writes all figures as one table, a heading for each part. With figures of another healer, which have the part and the
-// name of ours, their column stands beside ours.
+// Print writes the figures as a table with a heading for each part. Figures of another healer with
+// the same part and name are in a column of their own.
 func Print(out io.Writer, ours, others []Figure) {
 	other := map[[2]string]Figure{}
 	for _, f := range others {
@@ -43,7 +43,7 @@ func Print(out io.Writer, ours, others []Figure) {
 	_ = w.Flush()
 }
 
-// budget is the bound, as the table shows it.
+// budget formats the bound.
 func (f Figure) budget() string {
 	switch {
 	case f.Budget == nil:
@@ -54,14 +54,14 @@ func (f Figure) budget() string {
 	return "≤ " + show(f.Budget.Bound, f.Unit)
 }
 
-// show is a value in the size that people read: 0.00183 seconds are 1.83 ms.
+// show formats a value: 0.00183 seconds are 1.83 ms.
 func show(value float64, unit string) string {
 	switch unit {
 	case Seconds, CPUSeconds:
 		return scaled(value, "s", []scale{{1, ""}, {1e-3, "m"}, {1e-6, "µ"}})
 	case CPUPerMinute:
 		return fmt.Sprintf("%.3f s/min", value)
-	case Bytes: // of memory, which is counted in powers of two
+	case Bytes: // memory is counted in powers of two
 		return scaled(value, "B", []scale{{1 << 30, "Gi"}, {1 << 20, "Mi"}, {1 << 10, "Ki"}, {1, ""}})
 	case Allocated:
 		return scaled(value, "B", []scale{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}, {1, ""}})
@@ -78,7 +78,8 @@ type scale struct {
 	prefix string
 }
 
-// scaled shows three digits in the first scale in which they come to one or more, and in the last one whatever is left.
+// scaled shows three digits, in the first scale in which the value is at least one, or else in the
+// last.
 func scaled(value float64, unit string, scales []scale) string {
 	at := scales[len(scales)-1]
 	for _, s := range scales {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// patience is how long is waited for what should come much sooner.
+// patience bounds waits that should be much shorter.
 const patience = 2 * time.Minute
 
-// Pause waits; an error if ctx ended first.
+// Pause waits; an error if ctx ends first.
 func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -37,7 +37,7 @@ func Every(ctx context.Context, interval, whole time.Duration, do func() error) 
 	}
 }
 
-// Until asks for a condition again after each pause, for two minutes at the most.
+// Until polls a condition, for at most two minutes.
 func Until(ctx context.Context, what string, pause time.Duration, condition func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -49,7 +49,7 @@ func Until(ctx context.Context, what string, pause time.Duration, condition func
 			return nil
 		}
 		if err := Pause(ctx, pause); err != nil {
-			return fmt.Errorf("waited in vain for %s: %w", what, err)
+			return fmt.Errorf("waiting for %s: %w", what, err)
 		}
 	}
 }

@@ -8,35 +8,51 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// Faults are the six of the demo, in the order in which they are played on this stack. The PAT comes last: for a minute
-// after GitHub has refused us nothing is restarted, and the storm would wait for that.
+// Faults returns the six faults of the demo in their order. The PAT is last: for a minute after a
+// 401 nothing is restarted, which would delay the storm.
 func Faults(s *stack.Stack) []Fault {
-	all := []Fault{RetryLoop(s), Unhealthy(s), clockOff(), DiskLow(), Storm(s), rejectedPAT()}
+	all := []Fault{RetryLoop(s), Unhealthy(s), clockOff(s), DiskLow(s), Storm(s), rejectedPAT(s)}
 	for i := range all {
-		// The disk is everybody's: what others write to it while this runs can push it below the threshold.
-		all[i].Also = append(all[i].Also, "prune engine")
+		// Other programs can fill the shared disk below the threshold at any time.
+		all[i].Allowed = append(all[i].Allowed, "prune engine")
 	}
 	return all
 }
 
-// RetryLoop is a listener that hangs in its retry loop.
+// Switch returns the steps that turn a fault of the lab on and off; runner and value may be empty.
+func Switch(s *stack.Stack, name, runner, value string) (on, off Step) {
+	set := func(on bool, runner, value string) Step {
+		return func(ctx context.Context) error {
+			_, err := s.Lab().SetFault(ctx, name, runner, on, value)
+			return err
+		}
+	}
+	return set(true, runner, value), set(false, "", "")
+}
+
+// Holds is the condition that a PromQL expression has a result.
+func Holds(s *stack.Stack, expr string) Condition {
+	return func(ctx context.Context) (bool, error) {
+		_, ok, err := s.Query(ctx, expr)
+		return ok, err
+	}
+}
+
+// RetryLoop is a listener whose poll hangs in its retry loop.
 func RetryLoop(s *stack.Stack) Fault {
 	const slot = "ci-runner-1"
+	on, off := Switch(s, "retry-loop", slot, "")
 	return Fault{
-		Name:  "retry loop",
-		Story: slot + "'s long poll dies; its listener retries for ever and GitHub shows it offline",
-		Break: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "retry-loop", "on", "--runner", slot)
-		},
-		Metric:    fmt.Sprintf("ghostrunner_runner_retrying{runner=%q} == 1", slot),
-		Alert:     map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "runner": slot},
-		Action:    map[string]string{"action": "restart", "target": slot},
-		Container: s.Container(slot),
-		Mend: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "retry-loop", "off", "--runner", slot)
-		},
-		Healed:   Online(slot),
-		Patience: 2 * time.Minute,
+		Name:        "retry loop",
+		Description: slot + "'s long poll dies; its listener retries without end and GitHub shows it offline",
+		Inject:      on,
+		Metric:      fmt.Sprintf("ghostrunner_runner_retrying{runner=%q} == 1", slot),
+		Alert:       map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "runner": slot},
+		Action:      "restart " + slot,
+		Container:   s.Container(slot),
+		Remove:      off,
+		Healed:      Online(s, slot),
+		Timeout:     2 * time.Minute,
 	}
 }
 
@@ -44,109 +60,92 @@ func RetryLoop(s *stack.Stack) Fault {
 func Unhealthy(s *stack.Stack) Fault {
 	const slot = "ci-runner-2"
 	return Fault{
-		Name:  "unhealthy container",
-		Story: slot + "'s supervisor freezes; its health check fails three times",
-		Break: func(ctx context.Context, s *stack.Stack) error {
+		Name:        "unhealthy container",
+		Description: slot + "'s supervisor freezes; its health check fails three times",
+		Inject: func(ctx context.Context) error {
 			_, err := s.Docker(ctx, "kill", "--signal=STOP", s.Container(slot))
 			return err
 		},
-		Metric:    fmt.Sprintf("ghostrunner_container_healthy{container=%q} == 0", s.Container(slot)),
-		Alert:     map[string]string{"alertname": "GhostrunnerRunnerUnhealthy", "container": s.Container(slot)},
-		Action:    map[string]string{"action": "restart", "target": slot},
-		Order:     "kill",
-		Container: s.Container(slot),
-		Healed:    Online(slot),
-		Patience:  2 * time.Minute,
+		Metric:     fmt.Sprintf("ghostrunner_container_healthy{container=%q} == 0", s.Container(slot)),
+		Alert:      map[string]string{"alertname": "GhostrunnerRunnerUnhealthy", "container": s.Container(slot)},
+		Action:     "restart " + slot,
+		OrderEvent: "kill",
+		Container:  s.Container(slot),
+		Healed:     Online(s, slot),
+		Timeout:    2 * time.Minute,
 	}
 }
 
-func clockOff() Fault {
+func clockOff(s *stack.Stack) Fault {
+	on, off := Switch(s, "clock-offset", "", "3")
 	return Fault{
-		Name:  "clock 3 s off",
-		Story: "the time servers say that this machine's clock is 3 s ahead",
-		Break: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "clock-offset", "on", "--value", "3")
-		},
-		Metric: `abs(ghostrunner_clock_offset_seconds{source="ntp"}) > 2`,
-		Alert:  map[string]string{"alertname": "GhostrunnerClockDrift"},
-		Mend: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "clock-offset", "off")
-		},
-		Healed: func(ctx context.Context, s *stack.Stack) (bool, error) {
-			_, ok, err := s.Query(ctx, `abs(ghostrunner_clock_offset_seconds{source="ntp"}) < 1`)
-			return ok, err
-		},
-		Patience: 2 * time.Minute,
+		Name:        "clock 3 s off",
+		Description: "the time servers report that this machine's clock is 3 s ahead",
+		Inject:      on,
+		Metric:      `abs(ghostrunner_clock_offset_seconds{source="ntp"}) > 2`,
+		Alert:       map[string]string{"alertname": "GhostrunnerClockDrift"},
+		Remove:      off,
+		Healed:      Holds(s, `abs(ghostrunner_clock_offset_seconds{source="ntp"}) < 1`),
+		Timeout:     2 * time.Minute,
 	}
 }
 
-func rejectedPAT() Fault {
+func rejectedPAT(s *stack.Stack) Fault {
+	on, off := Switch(s, "pat-rejected", "", "")
 	return Fault{
-		Name:  "rejected PAT",
-		Story: "the PAT is revoked: GitHub answers 401",
-		Break: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "pat-rejected", "on")
-		},
-		Metric: `ghostrunner_pat_valid == 0`,
-		Alert:  map[string]string{"alertname": "GhostrunnerPATInvalid"},
-		Mend: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "pat-rejected", "off")
-		},
-		Healed: func(ctx context.Context, s *stack.Stack) (bool, error) {
-			_, ok, err := s.Query(ctx, `ghostrunner_pat_valid == 1`)
-			return ok, err
-		},
-		Patience: 3 * time.Minute,
+		Name:        "rejected PAT",
+		Description: "the PAT is revoked: GitHub answers 401",
+		Inject:      on,
+		Metric:      `ghostrunner_pat_valid == 0`,
+		Alert:       map[string]string{"alertname": "GhostrunnerPATInvalid"},
+		Remove:      off,
+		Healed:      Holds(s, `ghostrunner_pat_valid == 1`),
+		Timeout:     3 * time.Minute,
 	}
 }
 
-// DiskLow is a disk that images have filled below the threshold.
-func DiskLow() Fault {
+// DiskLow is a disk that unused images fill below the threshold.
+func DiskLow(s *stack.Stack) Fault {
+	const free, threshold = `min(ghostrunner_disk_free_bytes)`, `min(ghostrunner_threshold{name="disk_prune_bytes"})`
 	return Fault{
-		Name:   "disk low",
-		Story:  "throw-away images push the free disk below the threshold",
-		Break:  func(ctx context.Context, s *stack.Stack) error { return s.AddBallast(ctx) },
-		Metric: `min(ghostrunner_disk_free_bytes) < min(ghostrunner_threshold{name="disk_prune_bytes"})`,
-		Alert:  map[string]string{"alertname": "GhostrunnerDiskLow"},
-		Action: map[string]string{"action": "prune", "target": "engine"},
-		Healed: func(ctx context.Context, s *stack.Stack) (bool, error) {
-			_, ok, err := s.Query(ctx, `min(ghostrunner_disk_free_bytes) > min(ghostrunner_threshold{name="disk_prune_bytes"})`)
-			return ok, err
-		},
-		Patience: 3 * time.Minute,
+		Name:        "disk low",
+		Description: "throw-away images fill the disk below the threshold",
+		Inject:      s.AddFillerImages,
+		Metric:      free + " < " + threshold,
+		Alert:       map[string]string{"alertname": "GhostrunnerDiskLow"},
+		Action:      "prune engine",
+		Healed:      Holds(s, free+" > "+threshold),
+		Timeout:     3 * time.Minute,
 	}
 }
 
-// Storm is a runner that restarts do not help.
+// Storm is a runner that restarts do not heal.
 func Storm(s *stack.Stack) Fault {
 	const slot = "ci-runner-1"
+	on, off := Switch(s, "retry-loop", slot, "sticky")
 	return Fault{
-		Name:  "sixth restart in an hour",
-		Story: slot + " falls into the retry loop again after every restart",
-		Break: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "retry-loop", "on", "--runner", slot, "--value", "sticky")
-		},
-		Count:     fmt.Sprintf("ghostrunner_watchdog_fires_total{runner=%q}", slot),
-		Metric:    fmt.Sprintf("ghostrunner_watchdog_fires_total{runner=%q} >= 6", slot),
-		Alert:     map[string]string{"alertname": "GhostrunnerWatchdogStorm", "runner": slot},
-		Action:    map[string]string{"action": "backoff", "target": slot},
-		Also:      []string{"restart " + slot},
-		Container: s.Container(slot),
-		// The network recovers while the runner is given its rest; only then can the probation succeed.
-		Mend: func(ctx context.Context, s *stack.Stack) error {
-			return s.Fault(ctx, "retry-loop", "off", "--runner", slot)
-		},
-		Healed:   Online(slot),
-		Patience: 6 * time.Minute,
+		Name:        "sixth restart in an hour",
+		Description: slot + " enters the retry loop again after every restart",
+		Inject:      on,
+		Count:       fmt.Sprintf("ghostrunner_watchdog_fires_total{runner=%q}", slot),
+		Metric:      fmt.Sprintf("ghostrunner_watchdog_fires_total{runner=%q} >= 6", slot),
+		Alert:       map[string]string{"alertname": "GhostrunnerWatchdogStorm", "runner": slot},
+		Action:      "backoff " + slot,
+		Allowed:     []string{"restart " + slot},
+		Container:   s.Container(slot),
+		// The network recovers during the back-off; only then can the probation succeed.
+		Remove:  off,
+		Healed:  Online(s, slot),
+		Timeout: 6 * time.Minute,
 	}
 }
 
-// Online holds when GitHub sees the slot, its log says that it listens, and its container is well.
-func Online(slot string) func(context.Context, *stack.Stack) (bool, error) {
-	expr := fmt.Sprintf(`ghostrunner_runner_online{runner=%[1]q} == 1 unless on(runner) ghostrunner_runner_retrying{runner=%[1]q} == 1`, slot)
-	return func(ctx context.Context, s *stack.Stack) (bool, error) {
-		_, ok, err := s.Query(ctx, expr)
-		if !ok || err != nil {
+// Online holds when GitHub shows the slot online, its listener's polls are answered, and its
+// container is healthy.
+func Online(s *stack.Stack, slot string) Condition {
+	online := Holds(s, fmt.Sprintf(`ghostrunner_runner_online{runner=%[1]q} == 1 unless on(runner) ghostrunner_runner_retrying{runner=%[1]q} == 1`, slot))
+	return func(ctx context.Context) (bool, error) {
+		if ok, err := online(ctx); !ok || err != nil {
 			return false, err
 		}
 		health, found, err := s.Metric(ctx, s.Ports.Exporter, "ghostrunner_container_healthy", map[string]string{"container": s.Container(slot)})
@@ -157,11 +156,10 @@ func Online(slot string) func(context.Context, *stack.Stack) (bool, error) {
 // slots are the runners of the stack.
 var slots = []string{"ci-runner-1", "ci-runner-2"}
 
-// Ready waits until the stack is whole: both runners online and every Prometheus target scraped.
+// Ready waits until both runners are online and every Prometheus target is up.
 func Ready(ctx context.Context, s *stack.Stack) error {
 	for _, slot := range slots {
-		healthy := Online(slot)
-		if err := stack.Await(ctx, slot+" to be online", func(ctx context.Context) (bool, error) { return healthy(ctx, s) }); err != nil {
+		if err := stack.Await(ctx, slot+" to be online", Online(s, slot)); err != nil {
 			return err
 		}
 	}
@@ -171,7 +169,7 @@ func Ready(ctx context.Context, s *stack.Stack) error {
 	})
 }
 
-// Jobs runs jobs until each runner has finished one more: the proof that the machine does what it is for.
+// Jobs queues jobs until each runner has completed one, and returns how many it queued.
 func Jobs(ctx context.Context, s *stack.Stack) (queued int, err error) {
 	before := map[string]float64{}
 	for _, slot := range slots {
@@ -187,7 +185,7 @@ func Jobs(ctx context.Context, s *stack.Stack) (queued int, err error) {
 		}
 		return true, nil
 	}
-	// One idle runner may take two jobs in a row, so ask again until both had one.
+	// One idle runner may take two jobs in a row, so repeat until both had one.
 	for range 10 {
 		for range slots {
 			queued++

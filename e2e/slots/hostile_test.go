@@ -11,13 +11,14 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// hub is the account at Docker Hub that jobs are logged in with.
+// The account at Docker Hub that jobs are logged in with.
 const (
 	hubUser  = "octo"
 	hubToken = "dckr_pat_of_the_lab"
 )
 
-// script reads one of testdata and tells it what to look for, in a form that is not found itself.
+// script reads a script of testdata and passes it what to search for, encoded so that it does not
+// find itself.
 func script(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + name)
@@ -27,20 +28,21 @@ func script(t *testing.T, name string) string {
 	return fmt.Sprintf("pat=$(base64 -d <<<%s)\n%s", base64.StdEncoding.EncodeToString([]byte(stack.Token)), text)
 }
 
-// TestHostileJob runs a job that looks everywhere for the PAT, tries to become more than it is, and leaves something behind wherever
-// it can; and on the same slot a second one that looks for that. The first must find nothing and the second no more than the caches.
+// TestHostileJob runs a job that searches for the PAT and for more rights, one that leaves files
+// and processes wherever it can, and one on the same slot that searches for these. The first must
+// find nothing, the last only the caches.
 func TestHostileJob(t *testing.T) {
 	const slot = "ci-runner-1"
-	look := script(t, "look.sh")
-	// A search that finds nothing proves something only if it finds what is there: the same one, run by root, does.
-	out, err := system.Docker(t.Context(), "exec", system.Container(slot), "bash", "-c", look+"\ntrue")
+	search := script(t, "search.sh")
+	// The search itself works: as root it finds the PAT.
+	out, err := system.Docker(t.Context(), "exec", system.Container(slot), "bash", "-c", search+"\ntrue")
 	if err != nil || !strings.Contains(out, "FOUND the PAT in /run/github/pat") || !strings.Contains(out, "FOUND that the supervisor's files can be opened") {
-		t.Fatalf("the search is blind, root does not find the PAT by it: %v\n%s", err, out)
+		t.Fatalf("the search does not work: root does not find the PAT: %v\n%s", err, out)
 	}
 	for _, hostile := range []struct{ name, script string }{
-		{"looks for the PAT", look},
-		{"leaves something everywhere", script(t, "leave.sh")},
-		{"looks for what was left", script(t, "left.sh")},
+		{"searches for the PAT", search},
+		{"leaves files everywhere", script(t, "pollute.sh")},
+		{"searches for what was left", script(t, "search_leftovers.sh")},
 	} {
 		job := awaitCompleted(t, enqueue(t, lab.JobRequest{Name: hostile.name, Runner: slot, Script: hostile.script + "\n[ -z \"$bad\" ]"}).ID)
 		if job.Result != "Succeeded" {

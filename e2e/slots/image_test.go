@@ -6,8 +6,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// TestImage asks a job what it finds in the image: what workflows take for granted, for the user who runs them.
-func TestImage(t *testing.T) {
+// The image has what workflows expect, for the user who runs them.
+func TestImageHasExpectedTools(t *testing.T) {
 	const script = `
 test "$(id -un)" = runner
 for program in git curl jq unzip zstd xz ssh node npm npx corepack pnpm yarn docker; do command -v $program >/dev/null || { echo "no $program"; exit 1; }; done
@@ -19,7 +19,7 @@ libraries=$(/sbin/ldconfig -p)
 for library in libnss3.so libnspr4.so libatk-1.0.so.0 libatk-bridge-2.0.so.0 libcups.so.2 libdrm.so.2 libgbm.so.1 libxkbcommon.so.0 \
     libasound.so.2 libpango-1.0.so.0 libcairo.so.2 libXcomposite.so.1 libXdamage.so.1 libXfixes.so.3 libXrandr.so.2 libdbus-1.so.3 \
     libatspi.so.0 libicuuc.so.72 libssl.so.3 libgssapi_krb5.so.2; do
-  grep -qF "$library" <<<"$libraries" || { echo "no $library"; exit 1; } # not out of a pipe: grep ends at the first hit, and pipefail would tell of that
+  grep -qF "$library" <<<"$libraries" || { echo "no $library"; exit 1; } # no pipe: grep ends at the first match, which pipefail would report
 done
 test "$PWD" = /actions-runner/_work/lab/lab
 ! [ -w /usr/local/bin ] && ! [ -w /actions-runner/bin ]

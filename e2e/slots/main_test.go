@@ -1,9 +1,9 @@
-// Package slots_test proves, on the real Docker and with the runner's image built from its Dockerfile, that a slot cannot be lost
-// and loses no job: jobs in a row while everything breaks that can, stops while jobs run, a job that is hostile.
+// Package slots_test tests, on the real Docker and with the image of the shipped runner Dockerfile,
+// that a slot recovers from every fault and loses no job: jobs without a pause during all faults,
+// stops while jobs run, and a hostile job.
 //
-// The world's own times are scaled, by default to a twentieth, which is what the waiting times of the rules are divided by too.
-// `make slots` runs 200 jobs; `-scale=1` takes the world and the loop at their own pace, as shipped, to measure what docs/figures.md
-// states.
+// All delays are scaled, by default to a twentieth, as the rules' durations are. `make slot-soak`
+// runs 200 jobs. `-scale=1` uses all delays as shipped, to measure the figures of docs/figures.md.
 package slots_test
 
 import (
@@ -24,19 +24,19 @@ import (
 )
 
 var (
-	jobs  = flag.Int("jobs", 30, "how many jobs run in a row, at least")
-	seed  = flag.Uint64("seed", 0, "of the order of faults and jobs; 0: another one each time")
-	scale = flag.Float64("scale", 0.05, "factor on everything that the world and the slots wait for")
-	only  = flag.String("faults", "", "comma list of the faults to strike; empty: those of CI, or all from 100 jobs on")
+	jobs  = flag.Int("jobs", 30, "minimum number of jobs")
+	seed  = flag.Uint64("seed", 0, "seed of the order of faults and jobs; 0: random")
+	scale = flag.Float64("scale", 0.05, "factor for all delays")
+	only  = flag.String("faults", "", "comma list of faults; empty: those of CI, or all from 100 jobs on")
 )
 
 const (
 	project = "ghostrunner-slots"
-	// grace is what a container is given to stop in, and longer than the jobs of these tests.
+	// grace is the containers' stop timeout, longer than the jobs of these tests.
 	grace = time.Minute
 )
 
-// The one world that all tests share; they run one after another.
+// The stack that all tests share. They run one after another.
 var (
 	system *stack.Stack
 	github *lab.Client
@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	port, err := world(ctx)
+	port, err := serveGitHub(ctx)
 	if err != nil {
 		return 1, err
 	}
@@ -69,7 +69,7 @@ func run(m *testing.M) (code int, err error) {
 		"LAB_TIME_SCALE":           strconv.FormatFloat(*scale, 'g', -1, 64),
 		"SESSION_CONFLICT_WAIT":    strconv.Itoa(max(1, int(scaled(30*time.Second).Seconds()))),
 		"RUNNER_STOP_GRACE_PERIOD": grace.String(),
-		"WATCHDOG_MAX_FIRES":       "1000", // a hundred faults in an hour are no storm here
+		"WATCHDOG_MAX_FIRES":       "1000", // a hundred faults in an hour are not a storm here
 		"DOCKERHUB_USERNAME":       hubUser,
 		"DOCKERHUB_TOKEN":          hubToken,
 	}
@@ -103,8 +103,8 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// world serves a simulated GitHub on all addresses of this machine, because containers come by its bridge.
-func world(ctx context.Context) (port int, err error) {
+// serveGitHub serves a simulated GitHub on all addresses, because containers use the bridge's.
+func serveGitHub(ctx context.Context) (port int, err error) {
 	hub, err := lab.NewGitHub(lab.GitHubOptions{
 		Token: func() (string, error) { return stack.Token, nil }, Owner: "acme", Repo: "widgets",
 		OfflineAfter: 5 * time.Second, TimeScale: *scale,
@@ -124,7 +124,7 @@ func world(ctx context.Context) (port int, err error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
-// await waits as long as a busy machine may need: it ends a test that hangs and measures nothing.
+// await has a generous timeout, only to end a test that hangs.
 func await(t *testing.T, what string, condition func(context.Context) (bool, error)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute+scaled(30*time.Minute))
@@ -134,7 +134,7 @@ func await(t *testing.T, what string, condition func(context.Context) (bool, err
 	}
 }
 
-// state is what GitHub knows.
+// state is the state of the simulated GitHub.
 func state(t *testing.T) lab.State {
 	t.Helper()
 	st, err := github.State(t.Context())
@@ -144,7 +144,7 @@ func state(t *testing.T) lab.State {
 	return st
 }
 
-// awaitState waits for something at GitHub.
+// awaitState waits for a state of the simulated GitHub.
 func awaitState(t *testing.T, what string, ok func(lab.State) bool) (last lab.State) {
 	t.Helper()
 	await(t, what, func(ctx context.Context) (done bool, err error) {
@@ -167,7 +167,7 @@ func enqueue(t *testing.T, job lab.JobRequest) lab.Job {
 	return queued
 }
 
-// find returns the job as it stands.
+// find returns a job and the list that has it.
 func find(st lab.State, id int64) (job lab.Job, where string) {
 	for place, list := range map[string][]lab.Job{"queued": st.Queued, "running": st.Running, "completed": st.Completed, "lost": st.Lost} {
 		for _, j := range list {
@@ -198,7 +198,7 @@ func awaitCompleted(t *testing.T, id int64) lab.Job {
 	return job
 }
 
-// workLeft lists what is in the work directories of all slots, whether their containers run or not.
+// workLeft lists the files in the work directories of all slots, even of stopped containers.
 func workLeft(t *testing.T) string {
 	t.Helper()
 	args := []string{"run", "--rm", "--network=none", "--entrypoint=find"}

@@ -9,7 +9,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// busy starts a job on each slot and returns the jobs, which run.
+// busy starts a job on each slot and returns the running jobs.
 func busy(t *testing.T, name string, d time.Duration) (running []int64) {
 	t.Helper()
 	for _, slot := range slots {
@@ -21,17 +21,17 @@ func busy(t *testing.T, name string, d time.Duration) (running []int64) {
 	return running
 }
 
-// unharmed demands that the jobs have succeeded, and that nothing was cut short.
+// unharmed checks that the jobs have succeeded.
 func unharmed(t *testing.T, running []int64) {
 	t.Helper()
 	for _, id := range running {
 		if j, where := find(state(t), id); where != "completed" || j.Result != "Succeeded" {
-			t.Errorf("job %d of %s is %s, with result %q: it was cut", id, j.Slot, where, j.Result)
+			t.Errorf("job %d of %s is %s, with result %q: it was interrupted", id, j.Slot, where, j.Result)
 		}
 	}
 }
 
-// names are the registrations that GitHub has.
+// names are the names of GitHub's registrations.
 func names(st lab.State) (all []string) {
 	for _, r := range st.Registrations {
 		all = append(all, r.Name)
@@ -39,7 +39,7 @@ func names(st lab.State) (all []string) {
 	return all
 }
 
-func TestRestartWhileJobsRun(t *testing.T) {
+func TestRestartFinishesRunningJobs(t *testing.T) {
 	running := busy(t, "while it is restarted", 8*time.Second)
 	old := names(state(t))
 	if err := system.Compose(t.Context(), nil, "restart", "runner-1", "runner-2"); err != nil {
@@ -49,7 +49,7 @@ func TestRestartWhileJobsRun(t *testing.T) {
 	for _, slot := range slots {
 		j := awaitCompleted(t, enqueue(t, job("after the restart", slot, 0)).ID)
 		if slices.Contains(old, j.Runner) {
-			t.Errorf("%s has kept its registration %s", slot, j.Runner)
+			t.Errorf("%s kept its registration %s", slot, j.Runner)
 		}
 	}
 	for _, name := range names(state(t)) {
@@ -59,9 +59,9 @@ func TestRestartWhileJobsRun(t *testing.T) {
 	}
 }
 
-// TestDownWhileJobsRun: compose.yaml gives a stop time that is longer than the jobs, and down asks for no other.
-func TestDownWhileJobsRun(t *testing.T) {
-	running := busy(t, "while everything goes down", 8*time.Second)
+// The stop timeout of compose.yaml is longer than the jobs, and `down` uses it.
+func TestDownFinishesRunningJobs(t *testing.T) {
+	running := busy(t, "during down", 8*time.Second)
 	if err := system.Compose(t.Context(), nil, "down"); err != nil {
 		t.Fatal(err)
 	}
@@ -76,38 +76,38 @@ func TestDownWhileJobsRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, slot := range slots {
-		awaitCompleted(t, enqueue(t, job("after everything was down", slot, 0)).ID)
+		awaitCompleted(t, enqueue(t, job("after down", slot, 0)).ID)
 	}
 }
 
-// TestJobLongerThanGrace: when the time to stop is over, and not before, the container is killed. The job is lost then, GitHub keeps
-// its registration until the lock on the job ends, and the slot lives on.
-func TestJobLongerThanGrace(t *testing.T) {
+// After the stop timeout, and not before, the container is killed. Its job is lost, GitHub keeps
+// the registration until the lock on the job expires, and the slot continues.
+func TestJobLongerThanStopTimeoutIsKilled(t *testing.T) {
 	const slot, service = "ci-runner-1", "runner-1"
-	long := enqueue(t, job("longer than the time to stop", slot, time.Hour))
+	long := enqueue(t, job("longer than the stop timeout", slot, time.Hour))
 	awaitRunning(t, long.ID)
 	begin := time.Now()
 	if err := system.Compose(t.Context(), nil, "stop", "--timeout=5", service); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(begin); took < 5*time.Second {
-		t.Errorf("the container was stopped after %s, in the middle of a job and of its time", took)
+		t.Errorf("the container was stopped after %s, before the stop timeout", took)
 	}
 	if _, where := find(state(t), long.ID); where != "running" {
-		t.Errorf("GitHub has the job as %s, though its lock has not ended", where)
+		t.Errorf("the job is %s at GitHub, although its lock has not expired", where)
 	}
 	if err := system.Compose(t.Context(), nil, "start", service); err != nil {
 		t.Fatal(err)
 	}
-	awaitCompleted(t, enqueue(t, job("after a job was cut", slot, 0)).ID)
+	awaitCompleted(t, enqueue(t, job("after a job was interrupted", slot, 0)).ID)
 	if j := awaitCompleted(t, long.ID); j.Result != "Abandoned" {
 		t.Errorf("the job was killed with its container and ended as %s", j.Result)
 	}
 }
 
-// TestUpgrade is what a new RUNNER_VERSION and `docker compose up -d --build` do: containers of a new image, with the volumes of the
-// old ones. The job that runs is waited for, the new listener is the image's, and the caches are still there.
-func TestUpgrade(t *testing.T) {
+// A new RUNNER_VERSION creates containers with a new image and the old volumes. The running job is
+// finished, the new listener is the image's, and the caches are kept.
+func TestUpgradeFinishesRunningJob(t *testing.T) {
 	const slot, service, version = "ci-runner-1", "runner-1", "2.999.0"
 	awaitCompleted(t, enqueue(t, lab.JobRequest{Name: "fills the cache", Runner: slot, Script: "echo kept >/var/cache/ghostrunner/pnpm/kept"}).ID)
 	next, err := system.RunnerImage(t.Context(), version)

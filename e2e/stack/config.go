@@ -12,31 +12,31 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// The demo runs the shipped rules and the shipped configuration of Prometheus and Alertmanager; only waiting is shortened,
-// so that it takes minutes and not hours. No expression, threshold, label or route is touched. With Options.Shipped nothing
-// at all is.
+// The demo runs the shipped rules and configuration of Prometheus and Alertmanager. Only durations
+// are shortened, so that it takes minutes instead of hours; expressions, thresholds, labels and
+// routes are unchanged. Options.Shipped changes nothing.
 const (
-	haste         = 20               // divides `for:` and `keep_firing_for:`, which keeps their order
-	longestPoll   = time.Second      // of scrape, evaluation and group intervals
-	longestRepeat = 10 * time.Second // of what Alertmanager says again
+	speedup       = 20               // divides `for:` and `keep_firing_for:`, which keeps their order
+	longestPoll   = time.Second      // for scrape, evaluation and group intervals
+	longestRepeat = 10 * time.Second // for Alertmanager's repeat interval
 )
 
 var (
-	waits = regexp.MustCompile(`(?m)^(\s+(?:for|keep_firing_for): )(\S+)`)
-	polls = regexp.MustCompile(`(?m)^(\s+(?:- )?(?:scrape_interval|scrape_timeout|evaluation_interval|group_interval|interval): )(\S+)`)
-	again = regexp.MustCompile(`(?m)^(\s+repeat_interval: )(\S+)`)
+	waits     = regexp.MustCompile(`(?m)^(\s+(?:for|keep_firing_for): )(\S+)`)
+	intervals = regexp.MustCompile(`(?m)^(\s+(?:- )?(?:scrape_interval|scrape_timeout|evaluation_interval|group_interval|interval): )(\S+)`)
+	repeats   = regexp.MustCompile(`(?m)^(\s+repeat_interval: )(\S+)`)
 )
 
-// writeConfig writes the configuration into the stack's folder, shortened unless it is to be as shipped.
+// writeConfig writes the configuration to the stack's folder.
 func (s *Stack) writeConfig() error {
 	for _, files := range []struct{ from, to string }{
 		{"rules/*.yml", "rules"},
 		{"compose/prometheus/*.yml", "prometheus"},
 		{"compose/prometheus/targets/*.yml", "targets"},
-		{"compose/alertmanager/*.yml", "alertmanager"}, // not its secrets/: a demo must not tell people
+		{"compose/alertmanager/*.yml", "alertmanager"}, // without secrets/: a demo must not notify people
 		{"compose/alertmanager/*.tmpl", "alertmanager"},
 	} {
-		// The folder is mounted: it must keep its identity over a second start.
+		// The folder is mounted, so a second start must not replace it.
 		to := filepath.Join(s.dir, files.to)
 		if err := os.MkdirAll(to, 0o755); err != nil {
 			return err
@@ -62,12 +62,12 @@ func (s *Stack) writeConfig() error {
 }
 
 func shorten(text string) string {
-	text = change(text, waits, func(d time.Duration) time.Duration { return max(d/haste, time.Second).Round(time.Second) })
-	text = change(text, polls, func(d time.Duration) time.Duration { return min(d, longestPoll) })
-	return change(text, again, func(d time.Duration) time.Duration { return min(d, longestRepeat) })
+	text = change(text, waits, func(d time.Duration) time.Duration { return max(d/speedup, time.Second).Round(time.Second) })
+	text = change(text, intervals, func(d time.Duration) time.Duration { return min(d, longestPoll) })
+	return change(text, repeats, func(d time.Duration) time.Duration { return min(d, longestRepeat) })
 }
 
-// change replaces every duration that the pattern's second group finds.
+// change replaces the duration in the pattern's second group.
 func change(text string, pattern *regexp.Regexp, to func(time.Duration) time.Duration) string {
 	return pattern.ReplaceAllStringFunc(text, func(line string) string {
 		m := pattern.FindStringSubmatch(line)
@@ -79,7 +79,7 @@ func change(text string, pattern *regexp.Regexp, to func(time.Duration) time.Dur
 	})
 }
 
-// tool builds a pinned developer tool if it is not built yet, and returns its path.
+// tool builds a pinned developer tool unless it exists, and returns its path.
 func (s *Stack) tool(ctx context.Context, name string) (string, error) {
 	path := filepath.Join(s.root, ".cache", "bin", name)
 	cmd := exec.CommandContext(ctx, "make", "--silent", "--no-print-directory", "-C", s.root, path)

@@ -12,30 +12,22 @@ import (
 	"time"
 )
 
-// docker runs the Docker command line and returns its trimmed output.
 func docker(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
-	}
-	return strings.TrimSpace(string(out)), nil
+	return command(ctx, "", "docker", args...)
 }
 
-// Docker runs the Docker command line and returns its trimmed output.
+// Docker runs the docker command and returns its trimmed standard output.
 func (s *Stack) Docker(ctx context.Context, args ...string) (string, error) {
 	return docker(ctx, args...)
 }
 
-// DockerOutput runs the Docker command line and returns all that it prints, errors of the container among it.
+// DockerOutput runs the docker command and returns all output, also if it fails.
 func (s *Stack) DockerOutput(ctx context.Context, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
 	return string(out), err
 }
 
-// dockerAnswers turns the two usual troubles into one line with the remedy.
+// dockerAnswers returns a one-line error with the remedy if Docker cannot be used.
 func (s *Stack) dockerAnswers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -54,7 +46,7 @@ func (s *Stack) Containers(ctx context.Context) ([]string, error) {
 	return strings.Fields(out), err
 }
 
-// Container is the name of a service's container.
+// Container is the container name of a slot or service.
 func (s *Stack) Container(slot string) string { return s.opts.Project + "-" + slot }
 
 // ServiceContainer finds the container of a Compose service.
@@ -67,24 +59,23 @@ func (s *Stack) ServiceContainer(ctx context.Context, service string) (string, e
 	return name, err
 }
 
-// Log is what the container of a Compose service has said.
+// Log is the output of a Compose service's container.
 func (s *Stack) Log(ctx context.Context, service string) (string, error) {
 	container, err := s.ServiceContainer(ctx, service)
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.CommandContext(ctx, "docker", "logs", container).CombinedOutput()
-	return string(out), err
+	return s.DockerOutput(ctx, "logs", container)
 }
 
-// Event is one message of Docker's event stream.
+// Event is a message of Docker's event stream.
 type Event struct {
 	Action    string
 	Container string
 	At        time.Time
 }
 
-// Events follows the project's container events until ctx ends. The channel is closed then.
+// Events follows the project's container events until ctx ends, then closes the channel.
 func (s *Stack) Events(ctx context.Context) (<-chan Event, error) {
 	cmd := exec.CommandContext(ctx, "docker", "events", "--filter", "type=container",
 		"--filter", "label=com.docker.compose.project="+s.opts.Project, "--format", "{{json .}}")
@@ -137,7 +128,7 @@ func AwaitEvent(ctx context.Context, events <-chan Event, container, action stri
 	}
 }
 
-// Leftovers lists containers, volumes and networks of the project.
+// Leftovers lists containers, volumes, networks and filler images of the project.
 func (s *Stack) Leftovers(ctx context.Context) ([]string, error) {
 	var left []string
 	label := "label=com.docker.compose.project=" + s.opts.Project
@@ -145,7 +136,7 @@ func (s *Stack) Leftovers(ctx context.Context) ([]string, error) {
 		{"ps", "--all", "--filter", label, "--format", "container {{.Names}}"},
 		{"volume", "ls", "--filter", label, "--format", "volume {{.Name}}"},
 		{"network", "ls", "--filter", label, "--format", "network {{.Name}}"},
-		{"images", "--all", "--filter", "label=" + s.ballastLabel(), "--format", "image {{.ID}}"},
+		{"images", "--all", "--filter", "label=" + s.fillerLabel(), "--format", "image {{.ID}}"},
 	} {
 		out, err := docker(ctx, args...)
 		if err != nil {
@@ -158,7 +149,7 @@ func (s *Stack) Leftovers(ctx context.Context) ([]string, error) {
 	return left, nil
 }
 
-// Diagnose writes the state and the last log lines of every container, for a run that failed.
+// Diagnose writes the state and the last log lines of every container.
 func (s *Stack) Diagnose(ctx context.Context, w io.Writer) {
 	names, err := s.Containers(ctx)
 	if err != nil {
@@ -169,6 +160,6 @@ func (s *Stack) Diagnose(ctx context.Context, w io.Writer) {
 		fmt.Fprintf(w, "\n=== %s %s\n", name, state)
 		cmd := exec.CommandContext(ctx, "docker", "logs", "--tail=40", name)
 		cmd.Stdout, cmd.Stderr = w, w
-		_ = cmd.Run() // best effort: the run failed already
+		_ = cmd.Run() // best effort
 	}
 }

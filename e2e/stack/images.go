@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// image is one image made from static programs alone: no base image, no builder, no registry.
+// image is made of static programs only, without base image, builder or registry.
 type image struct {
 	name string
 	// files maps a path in the image to a program in .cache/bin or .cache/images.
 	files map[string]string
-	// texts maps a path in the image to a small file's content.
+	// texts maps a path in the image to the content of a small file.
 	texts map[string]string
-	// dirs are folders that the image's user may write.
+	// dirs are folders that the image's user can write.
 	dirs map[string]owner
 	// changes are Dockerfile instructions for `docker import`.
 	changes []string
@@ -33,25 +33,25 @@ type image struct {
 
 type owner struct{ uid, gid, mode int }
 
-// nobody is the user of our own images, as in compose/Dockerfile.
+// nobody is the user of our images, as in compose/Dockerfile.
 const (
 	nobody = 65534
 	passwd = "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"
 )
 
-// volumes are the folders of compose/Dockerfile that volumes are mounted on.
+// volumes are the mount points of volumes in compose/Dockerfile.
 var volumes = map[string]owner{
 	"/var/lib/ghostrunner": {nobody, nobody, 0o755}, "/run/docker": {nobody, nobody, 0o755}, "/run/github": {nobody, nobody, 0o755},
 	"/run/ghostrunner": {nobody, nobody, 0o755}, "/run/grafana": {nobody, nobody, 0o755},
 }
 
-// Build builds every program that an image is made of, and Compose. What it does needs the network for the modules, but no
-// Docker: it is for a stack that is started afterwards where there is no network, and for several that are started at once.
+// Build builds all programs of the images, and Compose. It needs the network for Go modules but no
+// Docker, for stacks that start where there is no network.
 func (s *Stack) Build(ctx context.Context) error {
 	if err := s.programs(ctx); err != nil {
 		return err
 	}
-	for _, name := range []string{"wget", "grafana"} {
+	for _, name := range []string{"wget", "grafana", "victim"} {
 		if _, err := s.standin(ctx, name); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (s *Stack) programs(ctx context.Context) error {
 	return nil
 }
 
-// images makes or finds every image of the stack and returns the Compose variables that name them.
+// images creates or finds every image and returns the Compose variables that name them.
 func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 	if err := s.programs(ctx); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 			changes: []string{"WORKDIR /actions-runner", `ENTRYPOINT ["/usr/local/bin/ghostrunner-runner"]`, `CMD ["run"]`},
 		},
 	}
-	for _, program := range Programs { // as compose/Dockerfile makes them
+	for _, program := range Programs { // as in compose/Dockerfile
 		images[strings.ToUpper(program)+"_IMAGE"] = image{
 			name:    program,
 			files:   map[string]string{"/ghostrunner": s.programPath(program)},
@@ -138,11 +138,11 @@ func (s *Stack) images(ctx context.Context) (map[string]string, error) {
 type server struct {
 	name, upstream string
 	user           int
-	data           string // the folder of its volume
+	data           string // folder of its volume
 }
 
-// serverImage is the published image where a registry answers, else one around the server built from its Go module; there is
-// no such module for Grafana, so something stands in for it that says so (e2e/testdata/grafana).
+// serverImage is the published image if it is present or a registry answers, otherwise one with the
+// server built from its Go module. Grafana is not such a module; e2e/testdata/grafana replaces it.
 func (s *Stack) serverImage(ctx context.Context, srv server) (string, error) {
 	if _, err := docker(ctx, "image", "inspect", srv.upstream); err == nil {
 		return srv.upstream, nil
@@ -175,7 +175,7 @@ func (s *Stack) serverImage(ctx context.Context, srv server) (string, error) {
 	})
 }
 
-// registryAnswers asks for a manifest, which is small, before anything large is tried.
+// registryAnswers asks for a manifest, which is small.
 func (s *Stack) registryAnswers(ctx context.Context, ref string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -183,13 +183,13 @@ func (s *Stack) registryAnswers(ctx context.Context, ref string) bool {
 	return err == nil
 }
 
-// program builds one of our programs statically.
+// program builds one of our programs.
 func (s *Stack) program(ctx context.Context, name string) error {
 	s.progress("building ghostrunner-%s", name)
 	return s.goBuild(ctx, "./cmd/"+name, s.programPath(name))
 }
 
-// standin builds one of the programs that play a part in images made here, and returns its path.
+// standin builds a program of e2e/testdata and returns its path.
 func (s *Stack) standin(ctx context.Context, name string) (string, error) {
 	path := s.programPath(name)
 	return path, s.goBuild(ctx, "./e2e/testdata/"+name, path)
@@ -212,7 +212,7 @@ func (s *Stack) programPath(name string) string {
 	return filepath.Join(s.root, ".cache", "images", "ghostrunner-"+name)
 }
 
-// importImage makes the image unless one with the same content exists, and removes its forerunners.
+// importImage creates the image unless one with the same content exists, and removes older ones.
 func (s *Stack) importImage(ctx context.Context, img image) (string, error) {
 	archive, err := img.tar()
 	if err != nil {
@@ -236,13 +236,13 @@ func (s *Stack) importImage(ctx context.Context, img image) (string, error) {
 	}
 	for other := range strings.FieldsSeq(older) {
 		if other != ref {
-			_, _ = docker(ctx, "rmi", other) // still in use: a later start removes it
+			_, _ = docker(ctx, "rmi", other) // in use; a later start removes it
 		}
 	}
 	return ref, nil
 }
 
-// importTar makes an image from a file tree; an empty ref leaves it dangling.
+// importTar creates an image from a file tree; an empty ref leaves it dangling.
 func importTar(ctx context.Context, archive io.Reader, ref string, changes ...string) error {
 	args := []string{"import"}
 	for _, change := range changes {
@@ -260,7 +260,7 @@ func importTar(ctx context.Context, archive io.Reader, ref string, changes ...st
 	return nil
 }
 
-// tar packs the image's tree; the same programs always give the same bytes.
+// tar packs the image's tree. The same programs give the same bytes.
 func (img image) tar() ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -292,7 +292,7 @@ func (img image) tar() ([]byte, error) {
 	return buf.Bytes(), errors.Join(errs...)
 }
 
-// tarContent is the content of the archive's first file.
+// tarContent returns the content of the archive's first file.
 func tarContent(archive string) (string, error) {
 	r := tar.NewReader(strings.NewReader(archive))
 	if _, err := r.Next(); err != nil {

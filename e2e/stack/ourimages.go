@@ -5,7 +5,8 @@ import "context"
 // Programs are those of compose/Dockerfile.
 var Programs = []string{"exporter", "remediator", "proxy", "setup"}
 
-// OurImages builds compose/Dockerfile as it is shipped, for amd64 or arm64, and returns the name of each program's image.
+// OurImages builds the shipped compose/Dockerfile for amd64 or arm64, and returns the image of each
+// program.
 func (s *Stack) OurImages(ctx context.Context, arch string) (map[string]string, error) {
 	golang, err := s.BaseImage(ctx, "golang:1.26-bookworm")
 	if err != nil {
@@ -23,7 +24,7 @@ func (s *Stack) OurImages(ctx context.Context, arch string) (map[string]string, 
 	return images, nil
 }
 
-// ChronyImage builds compose/chrony/Dockerfile as it is shipped.
+// ChronyImage builds the shipped compose/chrony/Dockerfile.
 func (s *Stack) ChronyImage(ctx context.Context) (string, error) {
 	debian, err := s.BaseImage(ctx, "debian:bookworm-slim")
 	if err != nil {

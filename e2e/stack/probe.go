@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,19 +8,19 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// Addresses of the programs, for people and for tests.
 func (s *Stack) url(port int, path string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d%s", port, path)
 }
 
-// URLs lists what there is to look at.
+// URLs lists the pages of the stack with their names.
 func (s *Stack) URLs() [][2]string {
 	grafana := "grafana"
 	if strings.HasPrefix(s.env["GRAFANA_IMAGE"], "ghostrunner-demo/") {
@@ -37,7 +36,7 @@ func (s *Stack) URLs() [][2]string {
 	}
 }
 
-// Get fetches a page of one of the programs and returns its status and body.
+// Get fetches a page of a program and returns its status and body.
 func (s *Stack) Get(ctx context.Context, port int, path string) (int, []byte, error) {
 	return s.Do(ctx, http.MethodGet, port, path, nil, nil)
 }
@@ -58,7 +57,7 @@ func (s *Stack) Do(ctx context.Context, method string, port int, path string, he
 	return resp.StatusCode, text, err
 }
 
-// JSON fetches and decodes, and turns any status but 200 into an error.
+// JSON fetches a page and decodes it; a status other than 200 is an error.
 func (s *Stack) JSON(ctx context.Context, port int, path string, into any) error {
 	status, text, err := s.Get(ctx, port, path)
 	if err != nil {
@@ -70,7 +69,7 @@ func (s *Stack) JSON(ctx context.Context, port int, path string, into any) error
 	return json.Unmarshal(text, into)
 }
 
-// Query evaluates a PromQL expression now. No sample is not an error: ok is false then.
+// Query evaluates a PromQL expression. ok is false if it has no result.
 func (s *Stack) Query(ctx context.Context, expr string) (value float64, ok bool, err error) {
 	var answer struct {
 		Data struct {
@@ -90,7 +89,7 @@ func (s *Stack) Query(ctx context.Context, expr string) (value float64, ok bool,
 	return value, err == nil, err
 }
 
-// AlertActive reports whether Alertmanager holds an active alert with these labels, inhibited or not.
+// AlertActive reports whether Alertmanager has an active alert with these labels, inhibited or not.
 func (s *Stack) AlertActive(ctx context.Context, labels map[string]string) (bool, error) {
 	query := url.Values{}
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
@@ -103,7 +102,7 @@ func (s *Stack) AlertActive(ctx context.Context, labels map[string]string) (bool
 	return len(alerts) > 0, err
 }
 
-// AlertsActive lists the labels of the alerts that Alertmanager holds, inhibited or not.
+// AlertsActive lists the labels of Alertmanager's alerts, inhibited or not.
 func (s *Stack) AlertsActive(ctx context.Context) (active []map[string]string, err error) {
 	var alerts []struct {
 		Labels map[string]string `json:"labels"`
@@ -115,7 +114,7 @@ func (s *Stack) AlertsActive(ctx context.Context) (active []map[string]string, e
 	return active, err
 }
 
-// Metric sums the samples of a counter or gauge whose labels contain all of those given, straight from a program's page.
+// Metric sums the samples of a program's /metrics that have all of the labels.
 func (s *Stack) Metric(ctx context.Context, port int, name string, labels map[string]string) (sum float64, found bool, err error) {
 	page, err := s.Page(ctx, port)
 	if err != nil {
@@ -124,7 +123,7 @@ func (s *Stack) Metric(ctx context.Context, port int, name string, labels map[st
 	return page.Sum(name, labels)
 }
 
-// Page is the text of a program's /metrics at one moment.
+// Page is the text of /metrics.
 type Page string
 
 // Page fetches a program's metrics.
@@ -136,7 +135,7 @@ func (s *Stack) Page(ctx context.Context, port int) (Page, error) {
 	return Page(text), nil
 }
 
-// Sum adds up the samples of a counter or gauge whose labels contain all of those given.
+// Sum sums the samples of a metric that have all of the labels.
 func (p Page) Sum(name string, labels map[string]string) (sum float64, found bool, err error) {
 lines:
 	for line := range strings.Lines(string(p)) {
@@ -159,25 +158,25 @@ lines:
 	return sum, found, nil
 }
 
-// Done counts the actions that were completed and verified since a moment, by "action target", as the journal has them: a
-// remediator that is killed meanwhile loses none.
+// Done counts the actions that were completed and verified since then, by "action target". The
+// journal survives a kill of the remediator.
 func (s *Stack) Done(ctx context.Context, since time.Time) (map[string]int, error) {
 	return s.attempts(ctx, since, "completed")
 }
 
-// Begun counts likewise what was begun, whatever came of it.
+// Begun counts the actions that were begun since then, whatever their outcome.
 func (s *Stack) Begun(ctx context.Context, since time.Time) (map[string]int, error) {
 	return s.attempts(ctx, since, "completed", "failed", "running")
 }
 
-// attempts counts those with one of the outcomes.
+// attempts counts the actions with one of the outcomes.
 func (s *Stack) attempts(ctx context.Context, since time.Time, outcomes ...string) (map[string]int, error) {
-	token, err := s.WebhookToken(ctx)
+	header, err := s.Authorization(ctx)
 	if err != nil {
 		return nil, err
 	}
 	path := "/api/v1/attempts?limit=1000&since=" + url.QueryEscape(since.UTC().Format(time.RFC3339))
-	status, text, err := s.Do(ctx, http.MethodGet, s.Ports.Remediator, path, http.Header{"Authorization": {"Bearer " + token}}, nil)
+	status, text, err := s.Do(ctx, http.MethodGet, s.Ports.Remediator, path, header, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -200,30 +199,16 @@ func (s *Stack) attempts(ctx context.Context, since time.Time, outcomes ...strin
 	return counts, nil
 }
 
-// Fault switches a fault of the simulated world, as a person would from a shell.
-func (s *Stack) Fault(ctx context.Context, name, state string, more ...string) error {
-	args := append([]string{"fault", name, state, "--lab.url", s.url(s.Ports.Lab, "")}, more...)
-	if out, err := exec.CommandContext(ctx, s.programPath("lab"), args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ghostrunner-lab fault %s %s: %w: %s", name, state, err, bytes.TrimSpace(out))
-	}
-	return nil
-}
+// Lab controls the simulated GitHub.
+func (s *Stack) Lab() *lab.Client { return lab.NewClient(s.url(s.Ports.Lab, "")) }
 
-// Job queues one job in the simulated GitHub, for the slot or, if that is empty, for any.
+// Job queues a job in the simulated GitHub, for a slot or, if that is empty, for any.
 func (s *Stack) Job(ctx context.Context, name, slot string, duration time.Duration) error {
-	body, err := json.Marshal(map[string]any{"name": name, "duration": duration.String(), "result": "Succeeded", "runner": slot})
-	if err != nil {
-		return err
-	}
-	status, text, err := s.Do(ctx, http.MethodPost, s.Ports.Lab, "/lab/v1/jobs",
-		http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
-	if err == nil && status/100 != 2 {
-		err = fmt.Errorf("queue job %s: status %d: %.200s", name, status, text)
-	}
+	_, err := s.Lab().Enqueue(ctx, lab.JobRequest{Name: name, Duration: duration.String(), Runner: slot})
 	return err
 }
 
-// WebhookToken reads the token that the stack made at its first start, once.
+// WebhookToken reads the token that the stack generated at its first start, once.
 func (s *Stack) WebhookToken(ctx context.Context) (token string, err error) {
 	if s.token == "" {
 		s.token, err = s.File(ctx, "remediator", "/run/ghostrunner/webhook-token")
@@ -231,7 +216,7 @@ func (s *Stack) WebhookToken(ctx context.Context) (token string, err error) {
 	return s.token, err
 }
 
-// File reads a small file in the container of a Compose service.
+// File reads a small file from the container of a Compose service.
 func (s *Stack) File(ctx context.Context, service, path string) (string, error) {
 	container, err := s.ServiceContainer(ctx, service)
 	if err != nil {
@@ -244,7 +229,8 @@ func (s *Stack) File(ctx context.Context, service, path string) (string, error) 
 	return tarContent(archive)
 }
 
-// Await polls a condition until it holds. It returns the last error with what was waited for when ctx ends first.
+// Await polls a condition until it holds. If ctx ends first, the error has the last one of the
+// condition.
 func Await(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

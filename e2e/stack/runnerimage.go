@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 )
 
-// RunnerVersion is the version that the Dockerfile and the simulated runner have by default.
+// RunnerVersion is the default version of the Dockerfile and of the simulated runner.
 const RunnerVersion = "2.336.0"
 
-// RunnerImage builds compose/runner/Dockerfile as it is shipped, around a tarball with the simulated listener and worker in
-// the place of the real ones, and returns the image's name.
+// RunnerImage builds the shipped compose/runner/Dockerfile, with a tarball of the simulated
+// listener and worker in place of the real release, and returns the image's name.
 func (s *Stack) RunnerImage(ctx context.Context, version string) (string, error) {
-	// The repository is not that of the other runner image, of which only the newest tag stays.
+	// Another repository than the other runner image, of which only the newest tag is kept.
 	ref := "ghostrunner-demo/slot:" + version
 	runner := s.programPath("lab-" + version)
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", runner,
@@ -36,7 +36,7 @@ func (s *Stack) RunnerImage(ctx context.Context, version string) (string, error)
 		}
 		args = append(args, "--build-arg", variable+"="+ref)
 	}
-	// A context of its own: a real tarball may lie in the real one.
+	// A separate build context, because the real one may contain a real tarball.
 	dir, err := os.MkdirTemp("", "runner-image")
 	if err != nil {
 		return "", err
@@ -54,7 +54,8 @@ func (s *Stack) RunnerImage(ctx context.Context, version string) (string, error)
 	return ref, s.build(ctx, dir, args...)
 }
 
-// writeTarball writes what stands in for a release of the Actions runner: the lab's program under two names.
+// writeTarball writes a stand-in for a release of the Actions runner: the lab's program under two
+// names.
 func writeTarball(path, lab string) error {
 	program, err := os.ReadFile(lab)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package stack starts the whole of ghostrunner on the real dockerd, Prometheus and Alertmanager, in the simulated world
-// of ghostrunner-lab: the same Compose file that people run, with compose/demo.yaml over it. The demo and the end-to-end
-// tests share it, so that what the demo shows is what the tests assert.
+// Package stack starts the whole of ghostrunner on the real dockerd, Prometheus and Alertmanager,
+// with the simulated GitHub of ghostrunner-lab: the shipped Compose file with compose/demo.yaml
+// over it. The demo and the end-to-end tests share it.
 //
 // Everything that it creates belongs to one Compose project; Down removes exactly that.
 package stack
@@ -25,27 +25,27 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/machine"
 )
 
-// Options say where a stack lives and how it differs from the demo.
+// Options configures a stack.
 type Options struct {
 	// Project is the Compose project: the prefix of every container, volume and network.
 	Project string
 	// FirstPort is the first of six consecutive ports on 127.0.0.1.
 	FirstPort int
-	// Bare leaves the simulated world of the demo out.
+	// Bare omits the simulated GitHub of the demo.
 	Bare bool
-	// Files are further Compose files over those of the demo, relative to the repository.
+	// Files are further Compose files, relative to the repository.
 	Files []string
 	// Env overrides variables of the Compose files.
 	Env map[string]string
-	// Built says that Build has made the programs, where they cannot be looked after again.
+	// Built: the programs exist already, and Go is not called to build them.
 	Built bool
-	// Shipped keeps every interval as it is shipped, to measure what people get. False: the haste of the demo.
+	// Shipped keeps all intervals as shipped. False: those of the demo.
 	Shipped bool
-	// Out receives progress for people.
+	// Out receives progress messages.
 	Out io.Writer
 }
 
-// Stack is one running copy of the system.
+// Stack is a running copy of the system.
 type Stack struct {
 	opts Options
 	root string // the repository
@@ -60,16 +60,16 @@ type Stack struct {
 	Ports Ports
 }
 
-// Ports are the published ports, all on 127.0.0.1.
+// Ports are the published ports on 127.0.0.1.
 type Ports struct {
 	Exporter, Remediator, Prometheus, Alertmanager, Lab, Grafana int
 }
 
-// each lists the ports with the variable that moves them.
-func (p Ports) each() map[string]int {
-	return map[string]int{
-		"EXPORTER_PORT": p.Exporter, "REMEDIATOR_PORT": p.Remediator, "PROMETHEUS_PORT": p.Prometheus,
-		"ALERTMANAGER_PORT": p.Alertmanager, "LAB_PORT": p.Lab, "GRAFANA_PORT": p.Grafana,
+// variables maps the variable that sets a port to the port.
+func (p *Ports) variables() map[string]*int {
+	return map[string]*int{
+		"EXPORTER_PORT": &p.Exporter, "REMEDIATOR_PORT": &p.Remediator, "PROMETHEUS_PORT": &p.Prometheus,
+		"ALERTMANAGER_PORT": &p.Alertmanager, "LAB_PORT": &p.Lab, "GRAFANA_PORT": &p.Grafana,
 	}
 }
 
@@ -92,10 +92,7 @@ func New(opts Options) (*Stack, error) {
 			Alertmanager: opts.FirstPort + 3, Lab: opts.FirstPort + 4, Grafana: opts.FirstPort + 5,
 		},
 	}
-	for name, port := range map[string]*int{
-		"EXPORTER_PORT": &s.Ports.Exporter, "REMEDIATOR_PORT": &s.Ports.Remediator, "PROMETHEUS_PORT": &s.Ports.Prometheus,
-		"ALERTMANAGER_PORT": &s.Ports.Alertmanager, "LAB_PORT": &s.Ports.Lab, "GRAFANA_PORT": &s.Ports.Grafana,
-	} {
+	for name, port := range s.Ports.variables() {
 		value := os.Getenv(name)
 		if value == "" {
 			continue
@@ -121,8 +118,8 @@ func repository() (string, error) {
 	return "", errors.New("run this from inside the repository: no go.mod found above the working directory")
 }
 
-// Up builds what is missing and starts the stack from nothing: what an earlier run left behind is removed first, because
-// its journal remembers restarts of which this run knows nothing.
+// Up builds what is missing and starts the stack. It first removes what an earlier run left, whose
+// journal would change the decisions of this run.
 func (s *Stack) Up(ctx context.Context) error {
 	if err := s.dockerAnswers(ctx); err != nil {
 		return err
@@ -147,16 +144,16 @@ func (s *Stack) Up(ctx context.Context) error {
 		return err
 	}
 	s.progress("starting containers")
-	return s.compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
+	return s.Compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans", "--quiet-pull")
 }
 
-// claim keeps the project for this process until Down: another run, which has the same ports, would take what stands for what an
-// earlier one has left. A machine with a network of its own has its own.
+// claim locks the project for this process until Down, because another run with the same ports
+// would remove this one's containers. Each network namespace has its own lock.
 func (s *Stack) claim() (err error) {
 	if s.claimed != nil {
 		return nil
 	}
-	network, _ := os.Readlink("/proc/self/ns/net") // "" where there is only one
+	network, _ := os.Readlink("/proc/self/ns/net") // "" if it cannot be read
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s-%d-%s", s.opts.Project, os.Getuid(), strings.Trim(network, "net:[]")))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -165,7 +162,7 @@ func (s *Stack) claim() (err error) {
 	return err
 }
 
-// Prepare makes the images and the configuration, and starts nothing.
+// Prepare creates the images and the configuration, and starts nothing.
 func (s *Stack) Prepare(ctx context.Context) error {
 	images, err := s.images(ctx)
 	if err != nil {
@@ -197,26 +194,20 @@ func (s *Stack) Prepare(ctx context.Context) error {
 		s.env["HEALTH_INTERVAL"] = "5s"
 	}
 	maps.Copy(s.env, images)
-	for name, port := range s.Ports.each() {
-		s.env[name] = strconv.Itoa(port)
+	for name, port := range s.Ports.variables() {
+		s.env[name] = strconv.Itoa(*port)
 	}
 	maps.Copy(s.env, s.opts.Env)
 	return nil
 }
 
-// Compose runs a command of Docker Compose on the project, with other values for some variables. What Compose prints is in
-// the error.
-func (s *Stack) Compose(ctx context.Context, env map[string]string, args ...string) error {
-	return s.compose(ctx, env, args...)
-}
-
-// Recreate replaces the container of one Compose service by a new one with the same volumes.
+// Recreate replaces the container of a Compose service; its volumes stay.
 func (s *Stack) Recreate(ctx context.Context, service string) error {
-	return s.compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--no-deps", "--force-recreate", service)
+	return s.Compose(ctx, nil, "up", "--detach", "--no-build", "--pull=never", "--no-deps", "--force-recreate", service)
 }
 
-// Down removes every container, volume and network of the project, and the throw-away images of its disk fault. The
-// images of the stack itself stay: they make the next start quick.
+// Down removes every container, volume and network of the project, and the filler images. The
+// stack's own images stay, for a quick next start.
 func (s *Stack) Down(ctx context.Context) error {
 	err := s.remove(ctx)
 	if s.claimed != nil {
@@ -227,25 +218,26 @@ func (s *Stack) Down(ctx context.Context) error {
 }
 
 func (s *Stack) remove(ctx context.Context) error {
-	s.token = "" // the next one is another
+	s.token = "" // the next stack has another one
 	if s.env == nil {
-		// Compose wants the variables that the files name, whatever their values.
+		// Compose requires the variables that its files name.
 		s.env = map[string]string{"GITHUB_PAT": Token, "REPO_OWNER": "acme", "REPO_NAME": "widgets", "LAB_IMAGE": "none", "LAB_PORT": "0", "COMPOSE_PROFILES": "mongo,grafana"}
 		maps.Copy(s.env, s.opts.Env)
 	}
-	err := s.compose(ctx, nil, "down", "--volumes", "--remove-orphans", "--timeout=20")
-	return errors.Join(err, s.RemoveVictims(ctx), s.RemoveBallast(ctx))
+	err := s.Compose(ctx, nil, "down", "--volumes", "--remove-orphans", "--timeout=20")
+	return errors.Join(err, s.RemoveVictims(ctx), s.RemoveFillerImages(ctx))
 }
 
-// compose runs Docker Compose on the project.
-func (s *Stack) compose(ctx context.Context, env map[string]string, args ...string) error {
+// Compose runs a command of Docker Compose on the project; env overrides variables. The error has
+// the output.
+func (s *Stack) Compose(ctx context.Context, env map[string]string, args ...string) error {
 	command, err := s.composeCommand(ctx)
 	if err != nil {
 		return err
 	}
 	command = append(command, "--project-name", s.opts.Project, "--progress=quiet",
 		"--file", filepath.Join(s.root, "compose", "compose.yaml"),
-		// The developer's own compose/.env is for the developer's own stack.
+		// The developer's own compose/.env must not be used.
 		"--env-file", os.DevNull)
 	if !s.opts.Bare {
 		command = append(command, "--file", filepath.Join(s.root, "compose", "demo.yaml"))
@@ -269,7 +261,8 @@ func (s *Stack) compose(ctx context.Context, env map[string]string, args ...stri
 	return nil
 }
 
-// composeCommand is the installed Compose plugin if it is new enough, else the pinned one built from source.
+// composeCommand is the installed Compose plugin if it is new enough, else the pinned one, built
+// from source.
 func (s *Stack) composeCommand(ctx context.Context) ([]string, error) {
 	out, err := exec.CommandContext(ctx, "docker", "compose", "version", "--short").Output()
 	if err == nil && newEnough(strings.TrimSpace(string(out))) {
@@ -279,7 +272,8 @@ func (s *Stack) composeCommand(ctx context.Context) ([]string, error) {
 	return []string{path}, err
 }
 
-// newEnough reports whether Compose knows `!reset` and secrets from the environment with a mode (2.24 and later).
+// newEnough reports whether Compose supports `!reset` and secrets from the environment with a mode
+// (2.24 and later).
 func newEnough(version string) bool {
 	var major, minor int
 	if _, err := fmt.Sscanf(strings.TrimPrefix(version, "v"), "%d.%d", &major, &minor); err != nil {
@@ -288,21 +282,22 @@ func newEnough(version string) bool {
 	return major > 2 || major == 2 && minor >= 24
 }
 
-// portsFree names the first port that somebody else holds, and the variable that moves it.
+// portsFree returns an error that names the first port in use and the variable that changes it.
 func (s *Stack) portsFree(ctx context.Context) error {
-	ports := s.Ports.each()
+	ports := s.Ports.variables()
 	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		port := *ports[name]
 		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(ports[name]))
+		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err != nil {
-			return fmt.Errorf("port %d is taken: stop what listens on 127.0.0.1:%d, or choose another one with %s=<port>", ports[name], ports[name], name)
+			return fmt.Errorf("port %d is in use: stop the program that listens on 127.0.0.1:%d, or set %s to another port", port, port, name)
 		}
 		_ = l.Close()
 	}
 	return nil
 }
 
-// socketGroup is the group that may use the Docker socket.
+// socketGroup is the group of the Docker socket.
 func socketGroup() string {
 	info, err := os.Stat("/var/run/docker.sock")
 	if err != nil {
@@ -314,7 +309,7 @@ func socketGroup() string {
 	return "0"
 }
 
-// progress tells people what takes the time.
+// progress prints a progress message.
 func (s *Stack) progress(format string, args ...any) {
 	fmt.Fprintf(s.opts.Out, "  · "+format+"\n", args...)
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestTakenPort wants one line that names the port and the variable that moves it.
-func TestTakenPort(t *testing.T) {
+// The error is one line that names the port and the variable that changes it.
+func TestPortInUseIsNamed(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -34,8 +34,8 @@ func TestTakenPort(t *testing.T) {
 	}
 }
 
-// A second run of the same stack would remove the first one's containers.
-func TestClaim(t *testing.T) {
+// A second run of the same stack would remove the containers of the first one.
+func TestProjectIsLocked(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	one, two, other := &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "same"}}, &Stack{opts: Options{Project: "other"}}
 	for _, s := range []*Stack{one, one, other} {
@@ -54,7 +54,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-func TestBadPort(t *testing.T) {
+func TestInvalidPortIsNamed(t *testing.T) {
 	for _, bad := range []string{"http", "0", "65536"} {
 		t.Setenv("LAB_PORT", bad)
 		if _, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard}); err == nil || !strings.Contains(err.Error(), "LAB_PORT") {
@@ -63,8 +63,7 @@ func TestBadPort(t *testing.T) {
 	}
 }
 
-// TestOnlyWaitingIsShortened compares the stack's configuration with the shipped one, line by line.
-func TestOnlyWaitingIsShortened(t *testing.T) {
+func TestDemoShortensOnlyDurations(t *testing.T) {
 	s, err := New(Options{Project: "test", FirstPort: 31068, Out: io.Discard})
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +100,8 @@ func TestOnlyWaitingIsShortened(t *testing.T) {
 	}
 }
 
-// TestShippedIsUntouched is what makes the figures of the bench those of the shipped configuration.
-func TestShippedIsUntouched(t *testing.T) {
+// The bench's figures are those of the shipped configuration.
+func TestShippedConfigurationIsUnchanged(t *testing.T) {
 	s, err := New(Options{Project: "test", FirstPort: 31068, Shipped: true, Out: io.Discard})
 	if err != nil {
 		t.Fatal(err)
@@ -122,9 +121,8 @@ func TestShippedIsUntouched(t *testing.T) {
 	}
 }
 
-// TestPulledWhereARegistryAnswers puts a stand-in for the docker command in front, which answers as a machine with a
-// registry does, or as one without.
-func TestPulledWhereARegistryAnswers(t *testing.T) {
+// A stand-in for the docker command answers as on a machine with a registry, or without one.
+func TestImagesArePulledFromRegistry(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
 		pulled bool
@@ -138,7 +136,7 @@ func TestPulledWhereARegistryAnswers(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\n"+c.script+"\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			// Building is the other way, and must not be taken for real here.
+			// Building is the alternative; it must not be done here.
 			if err := os.WriteFile(filepath.Join(bin, "make"), []byte("#!/bin/sh\nexit 7\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -155,7 +153,7 @@ func TestPulledWhereARegistryAnswers(t *testing.T) {
 	}
 }
 
-func TestAwaitSaysWhatItWaitedFor(t *testing.T) {
+func TestAwaitErrorNamesCondition(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := Await(ctx, "the moon", func(context.Context) (bool, error) { return false, errors.New("clouds") })
@@ -173,8 +171,8 @@ func lines(t *testing.T, path string) []string {
 	return strings.Split(string(text), "\n")
 }
 
-// A sum is of one metric, whatever others begin with its name, and of the series that have the labels.
-func TestSum(t *testing.T) {
+// Sum adds one metric only, even if other names start with it, and only series with the labels.
+func TestSumMatchesNameAndLabels(t *testing.T) {
 	page := Page("# TYPE a counter\na{x=\"1\",y=\"1\"} 2\na{x=\"2\",y=\"1\"} 3\nab{x=\"1\"} 4\nb 1.5e+06\nc nothing\n")
 	for _, test := range []struct {
 		name   string
@@ -198,8 +196,8 @@ func TestSum(t *testing.T) {
 	}
 }
 
-// What belongs to another container or is another event is passed over, and the end of the stream is told.
-func TestAwaitEvent(t *testing.T) {
+// Other containers and events are skipped, and the end of the stream is an error.
+func TestAwaitEventSkipsOthers(t *testing.T) {
 	events := make(chan Event, 3)
 	at := time.Unix(7, 0)
 	for _, e := range []Event{{Action: "kill", Container: "other"}, {Action: "start", Container: "one"}, {Action: "kill", Container: "one", At: at}} {
@@ -211,10 +209,10 @@ func TestAwaitEvent(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, err := AwaitEvent(ended, events, "one", "kill"); !errors.Is(err, context.Canceled) {
-		t.Errorf("nothing came, and nobody waits: %v", err)
+		t.Errorf("no event, and ctx has ended: %v", err)
 	}
 	close(events)
 	if _, err := AwaitEvent(t.Context(), events, "one", "kill"); err == nil {
-		t.Error("an end of the stream was not told")
+		t.Error("the end of the stream is not an error")
 	}
 }

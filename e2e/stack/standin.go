@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// BaseImage is an image to build on: the real one where it is here already or a registry answers. Where none does, a stand-in
-// is made on the spot, under a name of its own: nobody's machine is left with something under a real name that is not the
-// real thing. Dockerfiles take it as a build argument.
+// BaseImage returns a base image for Dockerfiles, which take its name as a build argument: the real
+// one if it is present or a registry answers, otherwise a stand-in, under a name that cannot be
+// confused with the real one.
 func (s *Stack) BaseImage(ctx context.Context, name string) (string, error) {
 	if _, err := docker(ctx, "image", "inspect", name); err == nil || s.registryAnswers(ctx, name) {
 		return name, nil
@@ -40,7 +40,7 @@ func (s *Stack) BaseImage(ctx context.Context, name string) (string, error) {
 	return ref, create(ctx, ref)
 }
 
-// debian is what debootstrap makes, without what the slim image leaves out too.
+// debian is built by debootstrap, without the parts that the slim image omits.
 func (s *Stack) debian(ctx context.Context, ref string) error {
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		return errors.New("no registry answers and debootstrap is missing: apt-get install debootstrap")
@@ -85,7 +85,7 @@ func (s *Stack) golang(ctx context.Context, ref string) error {
 	}, "COPY go /usr/local/go", "COPY ca.crt /etc/ssl/certs/ca-certificates.crt", "ENV PATH=/usr/local/go/bin:$PATH GOPATH=/go")
 }
 
-// node has the layout of the official image, and programs that say who they are.
+// node has the layout of the official image, with placeholder programs.
 func (s *Stack) node(ctx context.Context, ref string) error {
 	const program = "#!/bin/sh\n[ \"$1\" = --version ] && echo v22.0.0 || echo 'a stand-in for Node.js'\n"
 	return s.buildStandin(ctx, ref, func(dir string) error {
@@ -109,7 +109,8 @@ func (s *Stack) node(ctx context.Context, ref string) error {
 	}, "COPY local /usr/local")
 }
 
-// dockerCLI is this machine's docker with the pinned plugins, all static, in the places of the official image.
+// dockerCLI is this machine's docker with the pinned plugins, all static, in the paths of the
+// official image.
 func (s *Stack) dockerCLI(ctx context.Context, ref string) error {
 	client, err := exec.LookPath("docker")
 	if err != nil {
@@ -129,7 +130,7 @@ func (s *Stack) dockerCLI(ctx context.Context, ref string) error {
 	}, "COPY docker /usr/local/bin/docker", "COPY plugins /usr/local/libexec/docker/cli-plugins")
 }
 
-// buildStandin makes an image on Debian out of a folder that fill has filled.
+// buildStandin builds an image on Debian from a folder that fill fills.
 func (s *Stack) buildStandin(ctx context.Context, ref string, fill func(dir string) error, instructions ...string) error {
 	base, err := s.BaseImage(ctx, "debian:bookworm-slim")
 	if err != nil {
@@ -150,7 +151,7 @@ func (s *Stack) buildStandin(ctx context.Context, ref string, fill func(dir stri
 	return s.build(ctx, dir, "--tag", ref)
 }
 
-// build runs a build with BuildKit, which the Dockerfiles need, and keeps its output for the error.
+// build runs a build with BuildKit, which the Dockerfiles need.
 func (s *Stack) build(ctx context.Context, dir string, args ...string) error {
 	buildx, err := s.tool(ctx, "docker-buildx")
 	if err != nil {
@@ -160,7 +161,7 @@ func (s *Stack) build(ctx context.Context, dir string, args ...string) error {
 	return err
 }
 
-// command runs a program in a folder and returns its trimmed standard output; what it printed is in the error.
+// command runs a program and returns its trimmed standard output; its error has all output.
 func command(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -172,7 +173,7 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 	return strings.TrimSpace(out.String()), nil
 }
 
-// copyTree copies a file or a folder, without what only tests of the Go distribution need.
+// copyTree copies a file or a folder, without test files and testdata.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {

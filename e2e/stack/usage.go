@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Usage is what a container has used up to now, its health checks included.
+// Usage is what a container has used, including its health checks.
 type Usage struct {
 	CPU    time.Duration // since its start
-	Memory uint64        // bytes, without what the kernel can take back at once
+	Memory uint64        // bytes, without reclaimable page cache
 }
 
-// Usage asks the engine about every container of the project that runs, by Compose service.
+// Usage asks the engine about every running container of the project, by Compose service.
 func (s *Stack) Usage(ctx context.Context) (map[string]Usage, error) {
 	ids, err := s.running(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *Stack) Usage(ctx context.Context) (map[string]Usage, error) {
 		if err := engineGet(ctx, "/containers/"+id+"/stats?stream=false&one-shot=true", &stats); err != nil {
 			return nil, fmt.Errorf("usage of %s: %w", service, err)
 		}
-		// The page cache that nobody used lately, by its name under either version of cgroups.
+		// Inactive page cache, by its name in cgroups v1 or v2.
 		cache := cmp.Or(stats.Memory.Stats["total_inactive_file"], stats.Memory.Stats["inactive_file"])
 		usage[service] = Usage{
 			CPU:    time.Duration(stats.CPU.Usage.Total), //nolint:gosec // nanoseconds of some hours
@@ -50,8 +50,8 @@ func (s *Stack) Usage(ctx context.Context) (map[string]Usage, error) {
 	return usage, nil
 }
 
-// Resident asks the engine for the resident memory in bytes of the first process of every container of the project that runs, by
-// Compose service. The engine looks, because it may have process numbers of its own.
+// Resident is the resident memory in bytes of the first process of each running container, by
+// Compose service. The engine is asked, because it may run in another PID namespace.
 func (s *Stack) Resident(ctx context.Context) (map[string]float64, error) {
 	ids, err := s.running(ctx)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Stack) Resident(ctx context.Context) (map[string]float64, error) {
 	return resident, nil
 }
 
-// running are the ids of the project's containers that run, by Compose service.
+// running has the ids of the project's running containers, by Compose service.
 func (s *Stack) running(ctx context.Context) (map[string]string, error) {
 	out, err := docker(ctx, "ps", "--filter", "label=com.docker.compose.project="+s.opts.Project, "--no-trunc",
 		"--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
@@ -93,7 +93,7 @@ func (s *Stack) running(ctx context.Context) (map[string]string, error) {
 	return ids, err
 }
 
-// engineGet asks Docker's API for what its command line does not tell.
+// engineGet calls Docker's API for what its command line does not show.
 func engineGet(ctx context.Context, path string, into any) error {
 	socket := strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// VictimImage makes the image of the containers that are unhealthy until they are restarted (e2e/testdata/victim).
+// VictimImage builds the image of a container that is unhealthy until it is restarted
+// (e2e/testdata/victim).
 func (s *Stack) VictimImage(ctx context.Context) (string, error) {
 	program, err := s.standin(ctx, "victim")
 	if err != nil {
@@ -16,14 +17,15 @@ func (s *Stack) VictimImage(ctx context.Context) (string, error) {
 		files: map[string]string{"/victim": program},
 		changes: []string{
 			`ENTRYPOINT ["/victim"]`,
-			// Docker's verdict comes with the first check. One a second is a light load on the engine beside what is measured.
+			// Docker reports the health after the first check. One check a second adds little load
+			// to what is measured.
 			`HEALTHCHECK --interval=1s --retries=1 CMD ["/victim", "check"]`,
 		},
 	})
 }
 
-// StartVictim starts one, as a service of this project that may be restarted, with further arguments of `docker run`. It
-// returns the name of its container.
+// StartVictim starts such a container as a service of this project that may be restarted, with
+// further arguments of `docker run`, and returns its name.
 func (s *Stack) StartVictim(ctx context.Context, image, name string, more ...string) (string, error) {
 	container := s.Container(name)
 	args := append([]string{"run", "--detach", "--name=" + container, "--network=none",
@@ -33,7 +35,7 @@ func (s *Stack) StartVictim(ctx context.Context, image, name string, more ...str
 	return container, err
 }
 
-// RemoveVictims removes them all.
+// RemoveVictims removes all of them.
 func (s *Stack) RemoveVictims(ctx context.Context) error {
 	out, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+s.victimLabel())
 	if err != nil || out == "" {

@@ -8,7 +8,7 @@ import (
 
 // The simulated world keeps its own time: a step of this machine's clock must not move GitHub or
 // the time servers. Their time is the wall clock at the start plus the boot-time clock since, which
-// nobody can set and which counts a suspend.
+// cannot be set and counts a suspend.
 var (
 	beganAt = time.Now()
 	beganUp = uptime()

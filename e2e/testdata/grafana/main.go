@@ -1,8 +1,8 @@
-// Grafana is not Grafana. It stands in for it where no registry answers, and shows that Grafana would find what compose.yaml
-// gives it: it reads the password, the data source and the dashboards where and as the real one does, is healthy only if all
-// are there, and asks the data source. It draws nothing.
+// Grafana replaces Grafana where no registry answers, to check what compose.yaml passes to it. It
+// reads the password, the data source and the dashboards as Grafana does, is healthy only if all
+// exist, and queries the data source. It shows no dashboards.
 //
-// Three pages of Grafana's API have the answers that matter, so that one test serves both:
+// These pages of Grafana's API give the answers that tests need:
 //
 //	GET /api/health                             no password; 503 if something is missing
 //	GET /api/search?type=dash-db                title and uid of every dashboard
@@ -98,7 +98,7 @@ func behindPassword(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// password is read as the start script of Grafana's image does.
+// password is read as by the start script of Grafana's image.
 func password() (string, error) {
 	text, err := os.ReadFile(os.Getenv("GF_SECURITY_ADMIN_PASSWORD__FILE"))
 	if err != nil {
@@ -122,7 +122,7 @@ type (
 	}
 )
 
-// provisioned reads what Grafana would be given.
+// provisioned reads the provisioning files.
 func provisioned() (found provision, err error) {
 	if _, err := password(); err != nil {
 		return found, err
@@ -164,7 +164,7 @@ func provisioned() (found provision, err error) {
 	return found, err
 }
 
-// each reads the files that a pattern finds: at least one.
+// each reads the files that match a pattern, at least one.
 func each(pattern string, read func([]byte) error) error {
 	files, err := filepath.Glob(pattern)
 	if err != nil {

@@ -1,5 +1,5 @@
-// The victim is the process of a container that is unhealthy in its first life and healthy in every later one: what a
-// restart heals. "victim check" is its health check. With VICTIM_EATS it takes that many MiB of memory first.
+// Victim is the process of a container that is unhealthy until its first restart. "victim check" is
+// its health check. VICTIM_EATS is a number of MiB to allocate.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// lives grows by one byte with each start; the container's own layer keeps it over a restart.
+// lives grows by one byte with each start; the container's layer keeps it over a restart.
 const lives = "/lives"
 
 func main() {

@@ -1,5 +1,5 @@
-// Wget stands in for the one of busybox in images around servers that were built here: it does what the health checks of
-// compose.yaml ask of it. It exits with 0 if the page is there.
+// Wget replaces busybox's in images of servers that were built here, for the health checks of
+// compose.yaml. It exits with 0 if the page exists.
 package main
 
 import (

@@ -16,44 +16,44 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/stack"
 )
 
-// bystanders are things on the same engine that are none of our business.
-var bystanders *others
+// foreign are objects on the same engine that do not belong to ghostrunner.
+var foreign *foreignObjects
 
-// others is an unhealthy container that carries all our labels but belongs to another project, a dangling image without
-// our label, and build cache.
-type others struct {
+// foreignObjects are an unhealthy container of another project that has all our labels, a dangling
+// image without our label, and build cache.
+type foreignObjects struct {
 	image, started string
-	cache          []string // ids of what its build left
+	cache          []string // ids of what the build left
 }
 
-const bystander = "ghostrunner-e2e-bystander"
+const foreignContainer = "ghostrunner-e2e-foreign"
 
-func newBystanders(ctx context.Context) (*others, error) {
-	_ = exec.CommandContext(ctx, "docker", "rm", "--force", bystander).Run() // of a killed run
+func createForeignObjects(ctx context.Context) (*foreignObjects, error) {
+	_ = exec.CommandContext(ctx, "docker", "rm", "--force", foreignContainer).Run() // of a killed run
 	buildx, err := exec.LookPath("docker-buildx")
 	if err != nil {
 		return nil, errors.New("docker-buildx is not built: run `make e2e`, which puts the pinned one first on PATH")
 	}
-	dir, err := os.MkdirTemp("", "bystander")
+	dir, err := os.MkdirTemp("", "foreign")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "sleeper"), "./testdata/sleeper")
+	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "victim"), "./testdata/victim")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the sleeper: %w\n%s", err, out)
+		return nil, fmt.Errorf("build the victim: %w\n%s", err, out)
 	}
-	// Never the same bytes twice, so that the build leaves cache of its own.
+	// Unique bytes, so that the build leaves its own cache.
 	salt := time.Now().Format(time.RFC3339Nano)
 	if err := os.WriteFile(filepath.Join(dir, "salt"), []byte(salt), 0o600); err != nil {
 		return nil, err
 	}
-	dockerfile := "FROM scratch\nCOPY sleeper salt /\nENTRYPOINT [\"/sleeper\"]\n"
+	dockerfile := "FROM scratch\nCOPY victim salt /\nENTRYPOINT [\"/victim\"]\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
 		return nil, err
 	}
-	o := &others{}
+	o := &foreignObjects{}
 	before, err := buildCache(ctx)
 	if err != nil {
 		return nil, err
@@ -66,12 +66,13 @@ func newBystanders(ctx context.Context) (*others, error) {
 	}
 	o.cache = slices.DeleteFunc(o.cache, func(id string) bool { return slices.Contains(before, id) })
 	if len(o.cache) == 0 {
-		return nil, errors.New("the build left no cache: a prune could not be seen")
+		return nil, errors.New("the build left no cache")
 	}
-	// A health command needs a shell, and this image has none: the container is unhealthy within seconds, for ever.
-	if _, err = output(ctx, "docker", "run", "--detach", "--name", bystander, "--network=none",
+	// A health command needs a shell, which this image lacks: the container is unhealthy at once
+	// and stays so.
+	if _, err = output(ctx, "docker", "run", "--detach", "--name", foreignContainer, "--network=none",
 		"--health-cmd=true", "--health-interval=1s", "--health-retries=1",
-		"--label=com.docker.compose.project=somebody-else", "--label=ghostrunner.role=runner",
+		"--label=com.docker.compose.project=other-project", "--label=ghostrunner.role=runner",
 		"--label=ghostrunner.runner=ci-runner-9", "--label=ghostrunner.heal=restart,backoff", o.image); err != nil {
 		return nil, err
 	}
@@ -79,14 +80,14 @@ func newBystanders(ctx context.Context) (*others, error) {
 	return o, err
 }
 
-// unharmed compares everything with what it was before the stack started.
-func (o *others) unharmed(ctx context.Context) error {
+// unchanged returns an error if anything differs from before the stack started.
+func (o *foreignObjects) unchanged(ctx context.Context) error {
 	var errs []error
 	if started, err := containerRun(ctx); err != nil || started != o.started {
-		errs = append(errs, fmt.Errorf("somebody else's container was touched: %s, before %s (%w)", started, o.started, err))
+		errs = append(errs, fmt.Errorf("the foreign container changed: %s, before %s (%w)", started, o.started, err))
 	}
 	if _, err := output(ctx, "docker", "image", "inspect", o.image); err != nil {
-		errs = append(errs, fmt.Errorf("somebody else's dangling image is gone: %w", err))
+		errs = append(errs, fmt.Errorf("the foreign dangling image is gone: %w", err))
 	}
 	now, err := buildCache(ctx)
 	if err != nil {
@@ -99,30 +100,29 @@ func (o *others) unharmed(ctx context.Context) error {
 		}
 	}
 	if gone > 0 {
-		errs = append(errs, fmt.Errorf("%d of %d pieces of somebody else's build cache are gone", gone, len(o.cache)))
+		errs = append(errs, fmt.Errorf("%d of %d entries of the foreign build cache are gone", gone, len(o.cache)))
 	}
 	return errors.Join(errs...)
 }
 
-// containerRun identifies the one run of the container: it changes with every restart.
+// containerRun changes with every restart of the container.
 func containerRun(ctx context.Context) (string, error) {
-	return output(ctx, "docker", "inspect", "--format={{.State.StartedAt}} {{.State.Pid}} {{.State.Running}}", bystander)
+	return output(ctx, "docker", "inspect", "--format={{.State.StartedAt}} {{.State.Pid}} {{.State.Running}}", foreignContainer)
 }
 
-// remove cleans up after the whole test run.
-func (o *others) remove() {
+func (o *foreignObjects) remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_, _ = output(ctx, "docker", "rm", "--force", bystander)
+	_, _ = output(ctx, "docker", "rm", "--force", foreignContainer)
 	_, _ = output(ctx, "docker", "rmi", "--force", o.image)
 }
 
-// TestBystanders asks for the things of somebody else to be acted on. It needs nothing of the other tests and disturbs
-// none of them; what they prune and restart must spare the bystanders too, so TestMain looks once more at the end.
-func TestBystanders(t *testing.T) {
+// TestForeignObjectsAreNotTouched asks for actions on foreign objects. TestMain checks them again
+// after all tests, which prune and restart.
+func TestForeignObjectsAreNotTouched(t *testing.T) {
 	ctx := t.Context()
-	if err := stack.Await(ctx, "the bystander to be unhealthy", func(ctx context.Context) (bool, error) {
-		health, err := output(ctx, "docker", "inspect", "--format={{.State.Health.Status}}", bystander)
+	if err := stack.Await(ctx, "the foreign container to be unhealthy", func(ctx context.Context) (bool, error) {
+		health, err := output(ctx, "docker", "inspect", "--format={{.State.Health.Status}}", foreignContainer)
 		return health == "unhealthy", err
 	}); err != nil {
 		t.Fatal(err)
@@ -131,28 +131,22 @@ func TestBystanders(t *testing.T) {
 	if err != nil || status != 200 {
 		t.Fatalf("metrics: %d %v", status, err)
 	}
-	for _, name := range []string{bystander, "ci-runner-9"} {
+	for _, name := range []string{foreignContainer, "ci-runner-9"} {
 		if strings.Contains(string(body), name) {
 			t.Errorf("the exporter sees %s, which belongs to another project", name)
 		}
 	}
 
 	refused := refusals(t, "no_target")
-	for _, alert := range []map[string]string{
-		{"alertname": "GhostrunnerRunnerUnhealthy", "remediation": "restart", "container": bystander, "runner": "ci-runner-9"},
-		{"alertname": "GhostrunnerRunnerUnhealthy", "remediation": "restart", "container": bystander},
-		{"alertname": "GhostrunnerWatchdogStorm", "remediation": "backoff", "runner": "ci-runner-9"},
-	} {
-		post(t, 202, payload(alert))
-	}
+	post(t, stack.UnhealthyAlert(foreignContainer, "ci-runner-9"), stack.UnhealthyAlert(foreignContainer, ""), stack.StormAlert("ci-runner-9"))
 	await(t, "three refusals", func(context.Context) (bool, error) { return refusals(t, "no_target") >= refused+3, nil })
 
-	if err := bystanders.unharmed(ctx); err != nil {
+	if err := foreign.unchanged(ctx); err != nil {
 		t.Error(err)
 	}
 }
 
-// buildCache lists the ids of the engine's build cache. Those that last for one build alone, such as its context, are left out.
+// buildCache lists the ids of the engine's build cache, without what exists for one build only.
 func buildCache(ctx context.Context) (ids []string, err error) {
 	out, err := output(ctx, "docker-buildx", "du", "--format=json")
 	for line := range strings.Lines(out) {

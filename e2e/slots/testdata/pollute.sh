@@ -1,4 +1,4 @@
-# A hostile job leaves something for the next one wherever it can write, and a process.
+# A hostile job leaves files and processes for the next one wherever it can.
 for dir in $(find / -xdev -type d -writable 2>/dev/null; find /dev/shm /actions-runner/_work /var/cache/ghostrunner -type d -writable); do
   echo evil >"$dir/evil" || true
 done

@@ -9,12 +9,14 @@ import (
 	"strings"
 )
 
-// peer finds, in `ip -o link`, the index of a container's interface at the machine's end: "5: eth0@if6: <…".
+// peer matches the interface of a container in `ip -o link`, whose index on the machine is the
+// number: "5: eth0@if6: <…".
 var peer = regexp.MustCompile(`(?m)^\d+: eth\d+@if(\d+):`)
 
-// Unplug pulls the cables of a container: from now on its packets vanish without a word, as when a VPN changes. A container
-// that is restarted gets new ones. It returns the container's first process, whose life they last, and the machine's ends.
-func (e *Engine) Unplug(ctx context.Context, container string) (pid int, ends []string, err error) {
+// Disconnect takes a container's network down at the machine's end: its packets are lost without an
+// error, as after a change of VPN. A restart of the container connects it again. It returns the
+// container's first process, and the machine's interfaces, which exist as long as that process.
+func (e *Engine) Disconnect(ctx context.Context, container string) (pid int, ends []string, err error) {
 	if pid, err = e.pid(ctx, container); err != nil {
 		return 0, nil, err
 	}
@@ -38,7 +40,6 @@ func (e *Engine) Unplug(ctx context.Context, container string) (pid int, ends []
 	return pid, ends, nil
 }
 
-// interfaceName is the machine's interface with the index.
 func interfaceName(ctx context.Context, index string) (string, error) {
 	out, err := exec.CommandContext(ctx, "ip", "-o", "link").Output()
 	if err != nil {

@@ -1,4 +1,4 @@
-# The next job looks for what the hostile one left. Only what is in the caches may be there.
+# The next job searches for what the hostile one left. Only the caches may have something.
 set +e
 bad=
 found() { bad=1; echo "FOUND $*"; }
@@ -15,7 +15,7 @@ done
 [ -e ~/.bashrc ] && found "a start file of a shell"
 [ -e ~/.docker/cli-plugins ] && found "a plugin of docker"
 
-# What it is to have: a home of its own, and the login to Docker Hub that only it can read.
+# It has its own home, and a login to Docker Hub that only it can read.
 [ "$HOME" = /actions-runner/_home ] && [ -w "$HOME" ] || found "that its home is $HOME"
 [ "$(stat -c %a:%u ~/.docker/config.json)" = 600:1001 ] || found "a login with $(stat -c %a:%u ~/.docker/config.json)"
 [ "$(jq -r '.auths["https://index.docker.io/v1/"].auth' ~/.docker/config.json | base64 -d)" = octo:dckr_pat_of_the_lab ] || found "another login"

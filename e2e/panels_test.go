@@ -17,16 +17,13 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
 
-// What people see. A panel that stays empty is found on the day on which it is needed; so every query of every dashboard must
-// find data on this stack, after the faults, and those of the variables and the annotations too.
-
-// shown is the time that the dashboards are asked for: longer than this stack has lived.
+// shown is the time range of the queries, longer than this stack exists.
 const shown = 45 * time.Minute
 
 func TestDashboardsShowData(t *testing.T) {
-	playWhatIsMissing(t)
-	if n := samples(t, dashboardQuery{where: "a metric that nobody has", expr: "ghostrunner_of_nobody", step: time.Minute}); n != 0 {
-		t.Fatalf("this test finds %d samples of nothing", n)
+	runMissingFaults(t)
+	if n := samples(t, dashboardQuery{where: "an unknown metric", expr: "ghostrunner_unknown", step: time.Minute}); n != 0 {
+		t.Fatalf("an unknown metric has %d samples", n)
 	}
 	files, err := filepath.Glob("../dashboards/*.json")
 	if err != nil || len(files) == 0 {
@@ -35,13 +32,13 @@ func TestDashboardsShowData(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			for _, q := range dashboardQueries(t, file) {
-				// What is asked for the moment can be between two scrapes, and what is rare takes a while.
+				// An instant query can fall between two scrapes, and rare events take a while.
 				var found int
 				for range 20 {
 					if found = samples(t, q); found > 0 {
 						break
 					}
-					time.Sleep(time.Second) // as long as nothing was found
+					time.Sleep(time.Second) // while nothing was found
 				}
 				if found == 0 {
 					t.Errorf("%s finds nothing:\n%s", q.where, q.expr)
@@ -51,15 +48,15 @@ func TestDashboardsShowData(t *testing.T) {
 	}
 }
 
-// playWhatIsMissing plays the faults whose alerts this Prometheus has not seen fire, for when this test is run alone.
-func playWhatIsMissing(t *testing.T) {
+// runMissingFaults runs the faults whose alerts have not fired yet, if this test is run alone.
+func runMissingFaults(t *testing.T) {
 	t.Helper()
 	for _, fault := range scenario.Faults(system) {
 		expr := fmt.Sprintf(`count(last_over_time(ALERTS{alertstate="firing", alertname=%q}[%v]))`, fault.Alert["alertname"], shown)
 		if _, seen, err := system.Query(t.Context(), expr); err != nil {
 			t.Fatal(err)
 		} else if !seen {
-			play(t, fault)
+			runFault(t, fault)
 		}
 	}
 	if _, done, err := system.Query(t.Context(), "sum(ghostrunner_runner_jobs_completed_total) > 0"); err != nil {
@@ -75,10 +72,11 @@ type dashboardQuery struct {
 	where, expr string
 	instant     bool
 	step        time.Duration
-	isTime      bool // the values are times of events, in milliseconds
+	isTime      bool // the values are times of events in milliseconds
 }
 
-// dashboardQueries are the queries of a dashboard with its variables set to "All", as Grafana would send them.
+// dashboardQueries returns the queries of a dashboard with all variables set to "All", as Grafana
+// sends them.
 func dashboardQueries(t *testing.T, file string) []dashboardQuery {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -109,7 +107,7 @@ func dashboardQueries(t *testing.T, file string) []dashboardQuery {
 	if err := json.Unmarshal(text, &d); err != nil {
 		t.Fatal(err)
 	}
-	// Grafana: four times the scrape interval of the data source, or of the query if it has one of its own.
+	// Grafana: four times the scrape interval of the data source, or the query's own interval.
 	const usual = 15 * time.Second
 	expand := func(expr string, interval time.Duration) string {
 		return strings.NewReplacer("$__rate_interval", (4 * interval).String(), "$__range", shown.String(), "$host", ".*", "$runner", ".*").Replace(expr)
@@ -135,19 +133,19 @@ func dashboardQueries(t *testing.T, file string) []dashboardQuery {
 		}
 		m := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(v.Query)
 		if m == nil {
-			t.Fatalf("variable %s asks %q, which this test cannot", v.Name, v.Query)
+			t.Fatalf("variable %s asks %q, which this test does not support", v.Name, v.Query)
 		}
 		all = append(all, dashboardQuery{
 			where: "variable " + v.Name, expr: fmt.Sprintf("count by (%s) (%s)", m[2], expand(m[1], usual)), instant: true, step: usual,
 		})
 	}
 	if len(all) == 0 {
-		t.Fatalf("%s asks nothing", file)
+		t.Fatalf("%s has no queries", file)
 	}
 	return all
 }
 
-// samples counts the numbers that a query finds in the time shown.
+// samples counts the numbers that a query returns.
 func samples(t *testing.T, q dashboardQuery) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -183,7 +181,7 @@ func samples(t *testing.T, q dashboardQuery) int {
 			}
 			found++
 			if value, err := strconv.ParseFloat(text, 64); q.isTime && (err != nil || value < float64(now.Add(-shown).UnixMilli()) || value > float64(now.UnixMilli())) {
-				t.Errorf("%s: %s is no time of late:\n%s", q.where, text, q.expr)
+				t.Errorf("%s: %s is not a recent time:\n%s", q.where, text, q.expr)
 			}
 		}
 	}

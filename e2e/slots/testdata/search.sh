@@ -1,8 +1,8 @@
-# A hostile job looks everywhere for the PAT, and for a way to become more than it is. $pat is what it looks for.
+# A hostile job searches for the PAT, which is $pat here, and for more rights.
 set +e
 bad=
 found() { bad=1; echo "FOUND $*"; }
-has() { grep -qF -f <(printf '%s\n' "$pat") "$@" 2>/dev/null; } # never on a command line, where it would find itself
+has() { grep -qF -f <(printf '%s\n' "$pat") "$@" 2>/dev/null; } # not in the arguments, where it would find itself
 
 env | has && found "the PAT in its environment"
 for process in /proc/[0-9]*; do

@@ -24,29 +24,31 @@ func handedOut(id int64) func(lab.State) bool {
 	}
 }
 
-// strike is a fault that was struck.
-type strike struct {
+// injection is a fault that was injected.
+type injection struct {
 	fault
 	slot        string
 	begin, over time.Time
-	// back is from its end to the next listener of the slot, or to the next job if the old one lives on; job to the next job. They
-	// differ where GitHub hands a job to a listener that has just died, and takes it back a minute later.
+	// back is the time from the end of the fault to the next listener of the slot, or to the next
+	// job if the listener survived; job is the time to the next job. They differ if GitHub hands a
+	// job to a listener that has just died, and takes it back a minute later.
 	back, job time.Duration
 }
 
-// excuses tells whether the fault may have ended a job.
-func (s strike) excuses(j lab.Job) bool {
-	return s.cuts && (s.slot == j.Slot || s.everybody) && !j.Assigned.After(s.over) && !j.Finished.Before(s.begin)
+// excuses reports whether the fault may have interrupted a job.
+func (s injection) excuses(j lab.Job) bool {
+	return s.cuts && (s.slot == j.Slot || s.allSlots) && !j.Assigned.After(s.over) && !j.Finished.Before(s.begin)
 }
 
-// TestJobsInARow runs jobs on both slots without a pause while one fault after another strikes, in an order that nobody has tried
-// before. Each slot must be back within its time, by itself or by the remediator. In the end GitHub's books must balance: every job that
-// it handed out was finished, and was cut only where a fault did that; no two sessions of a name; no registration; nothing of a job left.
+// TestJobsInARow runs jobs on both slots without a pause while faults are injected in random order.
+// Each slot must be back in time, on its own or by the remediator. At the end GitHub's records must
+// be complete: every job that was handed out has finished, and was interrupted only by a fault; no
+// registration had two sessions; no registration and no file of a job is left.
 func TestJobsInARow(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("again in this order: -seed=%d -jobs=%d -scale=%g", *seed, *jobs, *scale)
+	t.Logf("repeat this order with -seed=%d -jobs=%d -scale=%g", *seed, *jobs, *scale)
 	rng := rand.New(rand.NewPCG(*seed, 0))
 	before := ids(state(t))
 
@@ -55,7 +57,7 @@ func TestJobsInARow(t *testing.T) {
 	for len(plan) < *jobs/4 {
 		plan = append(plan, plan[rng.IntN(len(plan))])
 	}
-	var struck []strike
+	var injected []injection
 	queued := 0
 	for i, f := range plan {
 		for queued < *jobs*(i+1)/len(plan) {
@@ -63,9 +65,9 @@ func TestJobsInARow(t *testing.T) {
 			enqueue(t, job(fmt.Sprintf("build (%d)", queued), "", time.Duration(rng.Int64N(int64(2*time.Second)))))
 		}
 		slot := slots[rng.IntN(len(slots))]
-		s := play(t, f, slot)
+		s := runFault(t, f, slot)
 		t.Logf("%-45s %s  back after %5.1f s (%4.0f s of the world), with a job after %5.1f s", f.name, slot, s.back.Seconds(), s.back.Seconds() / *scale, s.job.Seconds())
-		struck = append(struck, s)
+		injected = append(injected, s)
 	}
 	end := awaitState(t, "all jobs to be over", func(st lab.State) bool { return len(st.Queued) == 0 && len(st.Running) == 0 })
 
@@ -76,29 +78,31 @@ func TestJobsInARow(t *testing.T) {
 		}
 		handed++
 		if proof, ok := proofs[j.Name]; ok && !proof(j) {
-			t.Errorf("job %d %q of %s ended as %q, assigned %s after it was queued: the fault did not strike", j.ID, j.Name, j.Slot, j.Result, j.Assigned.Sub(j.Enqueued))
+			t.Errorf("job %d %q of %s ended as %q, assigned %s after it was queued: the fault had no effect", j.ID, j.Name, j.Slot, j.Result, j.Assigned.Sub(j.Enqueued))
 		} else if !ok && strings.HasPrefix(j.Name, "for ") {
-			t.Errorf("nothing proves that the fault of job %q has struck", j.Name)
+			t.Errorf("no proof that the fault of job %q had an effect", j.Name)
 		}
-		excused := slices.ContainsFunc(struck, func(s strike) bool { return s.excuses(j) })
+		excused := slices.ContainsFunc(injected, func(s injection) bool { return s.excuses(j) })
 		if j.Result != "Succeeded" && j.Result != "" && !excused {
-			t.Errorf("job %d %q of %s ended as %s, and no fault did that", j.ID, j.Name, j.Slot, j.Result)
+			t.Errorf("job %d %q of %s ended as %s, and no fault explains that", j.ID, j.Name, j.Slot, j.Result)
 		}
 		if j.Result == "" && !strings.Contains(j.Name, "ghost-job") {
 			t.Errorf("job %d %q of %s is lost", j.ID, j.Name, j.Slot)
 		}
 	}
 	if handed < *jobs {
-		t.Errorf("GitHub's books hold %d jobs, of %d at least", handed, *jobs)
+		t.Errorf("GitHub has handed out %d jobs, want at least %d", handed, *jobs)
 	}
 	if end.SessionConflicts > 0 {
-		t.Errorf("%d times there were two sessions of one name", end.SessionConflicts)
+		t.Errorf("%d times a registration had two sessions", end.SessionConflicts)
 	}
-	t.Logf("%d jobs, %d faults; by result: %v, lost by GitHub: %d", handed, len(struck), end.CompletedTotal, len(end.Lost))
+	t.Logf("%d jobs, %d faults; by result: %v, lost by GitHub: %d", handed, len(injected), end.CompletedTotal, len(end.Lost))
 
-	// What a fault has left at GitHub goes when the lock on its job ends, or when it was seen offline twice.
+	// What a fault left at GitHub is removed when the lock on its job expires, or when it was seen
+	// offline twice.
 	registrations(t, func(r lab.RegistrationState) bool { return r.Status == "online" })
-	// Not in the middle of a restart: the kernel drops a signal to a process 1 that has not begun to run.
+	// Not during a restart: the kernel drops signals to a process 1 that has not installed a
+	// handler.
 	for _, slot := range slots {
 		awaitState(t, slot+" to listen", listens(slot))
 	}
@@ -113,45 +117,46 @@ func TestJobsInARow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, slot := range slots {
-		awaitCompleted(t, enqueue(t, job("after it all", slot, 0)).ID)
+		awaitCompleted(t, enqueue(t, job("after all faults", slot, 0)).ID)
 	}
 }
 
-// play strikes a fault, ends it when its time is over, and waits until the slot takes a job again.
-func play(t *testing.T, f fault, slot string) strike {
+// runFault injects a fault, removes it when its time is over, and waits until the slot takes a job
+// again.
+func runFault(t *testing.T, f fault, slot string) injection {
 	t.Helper()
-	victims := []string{slot}
-	if f.everybody {
-		victims = slots
+	affected := []string{slot}
+	if f.allSlots {
+		affected = slots
 	}
 	var running []int64
 	if f.busy {
 		last := enqueue(t, job("beside "+f.name, slot, 3*time.Second+scaled(f.hold/2)))
 		awaitRunning(t, last.ID)
 		running = append(running, last.ID)
-	} else { // not in between two listeners, where most faults find nothing to strike
-		for _, slot := range victims {
+	} else { // between two listeners most faults would have no effect
+		for _, slot := range affected {
 			awaitState(t, slot+" to listen", listens(slot))
 		}
 	}
-	s := strike{fault: f, slot: slot, begin: time.Now()}
-	mend := f.strike(t, slot)
+	s := injection{fault: f, slot: slot, begin: time.Now()}
+	remove := f.inject(t, slot)
 	hold := time.NewTimer(scaled(f.hold))
 	select {
 	case <-hold.C:
 	case <-t.Context().Done():
 	}
-	if mend != nil {
+	if remove != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 		defer cancel()
-		if err := mend(ctx); err != nil {
+		if err := remove(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.over = time.Now()
-	for _, slot := range victims {
+	for _, slot := range affected {
 		probe := enqueue(t, job("after "+f.name, slot, 0))
-		// A busy machine may take as long as it wants for what is not scaled, but not for ever.
+		// Extra time for delays that are not scaled.
 		limit := scaled(f.within) + f.steady - scaled(f.steady) + 45*time.Second
 		var listens time.Time
 		done, _ := find(awaitState(t, fmt.Sprintf("%s to take a job after %q", slot, f.name), func(st lab.State) bool {
@@ -164,7 +169,7 @@ func play(t *testing.T, f fault, slot string) strike {
 			return !j.Acquired.IsZero() || time.Since(s.over) > limit+scaled(time.Minute)
 		}), probe.ID)
 		if done.Acquired.IsZero() {
-			t.Fatalf("%s takes no job %s and a minute after %q was over", slot, limit, f.name)
+			t.Fatalf("%s took no job within %s and a minute after %q", slot, limit, f.name)
 		}
 		if listens.IsZero() || listens.After(done.Acquired) {
 			listens = done.Acquired
@@ -174,7 +179,7 @@ func play(t *testing.T, f fault, slot string) strike {
 			t.Errorf("%s is back %s after %q was over, which is more than %s", slot, s.back, f.name, limit)
 		}
 	}
-	for _, id := range running { // what it was struck beside, or the next fault would have its blame
+	for _, id := range running { // so that the next fault is not blamed for it
 		awaitState(t, "the job beside it to be over", func(st lab.State) bool { _, where := find(st, id); return where == "completed" })
 	}
 	return s
@@ -189,7 +194,7 @@ func listens(slot string) func(lab.State) bool {
 	}
 }
 
-// ids are the jobs that GitHub has handed out so far.
+// ids are the jobs that GitHub has handed out.
 func ids(st lab.State) map[int64]bool {
 	all := map[int64]bool{}
 	for _, j := range slices.Concat(st.Completed, st.Lost, st.Running) {
@@ -198,7 +203,7 @@ func ids(st lab.State) map[int64]bool {
 	return all
 }
 
-// registrations demands that GitHub soon has none but those that may be there.
+// registrations waits until GitHub has only the registrations that are allowed.
 func registrations(t *testing.T, may func(lab.RegistrationState) bool) {
 	t.Helper()
 	left := func(st lab.State) []lab.RegistrationState {
