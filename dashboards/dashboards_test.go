@@ -17,7 +17,7 @@ import (
 )
 
 // That every metric and label asked for exists is tested with the rules (rules/metrics_test.go), and that every query finds
-// data, on the whole stack (e2e/dashboards_test.go).
+// data, on the whole stack (e2e/panels_test.go).
 
 func TestCommittedIsGenerated(t *testing.T) {
 	files, err := generate("../rules")

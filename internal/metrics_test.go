@@ -34,21 +34,20 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The table of metrics in docs/metrics.md is what the two programs export in a world in which everything can be measured.
-// Gathered, and not described, because only a series tells its type: the collectors of the exporter know no other place.
+// The table in docs/metrics.md is what the two programs export in a world in which everything can be
+// measured. It is gathered, because a description does not hold the type of a metric.
 
 const (
 	metricsPage   = "../docs/metrics.md"
 	tableBegin    = "<!-- metrics: begin -->\n"
 	tableEnd      = "<!-- metrics: end -->"
-	regenerate    = "go test ./internal -run TestMetricTable -update"
 	slot          = "ci-runner-1"
 	slotContainer = "gr-ci-runner-1"
 )
 
-var update = flag.Bool("update", false, "write the table of metrics in docs/metrics.md anew; read the difference before you commit it")
+var update = flag.Bool("update", false, "write the table in docs/metrics.md; `make generate` does")
 
-func TestMetricTable(t *testing.T) {
+func TestGeneratedMetricTable(t *testing.T) {
 	var exporter, remediator []*dto.MetricFamily
 	synctest.Test(t, func(t *testing.T) {
 		exporter, remediator = exporterMetrics(t), remediatorMetrics(t)
@@ -62,7 +61,7 @@ func TestMetricTable(t *testing.T) {
 	before, rest, begun := strings.Cut(string(text), tableBegin)
 	got, after, ended := strings.Cut(rest, tableEnd)
 	if !begun || !ended {
-		t.Fatalf("%s: the table of metrics must stand between the lines %q and %q", metricsPage, strings.TrimSpace(tableBegin), tableEnd)
+		t.Fatalf("%s: no lines %q and %q", metricsPage, strings.TrimSpace(tableBegin), tableEnd)
 	}
 	want := table("Exporter", exporter) + table("Remediator", remediator) + "\n"
 	if *update && got != want {
@@ -72,11 +71,11 @@ func TestMetricTable(t *testing.T) {
 		got = want
 	}
 	if diff := cmp.Diff(strings.Split(got, "\n"), strings.Split(want, "\n")); diff != "" {
-		t.Errorf("the table of metrics in %s (-) is not what the programs export (+). Write it anew with\n\n\t%s\n\n%s", metricsPage, regenerate, diff)
+		t.Errorf("the table in %s (-) differs from what the programs export (+); run `make generate`\n%s", metricsPage, diff)
 	}
 }
 
-// table is what a program exports, one row for each metric.
+// table returns what a program exports, one row for each metric.
 func table(program string, families []*dto.MetricFamily) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n", program)
@@ -94,7 +93,7 @@ func table(program string, families []*dto.MetricFamily) string {
 	return b.String()
 }
 
-// everyMetricIsGathered keeps the worlds below complete: every name of a metric in the source must have come out of them.
+// everyMetricIsGathered fails if a metric that the source names was not gathered.
 func everyMetricIsGathered(t *testing.T, families []*dto.MetricFamily) {
 	t.Helper()
 	gathered := map[string]bool{}
@@ -106,14 +105,13 @@ func everyMetricIsGathered(t *testing.T, families []*dto.MetricFamily) {
 		t.Fatal("no name of a metric found in the source")
 	}
 	for name, where := range names {
-		if !gathered[name] && !gathered[name+"_build_info"] { // a program's name is the beginning of its build_info
-			t.Errorf("%s: %s did not come out of the world of this test, and would be missing in the table: extend the world", where, name)
+		if !gathered[name] && !gathered[name+"_build_info"] { // of a program
+			t.Errorf("%s: %s is missing in the table: extend the fakes of this test until it is exported", where, name)
 		}
 	}
 }
 
-// namesInSource finds every string that is the whole name of a metric, or of a program, outside of tests. What remedy puts
-// together from parts are vectors of a registry, which always come out.
+// namesInSource returns every string outside of tests that is the whole name of a metric or of a program.
 func namesInSource(t *testing.T, dirs ...string) map[string]token.Position {
 	t.Helper()
 	name := regexp.MustCompile(`^ghostrunner_[a-z_]+$`)
@@ -145,7 +143,7 @@ func namesInSource(t *testing.T, dirs ...string) map[string]token.Position {
 	return found
 }
 
-// exporterMetrics is a scrape of the exporter's sources in the world below, as cmd/exporter joins them.
+// exporterMetrics scrapes the exporter's collectors over the fakes below, joined as in cmd/exporter.
 func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	w := exporterWorld{}
@@ -176,7 +174,7 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 	return gather(t, prometheus.Gatherers{set, build})
 }
 
-// exporterWorld is one runner with a job and a past, as every adapter of the exporter would tell it.
+// exporterWorld stands for every adapter of the exporter. It has one runner with a job and a history.
 type exporterWorld struct{}
 
 func (exporterWorld) LookupHost(context.Context, string) ([]string, error) {
@@ -217,7 +215,7 @@ func (exporterWorld) JobDurations() listener.Durations {
 	return listener.NewFleet(time.Now()).JobDurations()
 }
 
-// remediatorMetrics is a scrape of a remediator that has heard the heartbeat and has backed off the one runner that it knows.
+// remediatorMetrics scrapes a remediator that received a heartbeat and backed off its one runner.
 func remediatorMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -241,12 +239,12 @@ func remediatorMetrics(t *testing.T) []*dto.MetricFamily {
 	if answer.Code != http.StatusAccepted {
 		t.Fatalf("the webhook answers %d: %s", answer.Code, answer.Body)
 	}
-	time.Sleep(time.Minute) // of the bubble's clock: the runner is down, and not yet started again
+	time.Sleep(time.Minute) // of the bubble's clock; the runner is stopped then, and not yet started again
 	synctest.Wait()
 	return gather(t, registry)
 }
 
-// oneRunner is an engine with one idle runner that leaves when it is told to. Whatever else is asked of it is a panic.
+// oneRunner is an engine with one idle runner that stops on SIGTERM. Other calls panic.
 type oneRunner struct {
 	remedy.Docker
 
@@ -284,7 +282,7 @@ func (o *oneRunner) FollowImages(ctx context.Context, _ func(string)) error {
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// background runs something until the test of the bubble ends.
+// background runs a function until the test ends.
 func background(t *testing.T, run func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
