@@ -25,7 +25,7 @@ func exporterRules(e engine, labels pairs) []rule {
 		{method: "GET", path: "/containers/json", query: params{"all": oneOf("1"), "filters": ownFilters(labels)}, limit: quick},
 		{method: "GET", path: "/events", query: params{"since": number(0), "filters": ownFilters(labels)}},
 		{method: "GET", path: "/containers/{id}/logs", object: ours, query: params{
-			"stdout": oneOf("1"), "stderr": oneOf("1"), "timestamps": oneOf("1"), "follow": oneOf("1"), "tail": oneOf("all"), "since": number(0),
+			"stdout": oneOf("1"), "stderr": oneOf("1"), "timestamps": oneOf("1"), "follow": oneOf("1"), "tail": oneOf("all"), "since": number(0), "until": number(0),
 		}},
 		{method: "GET", path: "/system/df", query: params{"type": oneOf("image", "container", "build-cache")}, many: "type", limit: slow},
 	}
