@@ -23,7 +23,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// tool finds a program that make builds.
+// tool returns the path of a program that `make test` builds.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -47,8 +47,8 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// TestUnits starts the programs as systemd would, with what the units say, and ends them.
-func TestUnits(t *testing.T) {
+// TestSystemdUnitsStart starts the programs with the settings of the units, as systemd would.
+func TestSystemdUnitsStart(t *testing.T) {
 	for _, program := range []string{"exporter", "remediator"} {
 		t.Run(program, func(t *testing.T) {
 			file := "../examples/systemd/ghostrunner-" + program + ".service"
@@ -65,13 +65,13 @@ func TestUnits(t *testing.T) {
 				t.Fatal(err)
 			}
 			credentials, state, port := t.TempDir(), t.TempDir(), freePort(t)
-			// Nothing of this machine's engine exists for the program.
+			// No container of this machine has this label.
 			env := []string{"GHOSTRUNNER_" + strings.ToUpper(program) + "_DOCKER_LABEL=ghostrunner.example=none"}
 			for _, o := range options {
 				switch o.Name {
 				case "ExecStart":
 					if o.Value != "/usr/local/bin/ghostrunner-"+program {
-						t.Errorf("ExecStart=%s: want the program alone, with its settings in the environment", o.Value)
+						t.Errorf("ExecStart=%s: want no arguments, the settings are in the environment", o.Value)
 					}
 				case "LoadCredential":
 					name, _, _ := strings.Cut(o.Value, ":")
@@ -93,7 +93,7 @@ func TestUnits(t *testing.T) {
 			for _, m := range regexp.MustCompile(`(?m)^#?([A-Z_]+)=`).FindAllStringSubmatch(read(t, "../examples/systemd/ghostrunner.env"), -1) {
 				other := map[string]string{"exporter": "_REMEDIATOR_", "remediator": "_EXPORTER_"}[program]
 				known := strings.Contains(string(help), "$"+m[1]+")")
-				if common := m[1] == "CHRONY_ADDRESS" || m[1] == "REMEDIATION_DRY_RUN"; !known && !common && !strings.Contains(m[1], other) {
+				if common := slices.Contains([]string{"CHRONY_ADDRESS", "PRUNE_THRESHOLD_GB", "REMEDIATION_DRY_RUN"}, m[1]); !known && !common && !strings.Contains(m[1], other) {
 					t.Errorf("ghostrunner.env: %s has no variable %s", program, m[1])
 				}
 			}
@@ -108,7 +108,7 @@ func TestUnits(t *testing.T) {
 			}
 			for !answers(ctx, "http://127.0.0.1:"+port+"/-/healthy") {
 				if ctx.Err() != nil {
-					_ = cmd.Process.Kill() // it is of no use any more
+					_ = cmd.Process.Kill() // the test fails anyway
 					_ = cmd.Wait()
 					t.Fatalf("does not answer:\n%s", &log)
 				}
@@ -123,7 +123,7 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// answers asks once, and waits a moment if nobody is there.
+// answers sends one request, and waits a moment if the port is closed.
 func answers(ctx context.Context, address string) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func answers(ctx context.Context, address string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// TestPrometheusExample compares what the rules depend on with what is shipped.
+// TestPrometheusExample compares the jobs that the rules need with the shipped ones.
 func TestPrometheusExample(t *testing.T) {
 	const example = "../examples/prometheus/prometheus.yml"
 	out, err := exec.CommandContext(t.Context(), tool(t, "promtool"), "check", "config", "--syntax-only", example).CombinedOutput()
@@ -168,7 +168,8 @@ func TestPrometheusExample(t *testing.T) {
 	}
 }
 
-// TestAlertmanagerExample runs it: an alert must reach the remediator of its own host, with the token, and no other.
+// TestAlertmanagerExample runs Alertmanager with the example: an alert must reach only the remediator of
+// its own host, with the token.
 func TestAlertmanagerExample(t *testing.T) {
 	const example, shipped = "../examples/alertmanager/alertmanager.yml", "../compose/alertmanager/alertmanager.yml"
 	inhibitions := func(file string) (content struct {
@@ -184,13 +185,13 @@ func TestAlertmanagerExample(t *testing.T) {
 	}
 
 	var mu sync.Mutex
-	heard := map[string]string{}
+	received := map[string]string{}
 	remediators := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // what is missing is not found below
+		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // what is missing fails the test below
 		mu.Lock()
 		defer mu.Unlock()
 		if r.Header.Get("Authorization") == "Bearer the-token" {
-			heard[r.Host] += string(body)
+			received[r.Host] += string(body)
 		}
 	}))
 	defer remediators.Close()
@@ -220,7 +221,7 @@ func TestAlertmanagerExample(t *testing.T) {
 	}
 	defer func() {
 		cancel()
-		_ = cmd.Wait() // it was told to end
+		_ = cmd.Wait() // canceled above
 	}()
 	for !answers(ctx, "http://"+address+"/-/ready") {
 		if ctx.Err() != nil {
@@ -246,9 +247,9 @@ func TestAlertmanagerExample(t *testing.T) {
 	one, two := "localhost:"+port, "127.0.0.1:"+port
 	for {
 		mu.Lock()
-		arrived := strings.Contains(heard[one], "ci-1") && strings.Contains(heard[two], "ci-2") &&
-			strings.Contains(heard[one], "Watchdog") && strings.Contains(heard[two], "Watchdog")
-		if strings.Contains(heard[one], "ci-2") || strings.Contains(heard[two], "ci-1") {
+		arrived := strings.Contains(received[one], "ci-1") && strings.Contains(received[two], "ci-2") &&
+			strings.Contains(received[one], "Watchdog") && strings.Contains(received[two], "Watchdog")
+		if strings.Contains(received[one], "ci-2") || strings.Contains(received[two], "ci-1") {
 			t.Error("an alert reached the remediator of another host")
 		}
 		mu.Unlock()
@@ -257,7 +258,7 @@ func TestAlertmanagerExample(t *testing.T) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("heard: %v\n%s", heard, &log)
+			t.Fatalf("received: %v\n%s", received, &log)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestFlags keeps docs/flags.md what the programs say of themselves.
-func TestFlags(t *testing.T) {
+// TestGeneratedFlagTable compares docs/flags.md with the help of the programs.
+func TestGeneratedFlagTable(t *testing.T) {
 	t.Setenv("COLUMNS", "120")
 	commands, err := filepath.Glob("../cmd/*/main.go")
 	if err != nil {
@@ -18,7 +18,7 @@ func TestFlags(t *testing.T) {
 	for _, file := range commands {
 		name := filepath.Base(filepath.Dir(file))
 		if name == "lab" {
-			continue // nobody runs the simulated world by hand
+			continue // for tests and the demo
 		}
 		program := filepath.Join(t.TempDir(), "ghostrunner-"+name)
 		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/"+name).CombinedOutput(); err != nil {

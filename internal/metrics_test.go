@@ -27,28 +27,29 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/httpapi"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The table of metrics in docs/metrics.md is what the two programs export in a world in which everything can be measured.
-// Gathered, and not described, because only a series tells its type: the collectors of the exporter know no other place.
+// The table in docs/metrics.md is what the two programs export in a world in which everything can be
+// measured. It is gathered, because a description does not hold the type of a metric.
 
 const (
 	metricsPage   = "../docs/metrics.md"
 	tableBegin    = "<!-- metrics: begin -->\n"
 	tableEnd      = "<!-- metrics: end -->"
-	regenerate    = "go test ./internal -run TestMetricTable -update"
 	slot          = "ci-runner-1"
 	slotContainer = "gr-ci-runner-1"
 )
 
-var update = flag.Bool("update", false, "write the table of metrics in docs/metrics.md anew; read the difference before you commit it")
+var update = flag.Bool("update", false, "write the table in docs/metrics.md; `make generate` does")
 
-func TestMetricTable(t *testing.T) {
+func TestGeneratedMetricTable(t *testing.T) {
 	var exporter, remediator []*dto.MetricFamily
 	synctest.Test(t, func(t *testing.T) {
 		exporter, remediator = exporterMetrics(t), remediatorMetrics(t)
@@ -62,7 +63,7 @@ func TestMetricTable(t *testing.T) {
 	before, rest, begun := strings.Cut(string(text), tableBegin)
 	got, after, ended := strings.Cut(rest, tableEnd)
 	if !begun || !ended {
-		t.Fatalf("%s: the table of metrics must stand between the lines %q and %q", metricsPage, strings.TrimSpace(tableBegin), tableEnd)
+		t.Fatalf("%s: no lines %q and %q", metricsPage, strings.TrimSpace(tableBegin), tableEnd)
 	}
 	want := table("Exporter", exporter) + table("Remediator", remediator) + "\n"
 	if *update && got != want {
@@ -72,11 +73,11 @@ func TestMetricTable(t *testing.T) {
 		got = want
 	}
 	if diff := cmp.Diff(strings.Split(got, "\n"), strings.Split(want, "\n")); diff != "" {
-		t.Errorf("the table of metrics in %s (-) is not what the programs export (+). Write it anew with\n\n\t%s\n\n%s", metricsPage, regenerate, diff)
+		t.Errorf("the table in %s (-) differs from what the programs export (+); run `make generate`\n%s", metricsPage, diff)
 	}
 }
 
-// table is what a program exports, one row for each metric.
+// table returns what a program exports, one row for each metric.
 func table(program string, families []*dto.MetricFamily) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## %s\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n", program)
@@ -94,7 +95,7 @@ func table(program string, families []*dto.MetricFamily) string {
 	return b.String()
 }
 
-// everyMetricIsGathered keeps the worlds below complete: every name of a metric in the source must have come out of them.
+// everyMetricIsGathered fails if a metric that the source names was not gathered.
 func everyMetricIsGathered(t *testing.T, families []*dto.MetricFamily) {
 	t.Helper()
 	gathered := map[string]bool{}
@@ -106,14 +107,13 @@ func everyMetricIsGathered(t *testing.T, families []*dto.MetricFamily) {
 		t.Fatal("no name of a metric found in the source")
 	}
 	for name, where := range names {
-		if !gathered[name] && !gathered[name+"_build_info"] { // a program's name is the beginning of its build_info
-			t.Errorf("%s: %s did not come out of the world of this test, and would be missing in the table: extend the world", where, name)
+		if !gathered[name] && !gathered[name+"_build_info"] { // of a program
+			t.Errorf("%s: %s is missing in the table: extend the fakes of this test until it is exported", where, name)
 		}
 	}
 }
 
-// namesInSource finds every string that is the whole name of a metric, or of a program, outside of tests. What remedy puts
-// together from parts are vectors of a registry, which always come out.
+// namesInSource returns every string outside of tests that is the whole name of a metric or of a program.
 func namesInSource(t *testing.T, dirs ...string) map[string]token.Position {
 	t.Helper()
 	name := regexp.MustCompile(`^ghostrunner_[a-z_]+$`)
@@ -145,7 +145,7 @@ func namesInSource(t *testing.T, dirs ...string) map[string]token.Position {
 	return found
 }
 
-// exporterMetrics is a scrape of the exporter's sources in the world below, as cmd/exporter joins them.
+// exporterMetrics scrapes the exporter's collectors over the fakes below, joined as in cmd/exporter.
 func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	w := exporterWorld{}
@@ -158,7 +158,7 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 		Up:      func() bool { return true }, Logger: quiet,
 	}
 	background(t, reclaimable.Run)
-	statfs := func(context.Context, string) (collector.Space, error) { return collector.Space{Free: 1, Size: 2}, nil }
+	statfs := func(context.Context, string) (*disk.UsageStat, error) { return &disk.UsageStat{Free: 1, Total: 2}, nil }
 	set := collector.NewSet(quiet,
 		collector.NewClock(w),
 		collector.NewContainer(w),
@@ -167,16 +167,16 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 		dns,
 		collector.NewGitHub(w, w, w),
 		collector.NewHealth(w),
-		collector.NewListener(w, w),
+		collector.NewListener(w, w, collector.NewJobDurations()),
 		collector.NewThreshold(map[string]float64{"disk_prune_bytes": 1}),
 	)
 	synctest.Wait() // what is reclaimable is measured
-	build := prometheus.NewRegistry()
-	build.MustRegister(versioncollector.NewCollector("ghostrunner_exporter"))
-	return gather(t, prometheus.Gatherers{set, build})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(set, versioncollector.NewCollector("ghostrunner_exporter"))
+	return gather(t, registry)
 }
 
-// exporterWorld is one runner with a job and a past, as every adapter of the exporter would tell it.
+// exporterWorld stands for every adapter of the exporter. It has one runner with a job and a history.
 type exporterWorld struct{}
 
 func (exporterWorld) LookupHost(context.Context, string) ([]string, error) {
@@ -189,10 +189,14 @@ func (exporterWorld) ClockSamples() []collector.ClockSample {
 
 func (exporterWorld) Jumps() map[string]uint64 { return map[string]uint64{"forward": 1} }
 
-func (exporterWorld) Containers() collector.ContainerSnapshot {
-	return collector.ContainerSnapshot{Up: true, Containers: []runner.Container{
-		{Name: slotContainer, Role: "runner", Runner: slot, State: "running", Health: "healthy", Exited: true},
-	}}
+func (exporterWorld) LastJumps() map[string]time.Duration {
+	return map[string]time.Duration{"forward": time.Hour}
+}
+
+func (exporterWorld) Observed() ([]runner.Container, bool) {
+	return []runner.Container{
+		{Name: slotContainer, Role: runner.RoleRunner, Runner: slot, State: runner.StateRunning, Health: runner.HealthHealthy, Exited: true},
+	}, true
 }
 
 func (exporterWorld) Credential() collector.Credential {
@@ -210,14 +214,13 @@ func (exporterWorld) GitHub() collector.GitHubSnapshot {
 }
 
 func (exporterWorld) Slots() []listener.Slot {
-	return []listener.Slot{{Runner: slot, State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"}}}
+	return []listener.Slot{{
+		Runner: slot, Known: true, LastFailures: map[listener.Reason]time.Time{listener.Other: time.Now()},
+		State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"},
+	}}
 }
 
-func (exporterWorld) JobDurations() listener.Durations {
-	return listener.NewFleet(time.Now()).JobDurations()
-}
-
-// remediatorMetrics is a scrape of a remediator that has heard the heartbeat and has backed off the one runner that it knows.
+// remediatorMetrics scrapes a remediator that received a heartbeat and backed off its one runner.
 func remediatorMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -231,22 +234,22 @@ func remediatorMetrics(t *testing.T) []*dto.MetricFamily {
 	background(t, remediator.Run)
 	synctest.Wait() // the journal is open
 	const payload = `{"version": "4", "alerts": [
-		{"status": "firing", "fingerprint": "a", "startsAt": "2000-01-01T00:00:00Z", "labels": {"alertname": "GhostrunnerWatchdog"}},
+		{"status": "firing", "fingerprint": "a", "startsAt": "2000-01-01T00:00:00Z", "labels": {"alertname": "GhostrunnerWatchdog", "heartbeat": "true"}},
 		{"status": "firing", "fingerprint": "b", "startsAt": "2000-01-01T00:00:00Z",
 		 "labels": {"alertname": "GhostrunnerWatchdogStorm", "remediation": "backoff", "runner": "` + slot + `"}}]}`
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/webhook", strings.NewReader(payload))
 	request.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
-	remediator.Webhook(func(next http.Handler) http.Handler { return next }).ServeHTTP(answer, request)
+	httpapi.New(remediator, registry).Webhook(func(next http.Handler) http.Handler { return next }).ServeHTTP(answer, request)
 	if answer.Code != http.StatusAccepted {
 		t.Fatalf("the webhook answers %d: %s", answer.Code, answer.Body)
 	}
-	time.Sleep(time.Minute) // of the bubble's clock: the runner is down, and not yet started again
+	time.Sleep(time.Minute) // of the bubble's clock; the runner is stopped then, and not yet started again
 	synctest.Wait()
 	return gather(t, registry)
 }
 
-// oneRunner is an engine with one idle runner that leaves when it is told to. Whatever else is asked of it is a panic.
+// oneRunner is an engine with one idle runner that stops on SIGTERM. Other calls panic.
 type oneRunner struct {
 	remedy.Docker
 
@@ -262,7 +265,7 @@ func (o *oneRunner) Containers(context.Context) ([]runner.Container, error) {
 		state = "exited"
 	}
 	return []runner.Container{{
-		ID: slotContainer, Name: slotContainer, Role: remedy.RoleRunner, Runner: slot, Heal: []string{remedy.ActionBackoff}, State: state,
+		ID: slotContainer, Name: slotContainer, Role: runner.RoleRunner, Runner: slot, Heal: []string{remedy.ActionBackoff}, State: state,
 	}}, nil
 }
 
@@ -284,7 +287,7 @@ func (o *oneRunner) FollowImages(ctx context.Context, _ func(string)) error {
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// background runs something until the test of the bubble ends.
+// background runs a function until the test ends.
 func background(t *testing.T, run func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

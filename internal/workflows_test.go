@@ -11,7 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// workflow is what these tests ask of a workflow of GitHub Actions; actionlint (`make lint`) knows the rest of its grammar.
+// workflow has the parts of a workflow that these tests check; actionlint (`make lint`) checks the syntax.
 type workflow struct {
 	On          map[string]any
 	Permissions any
@@ -40,8 +40,8 @@ func readWorkflow(t *testing.T, path string) (w workflow, text string) {
 	return w, string(b)
 }
 
-// What others wrote runs only as it was when somebody looked at it; no job can do more than it must, wait for ever, or keep a
-// token for the next one; and what outsiders write is never part of a command.
+// Actions are pinned to commits, jobs have only the permissions that they need and a time limit, no job
+// keeps a token, and no input of outsiders is part of a command.
 func TestWorkflowsAreSafe(t *testing.T) {
 	files, err := filepath.Glob(workflows + "*.yml")
 	if err != nil || len(files) < 2 {
@@ -82,8 +82,8 @@ func TestWorkflowsAreSafe(t *testing.T) {
 	}
 }
 
-// CI on GitHub runs what CI runs elsewhere, and shows the tests of the rules as a step of their own.
-func TestWorkflowRunsTheSameCommands(t *testing.T) {
+// GitHub's CI runs .ci/run, and the tests of the rules as a step of their own.
+func TestWorkflowRunsCI(t *testing.T) {
 	w, _ := readWorkflow(t, workflows+"ci.yml")
 	var commands []string
 	for _, step := range w.Jobs["test"].Steps {

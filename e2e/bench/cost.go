@@ -99,7 +99,7 @@ func (c *cost) figures(part string) (all []measure.Figure) {
 		measure.Figure{Part: part, Name: "the Docker engine: CPU", Value: measure.PerMinute(c.engine, c.length), Unit: measure.CPUPerMinute})
 }
 
-// promised are the figures with a budget while there is no fault (docs/figures.md, docs/cost.md).
+// promised are the figures with a budget while there is no fault (docs/figures.md).
 func (c *cost) promised() []measure.Figure {
 	var whole []string
 	held := 0.0

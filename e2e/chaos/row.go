@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/blueguy23/ghostrunner/e2e/scenario"
 )
@@ -43,22 +42,6 @@ func (r row) cells(f scenario.Fault) []string {
 	}
 	return []string{
 		r.Fault, after(r.Detected), dash(f.Alert["alertname"]), after(r.Alerted), dash(f.Action), healed, strconv.Itoa(r.Harmed),
-	}
-}
-
-var expectations = []string{
-	"fault", "description", "metric", "alert", "within", "action", "also allowed", "allowed when it is over", "jobs it may interrupt",
-}
-
-// expectation is the fault as a row of the second table.
-func expectation(f scenario.Fault) []string {
-	metric := "-"
-	if expr := f.Metric + f.Rises; expr != "" {
-		metric = "`" + strings.ReplaceAll(expr, "|", `\|`) + "`"
-	}
-	return []string{
-		f.Name, f.Description, metric, dash(f.Alert["alertname"]), after(f.Within.Seconds()), dash(f.Action),
-		dash(strings.Join(f.Allowed, ", ")), dash(strings.Join(f.AllowedLater, ", ")), strconv.Itoa(f.MaxJobsLost),
 	}
 }
 

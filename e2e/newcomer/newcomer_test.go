@@ -30,20 +30,22 @@ type otherwise struct {
 var otherwises = map[string]otherwise{
 	"docker compose exec -T remediator /ghostrunner explain < payload.json": {`echo '{"version": "4", "alerts": []}' | docker compose exec -T remediator /ghostrunner explain`, "a newcomer has no payload yet"},
 	"docker compose exec runner-1 ghostrunner-runner preflight":             {"docker compose exec runner-1 ghostrunner-runner preflight || [ $? = 1 ]", "the stand-in of the runner's image holds no git, of which it complains"},
-	"docker compose up -d --build":                                          {"docker compose up -d --no-build", "the images are made by this test: builds pull their base images"},
-	"docker compose up -d":                                                  {"docker compose up -d --no-build", "as above"},
-	"docker compose down --volumes --rmi all":                               {"docker compose down --volumes", "the images are those of the other tests"},
-	"docker compose exec chrony chronyc -n tracking":                        {"", "there is no chronyd in the simulated world; internal/clock asks a real one"},
-	"docker compose exec runner-1 getent hosts api.github.com":              {"", "the stand-in of the runner's image holds nothing but our program; compose/runner_test.go builds the real one"},
-	"getent hosts api.github.com":                                           {"getent hosts localhost", "tests reach no internet"},
+	"git pull && docker compose up -d --build --remove-orphans":             {"git pull && docker compose up -d --no-build --remove-orphans", "the images are made by this test: builds pull their base images"},
+	"docker compose up -d":                                     {"docker compose up -d --no-build", "as above"},
+	"docker compose down --volumes --rmi all":                  {"docker compose down --volumes", "the images are those of the other tests"},
+	"docker compose exec chrony chronyc -n tracking":           {"", "there is no chronyd in the simulated world; internal/clock asks a real one"},
+	"docker compose exec runner-1 getent hosts api.github.com": {"", "the stand-in of the runner's image holds nothing but our program; compose/runner_test.go builds the real one"},
+	"getent hosts api.github.com":                              {"getent hosts localhost", "tests reach no internet"},
 	"docker compose exec alertmanager amtool --alertmanager.url=http://localhost:9093 alert query -o extended": {"", "the stand-in of Alertmanager's image holds no amtool"},
 	"docker compose exec alertmanager amtool --alertmanager.url=http://localhost:9093 alert query --inhibited": {"", "as above"},
+
+	"docker compose up -d --build --remove-orphans": {"docker compose up -d --no-build --remove-orphans", "as above"},
 
 	"docker compose exec grafana cat /run/ghostrunner/grafana-password": {"", "the stand-in of Grafana's image holds no cat"},
 
 	"apt-get install chrony": {"", "changes the machine; .ci/run does it"},
 	"sudo useradd --system --groups docker --shell /usr/sbin/nologin ghostrunner": {"", "makes a user of the machine"},
-	"sudo systemctl daemon-reload":                                            {"", "needs systemd; TestUnits starts the programs with what the units say"},
+	"sudo systemctl daemon-reload":                                            {"", "needs systemd; TestSystemdUnitsStart starts the programs with what the units say"},
 	"sudo systemctl enable --now ghostrunner-exporter ghostrunner-remediator": {"", "as above"},
 	"docker compose exec prometheus promtool query instant http://localhost:9090 ghostrunner_github_rate_limit_remaining":                          {"", "the stand-in of Prometheus' image holds no promtool"},
 	"docker compose exec prometheus promtool query instant http://localhost:9090 'ghostrunner_github_rate_limit_reset_timestamp_seconds - time()'": {"", "as above"},
@@ -54,7 +56,7 @@ var otherwises = map[string]otherwise{
 func measured(line string) (instead string, ok bool) {
 	words := strings.Fields(line)
 	switch {
-	case words[0] == "make" && len(words) > 1 && words[1] != "build" && words[1] != "dashboards":
+	case words[0] == "make" && len(words) > 1 && words[1] != "build":
 		return "make -n " + words[1], true
 	case words[0] == "go" && len(words) > 1 && (words[1] == "test" || words[1] == "run"):
 		for _, word := range words[2:] {
@@ -68,7 +70,7 @@ func measured(line string) (instead string, ok bool) {
 
 // typed are the pages whose lines are typed, in this order. The first one is read from an empty machine to an empty machine.
 var typed = []string{
-	"README.md", "docs/scaling.md", "INCIDENTS.md", "docs/notifications.md", "docs/wsl2.md", "docs/other-images.md", "docs/cost.md", "docs/figures.md", "docs/proof.md", "docs/faq.md",
+	"README.md", "docs/scaling.md", "INCIDENTS.md", "docs/notifications.md", "docs/wsl2.md", "docs/other-images.md", "docs/figures.md", "docs/proof.md", "docs/faq.md",
 	"docs/without-compose.md", "docs/decisions.md", "docs/comparison.md", "docs/threat-model.md", "docs/metrics.md", "docs/alerts.md", "docs/flags.md",
 	"CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
 }

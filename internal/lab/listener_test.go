@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var update = flag.Bool("update", false, "write the golden files; `make generate` does")
 
 // TestMain makes the test binary the listener or the worker, depending on the name by which it is
 // called.
@@ -413,7 +413,7 @@ func TestListenerGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("transcript (-want +got):\n%s\ndiagnostics:\n%s", diff, p.diag("Runner"))
+				t.Errorf("transcript (-want +got); if it is right: make generate\n%s\ndiagnostics:\n%s", diff, p.diag("Runner"))
 			}
 		})
 	}
