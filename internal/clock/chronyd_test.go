@@ -21,7 +21,7 @@ type ntpServer struct {
 	addr  string
 	port  int
 	ahead atomic.Int64  // time.Duration that the server's clock is ahead of ours
-	leap  atomic.Uint32 // leap indicator; 3 is "not synchronised"
+	leap  atomic.Uint32 // leap indicator; 3 is "not synchronized"
 	kiss  atomic.Bool   // answer with a kiss of death
 	asked atomic.Int64
 }
@@ -148,10 +148,10 @@ func fixedPort(t *testing.T) (address string, port int) {
 	return "", 0
 }
 
-// patience is how long a test waits for what should come much sooner; tolerance is how wrong a busy machine, which answers
+// waitLimit is how long a test waits for what should come much sooner; tolerance is how wrong a busy machine, which answers
 // late, may make an offset of 3 s.
 const (
-	patience  = 2 * time.Minute
+	waitLimit = 2 * time.Minute
 	tolerance = time.Second
 )
 
@@ -160,7 +160,7 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 // until asks again and again until the sample is as wanted, and returns it.
 func until(t *testing.T, what string, query func(context.Context) (Sample, error), want func(Sample, error) bool) Sample {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
@@ -193,7 +193,7 @@ func TestChronydNeverSynchronised(t *testing.T) {
 
 func TestChronydLocal(t *testing.T) {
 	address, _ := startChronyd(t, "local stratum 10")
-	// It starts as merely unsynchronised and falls back to its own clock then.
+	// It starts as merely unsynchronized and falls back to its own clock then.
 	until(t, "local reference", func(ctx context.Context) (Sample, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "udp", address)
 		if err != nil {

@@ -169,7 +169,7 @@ func TestPollAnHour(t *testing.T) {
 	})
 }
 
-// TestPollTenThousand has as many runners as an organisation can have.
+// TestPollTenThousand has as many runners as an organization can have.
 func TestPollTenThousand(t *testing.T) {
 	const runners = maxPages * pageSize
 	runBubble(t, []string{"octo"}, func(b *bubble) { b.f.runners = newFakeGitHub(runners).runners }, func(b *bubble) {

@@ -24,9 +24,9 @@ var errToken = &runner.Error{Op: "register runner", Reason: runner.ReasonAuth, S
 // waitLimit is how long a test waits for something that takes much less time, on a busy machine too.
 const waitLimit = 2 * time.Minute
 
-// fakeGitHub hands out one behaviour of the stub listener per registration, and then "idle" ones.
+// fakeGitHub hands out one behavior of the stub listener per registration, and then "idle" ones.
 type fakeGitHub struct {
-	behaviours []string
+	behaviors []string
 	onJIT      func(name string) error
 	onDelete   func(id int64) error
 	onRunners  func() ([]runner.Registration, error)
@@ -47,11 +47,11 @@ func (f *fakeGitHub) JITConfig(_ context.Context, name string) (runner.JIT, erro
 	}
 	n := len(f.names)
 	f.names = append(f.names, name)
-	behaviour := "idle"
-	if n < len(f.behaviours) {
-		behaviour = f.behaviours[n]
+	behavior := "idle"
+	if n < len(f.behaviors) {
+		behavior = f.behaviors[n]
 	}
-	return runner.JIT{ID: int64(n + 1), Encoded: behaviour + "|" + name}, nil
+	return runner.JIT{ID: int64(n + 1), Encoded: behavior + "|" + name}, nil
 }
 
 func (f *fakeGitHub) DeleteRunner(_ context.Context, id int64) error {

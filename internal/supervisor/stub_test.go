@@ -73,7 +73,7 @@ func stubListener() int {
 		_ = os.Remove(".credentials")
 		return 0
 	}
-	switch behaviour, _, _ := strings.Cut(os.Getenv(jitVariable), "|"); behaviour {
+	switch behavior, _, _ := strings.Cut(os.Getenv(jitVariable), "|"); behavior {
 	case "job":
 		listen()
 		running()
@@ -120,7 +120,7 @@ func stubListener() int {
 			return 44
 		}
 		listen()
-		if behaviour == "worker" {
+		if behavior == "worker" {
 			running()
 		}
 		if <-signals == syscall.SIGINT {
@@ -128,7 +128,7 @@ func stubListener() int {
 			return 0
 		}
 		_ = worker.Process.Kill()
-		if behaviour == "worker only" {
+		if behavior == "worker only" {
 			running()
 		}
 		return done("Succeeded")

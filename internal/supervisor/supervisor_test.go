@@ -36,7 +36,7 @@ func receive(t *testing.T, from <-chan struct{}) {
 }
 
 func TestOneJobAfterTheOther(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"job", "job"}}, nil)
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"job", "job"}}, nil)
 	s.stdout.wait(t, "Runner registered. Waiting for a job...", 3)
 	names, deleted := s.github.seen()
 	if len(names) != 3 || names[0] == names[1] || !ownName("ci-runner-1", names[0]) {
@@ -95,7 +95,7 @@ func TestOneJobAfterTheOther(t *testing.T) {
 
 // In a directory that belongs to root a job can leave nothing, and take nothing away.
 func TestAJobLeavesNothingInTheRunnersDirectory(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"hostile job", "job"}}, func(cfg *Config) {
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"hostile job", "job"}}, func(cfg *Config) {
 		if err := errors.Join(os.Chown(cfg.Root, 0, 0), os.Chmod(cfg.Root, 0o777|os.ModeSticky)); err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestAJobLeavesNothingInTheRunnersDirectory(t *testing.T) {
 // TestEndings: how the listener ends, and what becomes of the registration.
 func TestEndings(t *testing.T) {
 	for _, tc := range []struct {
-		behaviour string
+		behavior string
 		cause     string
 		deleted   []int64 // before the drain
 		hangs     bool    // the listener is ended by force
@@ -130,8 +130,8 @@ func TestEndings(t *testing.T) {
 		{"exit 2", "An error occurred: something", []int64{1}, false},
 		{"hangs after its job", "job completed: Succeeded", []int64{1}, true},
 	} {
-		t.Run(tc.behaviour, func(t *testing.T) {
-			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, func(cfg *Config) {
+		t.Run(tc.behavior, func(t *testing.T) {
+			s := startSlot(t, &fakeGitHub{behaviors: []string{tc.behavior}}, func(cfg *Config) {
 				cfg.timing.jobStart, cfg.timing.workerless = 300*time.Millisecond, 300*time.Millisecond
 				if tc.hangs {
 					cfg.timing.jobExit, cfg.timing.interruptGrace = 300*time.Millisecond, 300*time.Millisecond
@@ -166,7 +166,7 @@ func TestDrainIdle(t *testing.T) {
 
 func TestDrainBusy(t *testing.T) {
 	asked := make(chan struct{}, 100)
-	github := &fakeGitHub{behaviours: []string{"busy"}, onDelete: func(int64) error { asked <- struct{}{}; return runner.ErrBusy }}
+	github := &fakeGitHub{behaviors: []string{"busy"}, onDelete: func(int64) error { asked <- struct{}{}; return runner.ErrBusy }}
 	s := startSlot(t, github, nil)
 	s.stderr.wait(t, "to=job", 1)
 	s.cancel()
@@ -186,7 +186,7 @@ func TestDrainBusy(t *testing.T) {
 
 // A listener that is silent beside its worker does its job, however long that takes and whatever GitHub would say.
 func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"worker"}}, func(cfg *Config) {
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"worker"}}, func(cfg *Config) {
 		cfg.timing.jobStart, cfg.timing.workerless, cfg.timing.deleteRetry = 1, 1, 1
 	})
 	s.stderr.wait(t, "to=job", 1)
@@ -211,7 +211,7 @@ func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
 // GitHub has been seen to call busy runners idle, or gone.
 func TestDrainNeverInterruptsAJob(t *testing.T) {
 	for name, tc := range map[string]struct {
-		behaviour, started string
+		behavior, started string
 		answer             error
 	}{
 		"deleted although busy":         {"busy", "to=job", nil},
@@ -222,7 +222,7 @@ func TestDrainNeverInterruptsAJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := make(chan struct{}, 1000)
-			github := &fakeGitHub{behaviours: []string{tc.behaviour}, onDelete: func(int64) error { asked <- struct{}{}; return tc.answer }}
+			github := &fakeGitHub{behaviors: []string{tc.behavior}, onDelete: func(int64) error { asked <- struct{}{}; return tc.answer }}
 			s := startSlot(t, github, nil)
 			s.stderr.wait(t, tc.started, 1)
 			s.cancel()
@@ -252,7 +252,7 @@ func TestDrainWithoutGitHub(t *testing.T) {
 }
 
 func TestDrainKillsADeafListener(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interruptGrace = 300 * time.Millisecond })
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interruptGrace = 300 * time.Millisecond })
 	s.stderr.wait(t, "to=listening", 1)
 	pid := s.listenerPID()
 	st := s.stop()
@@ -273,7 +273,7 @@ func TestDrainBeforeTheFirstRegistration(t *testing.T) {
 }
 
 func TestLeftoverProcessesAreKilled(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"job with leftover"}}, nil)
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"job with leftover"}}, nil)
 	s.stdout.wait(t, "Runner registered. Waiting for a job...", 2)
 	pid := s.field("leftover pid ")
 	if _, exists := readProcess("/proc", pid); exists {
@@ -285,7 +285,7 @@ func TestLeftoverProcessesAreKilled(t *testing.T) {
 // The reaper of orphans and os/exec wait for processes of the same parent; the listener's exit code must not get lost between them.
 func TestReaperLeavesTheListenerToExec(t *testing.T) {
 	const jobs = 20
-	s := startSlot(t, &fakeGitHub{behaviours: slices.Repeat([]string{"job with leftover"}, jobs)}, nil)
+	s := startSlot(t, &fakeGitHub{behaviors: slices.Repeat([]string{"job with leftover"}, jobs)}, nil)
 	s.stdout.wait(t, "Runner registered. Waiting for a job...", jobs+1)
 	s.stop()
 	if n := strings.Count(s.stdout.String(), "Runner listener exited with code 0.\n"); n != jobs+1 {

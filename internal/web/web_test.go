@@ -182,7 +182,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 			close(entered)
 			<-release
 			if r.Context().Err() != nil {
-				t.Error("the request was cancelled by the shutdown")
+				t.Error("the request was canceled by the shutdown")
 			}
 			text(w, 200, "done")
 		})
