@@ -27,10 +27,10 @@ const waitLimit = 2 * time.Minute
 // fakeGitHub hands out one behavior of the stub listener per registration, and then "idle" ones.
 type fakeGitHub struct {
 	behaviors []string
-	onJIT      func(name string) error
-	onDelete   func(id int64) error
-	onRunners  func() ([]runner.Registration, error)
-	onRunner   func(id int64) (runner.Registration, error)
+	onJIT     func(name string) error
+	onDelete  func(id int64) error
+	onRunners func() ([]runner.Registration, error)
+	onRunner  func(id int64) (runner.Registration, error)
 
 	mu      sync.Mutex
 	names   []string

@@ -114,9 +114,9 @@ func TestAJobLeavesNothingInTheRunnersDirectory(t *testing.T) {
 func TestEndings(t *testing.T) {
 	for _, tc := range []struct {
 		behavior string
-		cause     string
-		deleted   []int64 // before the drain
-		hangs     bool    // the listener is ended by force
+		cause    string
+		deleted  []int64 // before the drain
+		hangs    bool    // the listener is ended by force
 	}{
 		{"exit 0", "registration_deleted", []int64{1}, false},
 		{"deleted", "registration_deleted", []int64{1}, false},
@@ -212,7 +212,7 @@ func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
 func TestDrainNeverInterruptsAJob(t *testing.T) {
 	for name, tc := range map[string]struct {
 		behavior, started string
-		answer             error
+		answer            error
 	}{
 		"deleted although busy":         {"busy", "to=job", nil},
 		"not found although busy":       {"busy", "to=job", runner.ErrNotFound},
