@@ -33,7 +33,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestSNTP has servers that are right, wrong, unsynchronized, rude and dead.
+// TestSNTP has servers that are right, wrong, unsynchronized, rate-limiting and dead.
 func TestSNTP(t *testing.T) {
 	good, alsoGood, wrong := newNTPServer(t, 3*time.Second), newNTPServer(t, 3*time.Second), newNTPServer(t, -time.Hour)
 	confused, rude := newNTPServer(t, time.Minute), newNTPServer(t, time.Minute)
@@ -112,8 +112,8 @@ func TestChronySample(t *testing.T) {
 	}
 }
 
-// scripted answers whatever is asked with bytes of the test. The sequence number
-// of the question is put into the answer if echo is set.
+// scripted answers every request with bytes of the test. If echo is set, the answer gets the
+// sequence number of the request.
 type scripted struct {
 	answer []byte
 	echo   bool
@@ -133,8 +133,8 @@ func (s *scripted) Read(p []byte) (int, error) {
 	return copy(p, a), nil
 }
 
-// trackingAnswer is an answer as chronyd 4 sends it: header of 28 bytes, then
-// the fields of `tracking`.
+// trackingAnswer is an answer as chronyd 4 sends it: header of 28 bytes, then the fields of
+// `tracking`.
 func trackingAnswer() []byte {
 	a := make([]byte, 28+76)
 	a[0], a[1] = 6, 2
@@ -182,9 +182,8 @@ func FuzzChronyReply(f *testing.F) {
 	})
 }
 
-// datagram is a connection whose other end answers any question with bytes of the
-// test. The time stamp of the question, by which an answer is known, is put into
-// it if echo is set.
+// datagram is a connection that answers every request with bytes of the test. If echo is set, the
+// answer gets the time stamp of the request.
 type datagram struct {
 	net.Conn // nil: what is not below is not called
 
@@ -209,7 +208,7 @@ func (d *datagram) Read(p []byte) (int, error) {
 func (*datagram) SetDeadline(time.Time) error { return nil }
 func (*datagram) Close() error                { return nil }
 
-// FuzzSNTPReply lets a server answer anything.
+// FuzzSNTPReply has arbitrary answers.
 func FuzzSNTPReply(f *testing.F) {
 	good := new(ntpServer).answer(make([]byte, 48))
 	f.Add(good)
@@ -230,7 +229,7 @@ func FuzzSNTPReply(f *testing.F) {
 	})
 }
 
-// TestOnce asks a chronyd that never synchronized, a server, and nobody.
+// TestOnce asks a chronyd that never synchronized, a server, and no source.
 func TestOnce(t *testing.T) {
 	server := newNTPServer(t, 3*time.Second)
 	address, _ := startChronyd(t, "")
@@ -296,7 +295,7 @@ func TestReadClocks(t *testing.T) {
 	}
 }
 
-// log is a logger that a test can read while it is written to.
+// log is a log that a test can read during writes.
 type log struct {
 	mu sync.Mutex
 	b  bytes.Buffer

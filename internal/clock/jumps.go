@@ -10,8 +10,8 @@ import (
 // The directions of Monitor.Jumps.
 const (
 	// JumpForward: the wall clock was set ahead by more than half a second. A sleep that the kernel
-	// did not see looks the same, as when the host of a virtual machine (WSL2) slept and the guest's
-	// clock was corrected afterwards.
+	// did not see looks the same, as when the host of a virtual machine (WSL2) slept and the
+	// guest's clock was corrected afterwards.
 	JumpForward = "forward"
 	// JumpBackward: the wall clock was set back by more than half a second.
 	JumpBackward = "backward"
@@ -26,8 +26,8 @@ const (
 	jumpInterval = time.Second
 	minStep      = 500 * time.Millisecond
 	minSleep     = time.Second
-	// maxReadTime is how long reading the clocks may take. A reading that was interrupted for longer
-	// is not used.
+	// maxReadTime is how long reading the clocks may take. A reading that was interrupted for
+	// longer is not used.
 	maxReadTime = 20 * time.Millisecond
 )
 
@@ -40,8 +40,8 @@ type jump struct {
 	size      time.Duration // never negative
 }
 
-// jumped returns the jumps between two readings. Boot time counts during a sleep and is steered like
-// the wall clock, so steering by NTP is in neither difference. Only the wall clock can be set.
+// jumped returns the jumps between two readings. Boot time counts during a sleep and is steered
+// like the wall clock, so steering by NTP is in neither difference. Only the wall clock can be set.
 func jumped(before, after reading) []jump {
 	var out []jump
 	wall, mono, boot := after.wall-before.wall, after.mono-before.mono, after.boot-before.boot

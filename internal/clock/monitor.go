@@ -1,9 +1,9 @@
 // Package clock measures the offset of the local clock and detects jumps of it.
 //
-// It asks two sources in the background: chronyd, by its command protocol, and NTP servers, by SNTP. A
-// source that does not answer, or does not know the time, has no offset, never an offset of 0. All
-// containers of a machine share the kernel's clock, so one Monitor serves all of them. Nothing here
-// sets a clock.
+// It asks two sources in the background: chronyd, by its command protocol, and NTP servers, by
+// SNTP. A source that does not answer, or does not know the time, has no offset, never an offset of
+// 0. All containers of a machine share the kernel's clock, so one Monitor serves all of them.
+// Nothing here sets a clock.
 package clock
 
 import (
@@ -107,8 +107,8 @@ func New(opts Options) *Monitor {
 	return m
 }
 
-// Run measures until ctx ends, and then returns nil. It measures at once, and after every jump of the
-// clock.
+// Run measures until ctx ends, and then returns nil. It measures at once, and after every jump of
+// the clock.
 func (m *Monitor) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watchJumps(ctx) })
@@ -196,8 +196,8 @@ func (m *Monitor) Jumps() map[string]uint64 {
 	return maps.Clone(m.jumps)
 }
 
-// LastJumps returns the size of the last jump of each direction, never negative. A direction without
-// a jump is absent.
+// LastJumps returns the size of the last jump of each direction, never negative. A direction
+// without a jump is absent.
 func (m *Monitor) LastJumps() map[string]time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

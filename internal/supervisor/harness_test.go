@@ -21,7 +21,8 @@ import (
 // errToken is GitHub's refusal of the token.
 var errToken = &runner.Error{Op: "register runner", Reason: runner.ReasonAuth, Status: http.StatusUnauthorized, Err: errors.New("bad credentials")}
 
-// waitLimit is how long a test waits for something that takes much less time, on a busy machine too.
+// waitLimit is how long a test waits for something that takes much less time, on a busy machine
+// too.
 const waitLimit = 2 * time.Minute
 
 // fakeGitHub hands out one behavior of the stub listener per registration, and then "idle" ones.
@@ -88,7 +89,7 @@ func (f *fakeGitHub) seen() (names []string, deleted []int64) {
 	return append(names, f.names...), append(deleted, f.deleted...)
 }
 
-// record is an output that can be waited for.
+// record is an output whose text a test can wait for.
 type record struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
@@ -155,7 +156,8 @@ func fastTiming() timing {
 	return t
 }
 
-// startSlot runs a supervisor over the real operating system and a stub listener until the test ends.
+// startSlot runs a supervisor over the real operating system and a stub listener until the test
+// ends.
 func startSlot(t *testing.T, github *fakeGitHub, change func(*Config)) *slot {
 	t.Helper()
 	if os.Geteuid() != 0 {
