@@ -75,7 +75,7 @@ func unitEnvironment(t *testing.T, program, help, port string) []string {
 // knownVariables: the program has every variable of the environment file that is not the other program's.
 func knownVariables(t *testing.T, program, help string) {
 	t.Helper()
-	other := map[string]string{"exporter": "_REMEDIATOR_|^REMEDIATION_DRY_RUN$", "remediator": "_EXPORTER_|^CHRONY_ADDRESS$"}[program]
+	other := map[string]string{"exporter": "_REMEDIATOR_|^REMEDIATION_DRY_RUN$", "remediator": "_EXPORTER_|^(CHRONY_ADDRESS|PRUNE_THRESHOLD_GB)$"}[program]
 	for _, m := range regexp.MustCompile(`(?m)^#?([A-Z_]+)=`).FindAllStringSubmatch(read(t, "../examples/systemd/ghostrunner.env"), -1) {
 		if !strings.Contains(help, "$"+m[1]+")") && !regexp.MustCompile(other).MatchString(m[1]) {
 			t.Errorf("ghostrunner.env: %s has no variable %s", program, m[1])
