@@ -14,12 +14,13 @@ import (
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 // colours say how a word of an answer is meant.
 var colours = map[string]cli.Color{
-	string(remedy.OutcomeCompleted): cli.Green, string(remedy.OutcomeFailed): cli.Red, string(remedy.OutcomeRefused): cli.Yellow,
-	string(remedy.Closed): cli.Green, string(remedy.Open): cli.Red, string(remedy.HalfOpen): cli.Yellow,
+	string(journal.Completed): cli.Green, string(journal.Failed): cli.Red, string(journal.Refused): cli.Yellow,
+	string(journal.Closed): cli.Green, string(journal.Open): cli.Red, string(journal.HalfOpen): cli.Yellow,
 	"act": cli.Green, "refuse": cli.Yellow,
 }
 
@@ -28,7 +29,7 @@ func command(ctx context.Context, cfg config, stdout io.Writer) error {
 	switch cfg.command {
 	case "history":
 		return history(ctx, cfg, stdout)
-	case "breakers":
+	case "breakers show", "breakers reset":
 		return breakers(ctx, cfg, stdout)
 	case "pause", "resume":
 		return pause(ctx, cfg, stdout)
@@ -41,7 +42,7 @@ func command(ctx context.Context, cfg config, stdout io.Writer) error {
 }
 
 // attempts asks for history, the newest first.
-func attempts(ctx context.Context, cfg config, limit int) (list []remedy.Record, err error) {
+func attempts(ctx context.Context, cfg config, limit int) (list []journal.Record, err error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	if cfg.since != "" {
 		q.Set("since", cfg.since)

@@ -175,7 +175,7 @@ func TestPage(t *testing.T) {
 	backedOff := w.run(image, w.label, labels("ci-runner-3"))
 	w.run(image, w.label, []string{"ghostrunner.role=service", "ghostrunner.heal=restart"})
 	p := w.serve()
-	p.alert("GhostrunnerRunnerRetryLoop", "restart", map[string]string{"runner": "ci-runner-1", "severity": "warning"})
+	p.alert("GhostrunnerRunnerRetryLoop", "restart", map[string]string{"runner": "ci-runner-1", "severity": "warning", "counts_as": "watchdog_fire"})
 	p.outcome("restart", "ci-runner-1", "completed")
 	p.alert("GhostrunnerRunnerOffline", "restart", map[string]string{"runner": "ci-runner-2", "severity": "warning"})
 	p.outcome("restart", "ci-runner-2", "refused busy")
@@ -184,7 +184,7 @@ func TestPage(t *testing.T) {
 	const evil = `<script>document.title="evil"</script><img src=x onerror=alert(1)>`
 	p.alert(evil, "restart", map[string]string{"runner": "\x1b[31m" + evil, "severity": `"><b>`})
 	p.outcome("restart", "", "refused no_target")
-	p.alert(remedy.AlertWatchdog, "", nil)
+	p.alert("GhostrunnerWatchdog", "", map[string]string{"heartbeat": "true"})
 	status := func() (s remedy.Status) {
 		t.Helper()
 		code, body := p.ask(http.MethodGet, "/api/v1/status", nil)

@@ -132,7 +132,7 @@ func TestScopes(t *testing.T) {
 		{"", nil, "[]"},
 		{"o/r, org,,O/R", nil, "[o/r org]"},
 		{"o/r", []string{"--github.scope=enterprises/e", "--github.scope", "org,o/x"}, "[enterprises/e org o/x]"}, // a flag wins
-		{"a/b/c", nil, `--github.scope="a/b/c" (or GITHUB_SCOPES): scope "a/b/c": want "owner/repo", "organisation" or "enterprises/name"`},
+		{"a/b/c", nil, `--github.scope="a/b/c" (or GITHUB_SCOPES): scope "a/b/c": want "owner/repo", "organization" or "enterprises/name"`},
 		{"", []string{"--github.scope=https://github.com/o/r"}, `want "owner/repo"`},
 		{"", []string{"--github.scope=" + strings.Repeat("o/r,", 99)}, "[o/r]"},
 		{"", []string{"--github.scope=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z,aa,bb,cc,dd,ee,ff,gg"}, "at most 32"},
