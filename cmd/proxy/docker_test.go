@@ -361,7 +361,7 @@ func (w *world) docker(args ...string) string {
 }
 
 func (w *world) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	var stderr bytes.Buffer

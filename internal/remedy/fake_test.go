@@ -318,21 +318,6 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// hang makes Docker answer nothing until it is released, and tells of questions. The release must come before the
-// remediator is stopped.
-func (f *fakeDocker) hang(asked chan<- struct{}) (release func()) {
-	gate := make(chan struct{})
-	f.containers = func(ctx context.Context) ([]runner.Container, error) {
-		select {
-		case asked <- struct{}{}:
-		default:
-		}
-		<-gate
-		return nil, ctx.Err()
-	}
-	return func() { close(gate) }
-}
-
 func ready(t testing.TB, r *Remediator) {
 	t.Helper()
 	until(t, "ready", func() bool { return r.Ready() == nil })

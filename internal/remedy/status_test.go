@@ -2,8 +2,8 @@ package remedy
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,7 +118,7 @@ func TestFiring(t *testing.T) {
 		}
 		var many []Notice
 		for i := range 2 * maxFiring {
-			many = append(many, alertOf("Many", "", "n", fmt.Sprint(i)))
+			many = append(many, alertOf("Many", "", "n", strconv.Itoa(i)))
 		}
 		send(t, r, many...)
 		if got := names(); len(got) != maxFiring {

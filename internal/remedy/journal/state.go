@@ -78,25 +78,8 @@ func load(d Disk, now Instant) (State, error) {
 			s.Refusals[r.refusalKey()] = r
 			return err
 		},
-		bucketStarts: func(k string, v []byte) error {
-			var p PendingStart
-			err := json.Unmarshal(v, &p)
-			if now.rebooted(p.Instant) { // everything on the machine was down
-				p.Phase = PhaseDown
-			}
-			p.Instant = now.rebase(p.Instant)
-			p.Length = max(p.Length, 0)
-			s.Starts[k] = p
-			return err
-		},
-		bucketBreakers: func(k string, v []byte) error {
-			var b Breaker
-			err := json.Unmarshal(v, &b)
-			b.Instant = now.rebase(b.Instant)
-			b.Length = max(b.Length, 0)
-			s.Breakers[k] = b
-			return err
-		},
+		bucketStarts:   func(k string, v []byte) error { return s.loadStart(k, v, now) },
+		bucketBreakers: func(k string, v []byte) error { return s.loadBreaker(k, v, now) },
 		bucketFires: func(k string, v []byte) error {
 			if len(v) != 8 {
 				return fmt.Errorf("counter %q has %d bytes", k, len(v))
@@ -131,6 +114,25 @@ func (s *State) loadRecord(v []byte, now Instant) (Record, error) {
 	s.nextID = max(s.nextID, r.ID+1)
 	r.Began, r.Ended = now.past(r.Began), now.past(r.Ended)
 	return r, nil
+}
+
+func (s *State) loadStart(target string, v []byte, now Instant) error {
+	var p PendingStart
+	err := json.Unmarshal(v, &p)
+	if now.rebooted(p.Instant) { // everything on the machine was down
+		p.Phase = PhaseDown
+	}
+	p.Instant, p.Length = now.rebase(p.Instant), max(p.Length, 0)
+	s.Starts[target] = p
+	return err
+}
+
+func (s *State) loadBreaker(runner string, v []byte, now Instant) error {
+	var b Breaker
+	err := json.Unmarshal(v, &b)
+	b.Instant, b.Length = now.rebase(b.Instant), max(b.Length, 0)
+	s.Breakers[runner] = b
+	return err
 }
 
 // loadPause reads a pause. Older versions wrote "0", "1" or its end and length.
