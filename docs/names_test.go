@@ -15,7 +15,7 @@ import (
 var elsewhere = []string{
 	"compose/.env", "compose/compose.override.yaml", "payload.json", "healer.sh", // made by users
 	"run.sh", "run-helper.sh", "config.sh", // of the Actions runner
-	"runner_graceful_stop.go", // of actions-runner-controller
+	"runner_graceful_stop.go",                                                     // of actions-runner-controller
 	"internal/remedy/journal", "internal/remedy/prune", "internal/remedy/httpapi", // until remedy lands
 	"e2e/jump", "compose/forget.sh", "make kills", "make flip", // until remedy and rules land
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/listener"
@@ -157,7 +158,7 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 		Up:      func() bool { return true }, Logger: quiet,
 	}
 	background(t, reclaimable.Run)
-	statfs := func(context.Context, string) (collector.Space, error) { return collector.Space{Free: 1, Size: 2}, nil }
+	statfs := func(context.Context, string) (*disk.UsageStat, error) { return &disk.UsageStat{Free: 1, Total: 2}, nil }
 	set := collector.NewSet(quiet,
 		collector.NewClock(w),
 		collector.NewContainer(w),
@@ -166,13 +167,13 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 		dns,
 		collector.NewGitHub(w, w, w),
 		collector.NewHealth(w),
-		collector.NewListener(w, w),
+		collector.NewListener(w, w, collector.NewJobDurations()),
 		collector.NewThreshold(map[string]float64{"disk_prune_bytes": 1}),
 	)
 	synctest.Wait() // what is reclaimable is measured
-	build := prometheus.NewRegistry()
-	build.MustRegister(versioncollector.NewCollector("ghostrunner_exporter"))
-	return gather(t, prometheus.Gatherers{set, build})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(set, versioncollector.NewCollector("ghostrunner_exporter"))
+	return gather(t, registry)
 }
 
 // exporterWorld stands for every adapter of the exporter. It has one runner with a job and a history.
@@ -188,10 +189,14 @@ func (exporterWorld) ClockSamples() []collector.ClockSample {
 
 func (exporterWorld) Jumps() map[string]uint64 { return map[string]uint64{"forward": 1} }
 
-func (exporterWorld) Containers() collector.ContainerSnapshot {
-	return collector.ContainerSnapshot{Up: true, Containers: []runner.Container{
-		{Name: slotContainer, Role: "runner", Runner: slot, State: "running", Health: "healthy", Exited: true},
-	}}
+func (exporterWorld) LastJumps() map[string]time.Duration {
+	return map[string]time.Duration{"forward": time.Hour}
+}
+
+func (exporterWorld) Observed() ([]runner.Container, bool) {
+	return []runner.Container{
+		{Name: slotContainer, Role: runner.RoleRunner, Runner: slot, State: runner.StateRunning, Health: runner.HealthHealthy, Exited: true},
+	}, true
 }
 
 func (exporterWorld) Credential() collector.Credential {
@@ -209,11 +214,10 @@ func (exporterWorld) GitHub() collector.GitHubSnapshot {
 }
 
 func (exporterWorld) Slots() []listener.Slot {
-	return []listener.Slot{{Runner: slot, State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"}}}
-}
-
-func (exporterWorld) JobDurations() listener.Durations {
-	return listener.NewFleet(time.Now()).JobDurations()
+	return []listener.Slot{{
+		Runner: slot, Known: true, LastFailures: map[listener.Reason]time.Time{listener.Other: time.Now()},
+		State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"},
+	}}
 }
 
 // remediatorMetrics scrapes a remediator that received a heartbeat and backed off its one runner.

@@ -3,20 +3,13 @@ package main
 import (
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
-	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/github"
 )
 
 // sourceGitHub is the clock source that is not the monitor's.
 const sourceGitHub = "github"
 
-type dockerAdapter struct{ *docker.Engine }
-
-func (a *dockerAdapter) Containers() collector.ContainerSnapshot {
-	s := a.Snapshot()
-	return collector.ContainerSnapshot{Up: s.Up, Containers: s.Containers}
-}
-
+// githubAdapter gives what the poller knows in the collectors' types.
 type githubAdapter struct{ *github.Client }
 
 func (a *githubAdapter) GitHub() collector.GitHubSnapshot {
@@ -34,14 +27,10 @@ func (a *githubAdapter) GitHub() collector.GitHubSnapshot {
 }
 
 func (a *githubAdapter) Credential() collector.Credential {
-	c := a.Snapshot().Credential
-	return collector.Credential{
-		Known: c.Known, Valid: c.Valid, PermissionKnown: c.PermissionKnown, PermissionSufficient: c.PermissionSufficient,
-		Expiry: c.Expiry, LastCheck: c.LastCheck,
-	}
+	return collector.Credential(a.Snapshot().Credential)
 }
 
-// clockAdapter joins the monitor with the clock that GitHub's answers show.
+// clockAdapter adds the offset that GitHub's answers show.
 type clockAdapter struct {
 	*clock.Monitor
 
@@ -51,10 +40,7 @@ type clockAdapter struct {
 func (a clockAdapter) ClockSamples() []collector.ClockSample {
 	var out []collector.ClockSample
 	for _, s := range a.Samples() {
-		out = append(out, collector.ClockSample{
-			Source: s.Source, Offset: s.Offset, HasOffset: s.HasOffset, At: s.At,
-			Synchronized: s.Synchronized, SynchronizedKnown: s.SynchronizedKnown,
-		})
+		out = append(out, collector.ClockSample(s))
 	}
 	if a.github != nil {
 		if c := a.github.Snapshot().Clock; !c.At.IsZero() {

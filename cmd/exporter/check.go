@@ -192,7 +192,7 @@ func (c *checker) readPath(ctx context.Context, path string) (f finding, windows
 			answers <- answer{f: fail(collector.NameDisk, fmt.Errorf("%s: %w", path, err), remedyDisk)}
 			return
 		}
-		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(space.Free)/1e9, float64(space.Size)/1e9)
+		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(space.Free)/1e9, float64(space.Total)/1e9)
 		answers <- answer{good(collector.NameDisk, detail), onWindows(path)}
 	}()
 	select {

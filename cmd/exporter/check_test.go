@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shirou/gopsutil/v3/disk"
+
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
@@ -103,14 +105,14 @@ func TestCheckBlackHoles(t *testing.T) {
 	e.dns = collector.NewDNS(&net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", hole)
 	}}, []string{"api.example"})
-	e.statfs = func(context.Context, string) (collector.Space, error) { select {} }
+	e.statfs = func(context.Context, string) (*disk.UsageStat, error) { select {} }
 
 	began := time.Now()
 	r := e.check(t.Context())
 	if took := time.Since(began); took >= 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-	table := r.table(false)
+	table := r.text(t)
 	has(t, table, "container   FAIL", "github      FAIL   list runners of o: timeout", "credential  note", "clock       FAIL   chrony", "clock       FAIL   ntp",
 		"disk        FAIL   /a: the file system does not answer", "disk        FAIL   /b:", "dns         FAIL   look up api.example")
 	if r.OK {
@@ -268,16 +270,26 @@ func TestCheckClocks(t *testing.T) {
 		if r.OK != tc.ok {
 			t.Errorf("%s: ok %t", name, r.OK)
 		}
-		has(t, r.table(false), tc.wants...)
+		has(t, r.text(t), tc.wants...)
 	}
+}
+
+// text is the table as it is without a terminal.
+func (r report) text(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	if err := r.write(&b, formatTable); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // TestCheckDisk has no opinion of how little space is little.
 func TestCheckDisk(t *testing.T) {
-	space := map[string]collector.Space{"/full": {Free: 0, Size: 1e9}, "/": {Free: 2e9, Size: 4e9}}
+	space := map[string]*disk.UsageStat{"/full": {Free: 0, Total: 1e9}, "/": {Free: 2e9, Total: 4e9}}
 	e := &exporter{
 		cfg: config{diskPaths: []string{"/full", "/", "/gone"}},
-		statfs: func(_ context.Context, path string) (collector.Space, error) {
+		statfs: func(_ context.Context, path string) (*disk.UsageStat, error) {
 			s, ok := space[path]
 			if !ok {
 				return s, os.ErrNotExist
@@ -286,7 +298,7 @@ func TestCheckDisk(t *testing.T) {
 		},
 	}
 	for _, wsl := range []bool{false, true} {
-		table := newReport("", (&checker{exporter: e, host: host{wsl: wsl}}).readDisk(t.Context())).table(false)
+		table := newReport("", (&checker{exporter: e, host: host{wsl: wsl}}).readDisk(t.Context())).text(t)
 		has(t, table, "ok     /full: 0.0 of 1.0 GB free", "ok     /: 2.0 of 4.0 GB free", "FAIL   /gone: file does not exist", "--disk.paths (DISK_PATHS)")
 		if strings.Contains(table, "VHDX") != wsl {
 			t.Errorf("WSL2 %t:\n%s", wsl, table)
@@ -322,9 +334,9 @@ func TestCheckContainers(t *testing.T) {
 		if r.OK != tc.ok {
 			t.Errorf("%s: ok %t", name, r.OK)
 		}
-		has(t, r.table(false), tc.want)
+		has(t, r.text(t), tc.want)
 		if tc.err != nil {
-			has(t, r.table(false), "Resource Saver")
+			has(t, r.text(t), "Resource Saver")
 		}
 	}
 }
@@ -344,14 +356,14 @@ func TestCheckHost(t *testing.T) {
 			t.Errorf("%q: %+v, %+v", kernel, h, r)
 		}
 		if wsl {
-			has(t, r.table(false), "host    note   WSL2, kernel ", "instanceIdleTimeout=-1", "GhostrunnerWatchdog")
+			has(t, r.text(t), "host    note   WSL2, kernel ", "instanceIdleTimeout=-1", "GhostrunnerWatchdog")
 		}
 	}
 	if h := hostOf(dir); h.wsl {
 		t.Errorf("%+v", h)
 	}
 	c := &checker{exporter: &exporter{cfg: config{dnsNames: []string{"a.example"}}, dns: collector.NewDNS(lost{}, []string{"a.example"})}, host: host{wsl: true}}
-	has(t, newReport("", c.readDNS(t.Context())).table(false), "FAIL   look up a.example", "dnsTunneling=true", "restart the containers")
+	has(t, newReport("", c.readDNS(t.Context())).text(t), "FAIL   look up a.example", "dnsTunneling=true", "restart the containers")
 }
 
 // lost is a resolver that knows no name.
@@ -392,7 +404,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// TestCheckOnATerminal wants colours there and nowhere else, and no text that could steer the terminal.
+// TestCheckOnATerminal: colors on a terminal only, and no text that could steer it.
 func TestCheckOnATerminal(t *testing.T) {
 	r := newReport("", []finding{
 		good("a", "fine"), note("longer", "hm", "do this"), fail("b", errors.New("bad\x1b]0;title\x07\nand worse\xff"), "\x1b[2Jrepair", ""),
@@ -423,15 +435,15 @@ func TestCheckOnATerminal(t *testing.T) {
 	}
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
-	coloured := show()
-	if strings.Count(coloured, "\x1b[1;31m") != 1 || !strings.Contains(coloured, "\x1b[32mok   \x1b[0m") {
-		t.Errorf("%q", coloured)
+	colored := show()
+	if strings.Count(colored, "\x1b[1;31m") != 1 || !strings.Contains(colored, "\x1b[32mok\x1b[0m   ") {
+		t.Errorf("%q", colored)
 	}
 	for _, code := range []cli.Color{cli.Plain, cli.Bold, cli.Dim, cli.Green, cli.Yellow, cli.Red} {
-		coloured = strings.ReplaceAll(coloured, string(code), "")
+		colored = strings.ReplaceAll(colored, string(code), "")
 	}
-	if coloured != table {
-		t.Errorf("without its colours:\n%q", coloured)
+	if colored != table {
+		t.Errorf("without its colors:\n%q", colored)
 	}
 	t.Setenv("TERM", "dumb")
 	if got := show(); got != table {

@@ -42,7 +42,7 @@ func (s *stage) docker(stdin io.Reader, args ...string) string {
 }
 
 func tryDocker(stdin io.Reader, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience) // also at the end of a test
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit) // also at the end of a test
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Stdin = stdin
@@ -102,19 +102,18 @@ func (s *stage) talk(slot string, flags []string, mode ...string) string {
 	return s.docker(nil, append(append(args, s.image), mode...)...)
 }
 
-// scraper is somebody who scrapes an exporter, whichever process that is now, and remembers every counter.
+// scraper scrapes an exporter and remembers every counter of the present process.
 type scraper struct {
 	*stage
 
-	cmd   *exec.Cmd
-	begun time.Time
-	log   *clitest.Output
-	base  string
-	last  map[string]float64
+	cmd  *exec.Cmd
+	log  *clitest.Output
+	base string
+	last map[string]float64
 }
 
 func (s *stage) scraper() *scraper {
-	c := &scraper{stage: s, last: map[string]float64{}}
+	c := &scraper{stage: s}
 	c.start()
 	s.Cleanup(func() {
 		c.kill()
@@ -127,9 +126,8 @@ func (s *stage) scraper() *scraper {
 
 func (c *scraper) start() {
 	c.Helper()
-	c.log, c.begun = &clitest.Output{}, time.Now()
-	c.cmd = exec.Command(c.bin, "--web.listen-address=127.0.0.1:0", "--dns.names=localhost", "--docker.label="+c.label, //nolint:noctx // killed
-		"--listener.state-file="+filepath.Join(c.dir, "state"))
+	c.log, c.last = &clitest.Output{}, map[string]float64{}
+	c.cmd = exec.Command(c.bin, "--web.listen-address=127.0.0.1:0", "--dns.names=localhost", "--docker.label="+c.label) //nolint:noctx // killed
 	c.cmd.Env = append(os.Environ(), "CHRONY_ADDRESS=", "NTP_SERVERS=")
 	c.cmd.Stderr = c.log
 	if err := c.cmd.Start(); err != nil {
@@ -146,7 +144,7 @@ func (c *scraper) kill() {
 
 var counterLine = regexp.MustCompile(`(?m)^(ghostrunner_runner_\w+_total\{.*\}) (\S+)$`)
 
-// scrape returns the page. A counter that goes backwards is one that increase() counts twice.
+// scrape returns the page. increase() counts a counter that goes back twice.
 func (c *scraper) scrape() string {
 	c.Helper()
 	req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, c.base+"/metrics", http.NoBody)
@@ -175,29 +173,12 @@ func (c *scraper) scrape() string {
 	return string(page)
 }
 
-// first returns the first page that tells anything of the slot.
-func (c *scraper) first(slot string) (page string) {
-	c.Helper()
-	clitest.Until(c, "the slot "+slot, func() bool {
-		page = c.scrape()
-		return strings.Contains(page, `runner="`+slot+`"}`) && strings.Contains(page, `ghostrunner_runner_log_lines_total{runner="`+slot+`"}`)
-	})
-	return page
-}
-
-// wrote reports whether this process has written the place in the log of that container.
-func (c *scraper) wrote(id string) bool {
-	text, err := os.ReadFile(filepath.Join(c.dir, "state"))
-	info, err2 := os.Stat(filepath.Join(c.dir, "state"))
-	return err == nil && err2 == nil && info.ModTime().After(c.begun) && strings.Contains(string(text), id)
-}
-
 func (c *scraper) count(metric, slot string) int {
 	return int(c.last[fmt.Sprintf(`ghostrunner_runner_%s{runner="%s"}`, metric, slot)])
 }
 
-// A job that prints 200 MB a minute, into a log that is rotated all the while, is read to the last line, each line once, and
-// what another runner says meanwhile is told.
+// A job that prints 200 MB a minute, into a log that is rotated meanwhile, is read to the last line,
+// each line once, and the lines of another runner are counted meanwhile.
 func TestFlood(t *testing.T) {
 	s := newStage(t)
 	c := s.scraper()
@@ -227,75 +208,60 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// Whatever moment the exporter is killed in, and whatever happens while it is away: its counters go on, and say in the end
-// what stands in the logs, no more and no less; and the first page that shows a slot shows what it does now.
-func TestKilledCountsOnce(t *testing.T) {
-	const rounds, pause = "1000", "6ms"
+// An exporter that is killed and started again shows the same state from its first page with the slot
+// on, and counts from 0; runners that were restarted or stopped meanwhile begin anew.
+func TestRestartRestoresState(t *testing.T) {
 	s := newStage(t)
 	c := s.scraper()
-	ids := map[string]string{
-		"ci-1": s.talk("ci-1", nil, "life", rounds, pause),
-		"ci-2": s.talk("ci-2", []string{"--tty"}, "life", rounds, pause),
+	ids := map[string]string{}
+	for _, slot := range []string{"ci-1", "ci-2", "ci-3"} {
+		ids[slot] = s.talk(slot, map[string][]string{"ci-2": {"--tty"}}[slot], "life", "20", "6ms")
 	}
-	for i := range 4 {
-		c.first("ci-1") // it has found its way
-		jobs := c.count("jobs_started_total", "ci-1") + 25
-		clitest.Until(t, "more jobs", func() bool { c.scrape(); return c.count("jobs_started_total", "ci-1") >= jobs })
-		if i > 1 { // the first two times it is killed before it has written where in the logs it is
-			clitest.Until(t, "the state file", func() bool { c.scrape(); return c.wrote(ids["ci-1"]) })
-		}
-		c.kill()
-		if i == 1 { // a run ends and another begins, and nobody sees it
-			s.docker(nil, "restart", ids["ci-1"], ids["ci-2"])
-		}
-		c.start()
+	state := func(metric, slot string) string {
+		return regexp.MustCompile(`(?m)^ghostrunner_runner_` + metric + `\{(?:reason="other",)?runner="` + slot + `"\} (\S+)$`).FindString(c.scrape())
 	}
-	logs := map[string]string{}
 	for slot, id := range ids {
 		clitest.Until(t, "the end of the log of "+slot, func() bool { return strings.Contains(s.docker(nil, "logs", "--tail=5", id), "done") })
-		logs[slot] = s.docker(nil, "logs", id)
+		log := s.docker(nil, "logs", id)
 		for metric, want := range map[string]int{
-			"log_lines_total":            len(strings.Split(logs[slot], "\n")),
-			"jobs_started_total":         strings.Count(logs[slot], "Running job: "),
-			"retry_loop_matches_total":   strings.Count(logs[slot], "Retrying until reconnected."),
-			"unrecognised_lines_total":   0,
-			"session_conflicts_total":    0,
-			"jobs_completed_total (all)": strings.Count(logs[slot], " completed with result: Succeeded"),
+			"log_lines_total":          len(strings.Split(log, "\n")),
+			"jobs_started_total":       strings.Count(log, "Running job: "),
+			"retry_loop_matches_total": strings.Count(log, "Retrying until reconnected."),
+			"unrecognised_lines_total": 0,
 		} {
-			got := func() int { return c.count(metric, slot) }
-			if strings.HasPrefix(metric, "jobs_completed") {
-				got = func() int {
-					return int(c.last[`ghostrunner_runner_jobs_completed_total{result="Succeeded",runner="`+slot+`"}`])
-				}
-			}
-			clitest.Until(t, fmt.Sprintf("%s of %s to reach %d", metric, slot, want), func() bool { c.scrape(); return got() >= want })
-			if got() != want {
-				t.Errorf("%s of %s is %d, the log has %d", metric, slot, got(), want)
+			clitest.Until(t, metric+" of "+slot, func() bool { c.scrape(); return c.count(metric, slot) >= want })
+			if got := c.count(metric, slot); got != want {
+				t.Errorf("%s of %s is %d, the log has %d", metric, slot, got, want)
 			}
 		}
-		if runs := strings.Count(logs[slot], "Current runner version"); runs != 2 {
-			t.Errorf("%s: %d runs in the log, want 2", slot, runs)
-		}
+	}
+	since, failed := state("retrying_since_timestamp_seconds", "ci-1"), state("last_failure_timestamp_seconds", "ci-1")
+	if since == "" || failed == "" {
+		t.Fatalf("before the restart: %q, %q", since, failed)
 	}
 
-	// Both are in an outage now. One goes on with it while the exporter is away, the other one is stopped.
-	since := regexp.MustCompile(`ghostrunner_runner_retrying_since_timestamp_seconds\{runner="ci-1"\} \S+`)
-	before := since.FindString(c.scrape())
 	c.kill()
-	s.docker(nil, "stop", ids["ci-2"])
+	s.docker(nil, "restart", ids["ci-2"])
+	s.docker(nil, "stop", ids["ci-3"])
 	c.start()
-	page := c.first("ci-1")
-	for _, line := range []string{`ghostrunner_runner_retrying{runner="ci-1"} 1`, `ghostrunner_runner_job_running{runner="ci-1"} 0`, before} {
-		if before == "" || !strings.Contains(page, "\n"+line+"\n") {
-			t.Errorf("the first page after a restart has no %q", line)
+	clitest.Until(t, "ci-1", func() bool { return state("retrying", "ci-1") != "" })
+	for metric, want := range map[string]string{"retrying_since_timestamp_seconds": since, "last_failure_timestamp_seconds": failed} {
+		if got := state(metric, "ci-1"); got != want {
+			t.Errorf("after the restart: %q, want %q", got, want)
 		}
 	}
-	if page := c.first("ci-2"); !strings.Contains(page, "\n"+`ghostrunner_runner_retrying{runner="ci-2"} 0`+"\n") {
-		t.Error("the first page after a restart does not know that ci-2 has ended")
+	if got := state("retrying", "ci-1"); !strings.HasSuffix(got, " 1") {
+		t.Errorf("after the restart: %q", got)
 	}
-	for slot := range ids {
-		if got, want := c.count("jobs_started_total", slot), strings.Count(logs[slot], "Running job: "); got != want {
-			t.Errorf("after one more restart %d jobs of %s, want %d", got, slot, want)
-		}
+	if n := c.count("jobs_started_total", "ci-1"); n != 0 {
+		t.Errorf("%d jobs of before are counted", n)
 	}
+	clitest.Until(t, "the second run of ci-2", func() bool { return state("retrying", "ci-2") != "" })
+	if got := state("retrying", "ci-3"); strings.HasSuffix(got, " 1") {
+		t.Errorf("a runner that has ended: %q", got)
+	}
+
+	jobs := c.count("jobs_started_total", "ci-1")
+	s.docker(nil, "restart", ids["ci-1"]) // seen live: counted
+	clitest.Until(t, "the jobs of the next run", func() bool { c.scrape(); return c.count("jobs_started_total", "ci-1") == jobs+20 })
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
+	"github.com/shirou/gopsutil/v3/disk"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
@@ -40,12 +41,11 @@ type exporter struct {
 
 	docker *docker.Engine
 	logs   *listener.Fleet
-	state  *checkpoint
 	github *github.Client
 	scopes []github.Scope // of the configuration; slots whose label names none belong to the first
 	clock  *clock.Monitor
 	dns    *collector.DNS
-	statfs func(context.Context, string) (collector.Space, error)
+	statfs collector.Statfs
 
 	reclaimable *collector.Reclaimable
 
@@ -55,8 +55,8 @@ type exporter struct {
 
 // build wires without any I/O but a look at the token file. Its errors name the flag at fault.
 func build(cfg config, logger *slog.Logger) (*exporter, error) {
-	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(time.Now()), statfs: collector.Statfs}
-	e.state = newCheckpoint(cfg.stateFile, e.logs, logger)
+	jobs := collector.NewJobDurations()
+	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(jobs.Observe), statfs: disk.UsageWithContext}
 	var err error
 	if e.docker, err = docker.New(docker.Options{Host: cfg.dockerHost, Labels: cfg.dockerLabels, Logger: logger}); err != nil {
 		return nil, fmt.Errorf("--docker.host, --docker.label: %w", err)
@@ -73,16 +73,15 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 
 	if cfg.reclaimableInterval > 0 {
 		e.reclaimable = &collector.Reclaimable{
-			Measure: e.docker.ReclaimableBytes, Up: func() bool { return e.docker.Snapshot().Up },
+			Measure: e.docker.ReclaimableBytes, Up: e.dockerUp,
 			Interval: cfg.reclaimableInterval, Logger: logger,
 		}
 	}
 
-	containers := &dockerAdapter{Engine: e.docker}
 	sources := []collector.Source{
-		collector.NewContainer(containers),
-		collector.NewHealth(containers),
-		collector.NewListener(e.logs, containers),
+		collector.NewContainer(e.docker),
+		collector.NewHealth(e.docker),
+		collector.NewListener(e.logs, e.docker, jobs),
 		collector.NewClock(clockAdapter{e.clock, e.github}),
 		collector.NewDisk(func() []string { return *e.diskPaths.Load() }, e.statfs, e.reclaimable),
 		collector.NewThreshold(cfg.thresholds),
@@ -90,7 +89,7 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 	}
 	if e.github != nil {
 		view := &githubAdapter{Client: e.github}
-		sources = append(sources, collector.NewGitHub(view, containers, e.logs), collector.NewCredential(view))
+		sources = append(sources, collector.NewGitHub(view, e.docker, e.logs), collector.NewCredential(view))
 	}
 	e.sources = collector.NewSet(logger, sources...)
 	return e, nil
@@ -123,7 +122,7 @@ func (e *exporter) buildGitHub() error {
 	var err error
 	e.github, err = github.New(github.Options{
 		APIURL: e.cfg.github.APIURL, Token: token, Scopes: e.scopes, PollInterval: e.cfg.pollInterval,
-		MoreScopes: (&labelScopes{containers: e.docker.Snapshot, logger: e.logger}).current,
+		MoreScopes: (&labelScopes{containers: e.docker.Observed, logger: e.logger}).current,
 		Logger:     e.logger, UserAgent: program + "/" + version.Version,
 	})
 	if err != nil {
@@ -171,7 +170,7 @@ func (e *exporter) serve(ctx context.Context) error {
 		Description:    "The health of self-hosted GitHub Actions runners on this machine.",
 		MetricsHandler: e.sources.Handler(own, e.logger),
 		Ready: func() error {
-			if !e.docker.Snapshot().Up && time.Since(begun) < startGrace {
+			if !e.dockerUp() && time.Since(begun) < startGrace {
 				return errors.New("Docker has not answered yet") //nolint:staticcheck // a name
 			}
 			return nil
@@ -182,7 +181,6 @@ func (e *exporter) serve(ctx context.Context) error {
 	}
 	e.logger.Info("starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e.logOff()
-	e.state.restore(e.docker)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(ctx) })
 	for _, work := range e.background() {
@@ -196,8 +194,7 @@ func (e *exporter) serve(ctx context.Context) error {
 func (e *exporter) background() []func(context.Context) error {
 	work := []func(context.Context) error{
 		e.docker.Watch,
-		func(ctx context.Context) error { return e.docker.Tail(ctx, e.state) },
-		e.state.run,
+		func(ctx context.Context) error { return e.docker.Tail(ctx, e.logs) },
 		e.clock.Run,
 		e.dns.Run,
 		e.findDockerRoot,
@@ -209,6 +206,11 @@ func (e *exporter) background() []func(context.Context) error {
 		work = append(work, e.github.Poll)
 	}
 	return work
+}
+
+func (e *exporter) dockerUp() bool {
+	_, up := e.docker.Observed()
+	return up
 }
 
 // findDockerRoot makes Docker's root the path to measure, unless paths were given. It asks only once the watcher has an
@@ -225,7 +227,7 @@ func (e *exporter) findDockerRoot(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if !e.docker.Snapshot().Up {
+		if !e.dockerUp() {
 			continue
 		}
 		root, err := e.dockerRoot(ctx)

@@ -34,8 +34,6 @@ type config struct {
 
 	reclaimableInterval time.Duration // 0: not measured
 
-	stateFile string // empty: none
-
 	github       *cli.GitHub
 	scopes       *[]github.Scope // besides that of github
 	pollInterval time.Duration
@@ -68,8 +66,6 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app.Flag("docker.label", "KEY=VALUE that a container must carry to exist for this program. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
 
 	reclaimable(app.Flag("docker.reclaimable-interval", "Time between two measurements of what a prune could free; 0: never.").Default("1h"), &cfg.reclaimableInterval)
-
-	app.Flag("listener.state-file", "File that keeps the counters of the runners' logs over a restart of this program; empty: none.").StringVar(&cfg.stateFile)
 
 	cfg.github = cli.GitHubFlags(app)
 	cfg.scopes = cli.ScopesFlag(app)

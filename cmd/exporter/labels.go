@@ -7,14 +7,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/github"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // labelScopes is where the slots of this machine register beside the configured scopes, by their label ghostrunner.scope.
 type labelScopes struct {
-	containers func() docker.Snapshot
+	containers func() (containers []runner.Container, up bool)
 	logger     *slog.Logger
 
 	known []runner.Container // when the engine was last up: GitHub's view does not end with Docker's
@@ -23,8 +22,8 @@ type labelScopes struct {
 
 // current is called by the one goroutine that polls GitHub.
 func (l *labelScopes) current() []github.Scope {
-	if s := l.containers(); s.Up {
-		l.known = s.Containers
+	if containers, up := l.containers(); up {
+		l.known = containers
 	}
 	scopes, err := scopesOf(l.known)
 	var text string

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
-	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -28,18 +27,18 @@ func TestScopesOf(t *testing.T) {
 // TestLabelScopes keeps what labels said while Docker is down, and complains about each bad label once.
 func TestLabelScopes(t *testing.T) {
 	var log clitest.Output
-	snapshot := docker.Snapshot{Up: true, Containers: []runner.Container{{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b", Scope: "b d"}}}
-	l := labelScopes{containers: func() docker.Snapshot { return snapshot }, logger: slog.New(slog.NewTextHandler(&log, nil))}
+	up, containers := true, []runner.Container{{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b", Scope: "b d"}}
+	l := labelScopes{containers: func() ([]runner.Container, bool) { return containers, up }, logger: slog.New(slog.NewTextHandler(&log, nil))}
 	for range 3 {
 		if got := l.current(); fmt.Sprint(got) != "[org]" {
 			t.Errorf("%v", got)
 		}
 	}
-	snapshot = docker.Snapshot{}
+	up, containers = false, nil
 	if got := l.current(); fmt.Sprint(got) != "[org]" {
 		t.Errorf("without Docker: %v", got)
 	}
-	snapshot = docker.Snapshot{Up: true}
+	up = true
 	if got := l.current(); len(got) != 0 {
 		t.Errorf("without containers: %v", got)
 	}

@@ -63,7 +63,7 @@ func TestEverything(t *testing.T) {
 		`ghostrunner_container_last_exit_code{container="gr-redis-1",role="service"} 137`,
 		`ghostrunner_runner_online{runner="ci-runner-1"} 1`,
 		`ghostrunner_runner_info{labels="linux,self-hosted",name="ci-runner-1-abc",os="linux",runner="ci-runner-1",scope="o/r",version="2.336.0"} 1`,
-		`ghostrunner_runner_retry_loop_matches_total{runner="ci-runner-1"} 1`,
+		`ghostrunner_runner_retry_loop_matches_total{runner="ci-runner-1"} 0`,
 		`ghostrunner_runner_retrying_since_timestamp_seconds{runner="ci-runner-1"} `,
 		`ghostrunner_github_requests_total{code="200"} `,
 		`ghostrunner_github_rate_limit_remaining{resource="core"} 4321`,

@@ -2,21 +2,18 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 )
 
-// state is how a finding is meant.
+// state is what a finding says.
 type state string
 
 const (
 	well   state = "ok"
 	failed state = "fail"
-	noted  state = "note" // worth knowing, and nothing is wrong
+	noted  state = "note" // worth knowing, not wrong
 )
 
 // finding is one line of the table.
@@ -44,7 +41,7 @@ type report struct {
 	Findings []finding `json:"findings"`
 }
 
-// newReport joins the findings and makes foreign text fit for a terminal.
+// newReport joins the findings and makes foreign text safe for a terminal.
 func newReport(version string, parts ...[]finding) report {
 	r := report{OK: true, Version: version, Findings: []finding{}}
 	for _, part := range parts {
@@ -72,29 +69,20 @@ func (r report) write(w io.Writer, format string) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	_, err := io.WriteString(w, r.table(cli.PainterFor(w)))
-	return err
-}
-
-var colours = map[state]cli.Color{well: cli.Green, failed: cli.Red, noted: cli.Yellow}
-
-// table pads before it paints, so that colours do not count as width.
-func (r report) table(on cli.Painter) string {
-	width := len("SOURCE")
-	for _, f := range r.Findings {
-		width = max(width, utf8.RuneCountInString(f.Source))
+	t := cli.Table{
+		Heading: []string{"SOURCE", "STATE", "DETAIL"},
+		Colors:  map[string]cli.Color{string(well): cli.Green, "FAIL": cli.Red, string(noted): cli.Yellow},
 	}
-	var b strings.Builder
-	b.WriteString(on.Paint(cli.Bold, fmt.Sprintf("%-*s  STATE  DETAIL", width, "SOURCE")) + "\n")
 	for _, f := range r.Findings {
 		word := string(f.State)
 		if f.State == failed {
 			word = "FAIL"
 		}
-		fmt.Fprintf(&b, "%-*s  %s  %s\n", width, f.Source, on.Paint(colours[f.State], fmt.Sprintf("%-5s", word)), f.Detail)
-		for _, s := range f.Remedy {
-			fmt.Fprintf(&b, "%*s  %s\n", width+len("  STATE"), "", on.Paint(cli.Dim, "→ "+s))
+		t.Rows = append(t.Rows, []string{f.Source, word, f.Detail})
+		for _, remedy := range f.Remedy {
+			t.Colors["→ "+remedy] = cli.Dim
+			t.Rows = append(t.Rows, []string{" ", " ", "→ " + remedy})
 		}
 	}
-	return b.String()
+	return t.Print(w)
 }

@@ -52,9 +52,8 @@ func fakeDocker(t *testing.T, root string, more ...map[string]any) string {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	written := sync.OnceValue(func() time.Time { return time.Now().UTC() }) // after the exporter has started
+	now := time.Now().Add(-time.Second).UTC()
 	mux.HandleFunc("GET /{version}/containers/{id}/logs", func(w http.ResponseWriter, r *http.Request) {
-		now := written()
 		frame(w, 1, now.Format(time.RFC3339Nano)+" Current runner version: '2.336.0'\n")
 		frame(w, 2, fmt.Sprintf("%s %sZ: Runner connect error: Name or service not known. Retrying until reconnected.\n",
 			now.Add(time.Millisecond).Format(time.RFC3339Nano), now.Format(time.DateTime)))

@@ -90,15 +90,17 @@ func driveExporter(w *world, engine *docker.Engine) []string {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	engine.Resume(time.Now(), nil)
-	w.container("ghostrunner.role=runner", "ghostrunner.runner=slot", "count", "3")
+	id := w.container("ghostrunner.role=runner", "ghostrunner.runner=slot", "count", "3")
 	sink := &lines{}
 	wg.Go(func() { _ = engine.Watch(ctx) })
 	wg.Go(func() { _ = engine.Tail(ctx, sink) })
 	clitest.Until(w, "the log of the runner", func() bool { return sink.count.Load() >= 3 })
+	w.docker("stop", "--time=1", id)
+	clitest.Until(w, "the end of the log", func() bool { return sink.ended.Load() > 0 })
 	late := w.container("ghostrunner.role=runner", "ghostrunner.runner=late", "sleep")
 	clitest.Until(w, "an event", func() bool {
-		return slices.ContainsFunc(engine.Snapshot().Containers, func(c runner.Container) bool { return c.ID == late && c.State == "running" })
+		containers, _ := engine.Observed()
+		return slices.ContainsFunc(containers, func(c runner.Container) bool { return c.ID == late && c.State == "running" })
 	})
 	_, err := engine.Containers(ctx)
 	w.must("Containers", err)
@@ -106,7 +108,7 @@ func driveExporter(w *world, engine *docker.Engine) []string {
 	w.must("Root", err)
 	_, err = engine.ReclaimableBytes(ctx)
 	w.must("ReclaimableBytes", unlessBusy(err))
-	return []string{"Resume", "Watch", "Tail", "Snapshot", "Containers", "Root", "ReclaimableBytes"}
+	return []string{"Watch", "Tail", "Observed", "Containers", "Root", "ReclaimableBytes"}
 }
 
 // unlessBusy drops the answer of an engine that measures for somebody else on this machine: it does so for one at a time. The
@@ -212,17 +214,13 @@ func TestOthersAreOutOfReach(t *testing.T) {
 var engineSocket = strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
 
 // lines counts what the log follower reads.
-type lines struct{ count atomic.Int32 }
+type lines struct{ count, ended atomic.Int32 }
 
-func (*lines) Replaying(string, bool)                  {}
-func (*lines) Started(*docker.Mark, time.Time)         {}
-func (l *lines) Line(*docker.Mark, time.Time, []byte)  { l.count.Add(1) }
-func (*lines) Noise([]byte) bool                       { return false }
-func (*lines) Skipped(*docker.Mark, time.Time, uint64) {}
-func (*lines) Ended(*docker.Mark, time.Time)           {}
-func (*lines) Lost(string)                             {}
-func (*lines) Removed(string)                          {}
-func (*lines) Forget(string)                           {}
+func (*lines) Started(string, string, bool)             {}
+func (l *lines) Line(string, string, time.Time, []byte) { l.count.Add(1) }
+func (*lines) CaughtUp(string, string)                  {}
+func (l *lines) Ended(string, string)                   { l.ended.Add(1) }
+func (*lines) Removed(string, string)                   {}
 
 // world is what a test makes in the engine.
 type world struct {
@@ -363,7 +361,7 @@ func (w *world) docker(args ...string) string {
 }
 
 func (w *world) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	var stderr bytes.Buffer

@@ -96,7 +96,7 @@ func TestLostSocket(t *testing.T) {
 	}()
 	ended := make(chan error, 1)
 	go func() { ended <- watchSocket(t.Context(), socket, time.Millisecond) }()
-	for range 3 * lostAfter {
+	for range 3 * maxMissed {
 		select {
 		case <-accepted:
 		case err := <-ended:

@@ -55,7 +55,7 @@ func openBrowser(t *testing.T, url string) *browser {
 // see runs one action and returns what came of it.
 func see[T any](b *browser, action chromedp.Action[T]) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, clitest.Patience)
+	ctx, cancel := context.WithTimeout(b.ctx, clitest.WaitLimit)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
 	if err != nil {

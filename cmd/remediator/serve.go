@@ -51,14 +51,14 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		return err
 	}
 	api := httpapi.New(remediator, registry)
-	door := web.NewDoor(logged(token, logger))
+	auth := web.NewSessionAuth(logged(token, logger))
 	server, err := web.New(web.Options{
 		Logger: logger, Flags: cfg.web, Registry: registry,
 		Name: "Ghostrunner Remediator", Description: "Acts on alerts, or refuses and says why",
-		Ready: remediator.Ready, Root: api.Page(door.SignedIn),
+		Ready: remediator.Ready, Root: api.Page(auth.SignedIn),
 		Routes: func(mux *http.ServeMux) {
-			door.Routes(mux)
-			api.Routes(mux, door.Guard)
+			auth.Routes(mux)
+			api.Routes(mux, auth.Guard)
 		},
 	})
 	if err != nil {

@@ -80,7 +80,7 @@ func TestMemory(t *testing.T) {
 		s.job(strings.Repeat("a long name ", 1000), "0s", "Succeeded")
 		s.says(registered, i+2)
 	}
-	s.await("a look at GitHub", func() bool { return s.now().GitHub.Says != "" })
+	s.await("GitHub's status", func() bool { return s.now().GitHub.Answer != "" })
 	if got := memory(t, s.cmd.Process.Pid, "VmRSS"); got > budget {
 		t.Errorf("the supervisor has %.1f MiB resident, its budget is %d", got, budget)
 	} else {

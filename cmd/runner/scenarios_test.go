@@ -31,10 +31,10 @@ type scenario struct {
 	after func(s *slot)
 	held  bool // it drains for ever, because it holds a job that does not end: Docker's grace period ends it
 
-	prints []string // patterns, in this order, over the whole life
-	calls  string   // pattern of what GitHub was asked to change
-	left   int      // registrations that are left at GitHub; -1: any number, because Docker had to kill or GitHub believes in a job
-	owes   int      // deletions that the next life has to make up for
+	prints  []string // patterns, in this order, over the whole life
+	calls   string   // pattern of what GitHub was asked to change
+	left    int      // registrations that are left at GitHub; -1: any number, because Docker had to kill or GitHub believes in a job
+	pending int      // deletions that the next start has to make up for
 }
 
 const (
@@ -175,13 +175,13 @@ func TestScenarios(t *testing.T) {
 			play: func(s *slot) {
 				polling(s)
 				s.fault("poll-outage-v2", "")
-				s.says("retryable: exit code 2", 1)
+				s.says(`cause="An error occurred`, 1)
 				s.mend("poll-outage-v2")
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{retries, "^An error occurred: ", "^Runner listener exited with code 2.$", told("retryable: exit code 2"), "^" + registered},
-			calls:  "register 201, delete 204"}, // launched again with the same registration
+			prints: []string{retries, "^An error occurred: ", "^Runner listener exited with code 2.$", told("An error occurred"), "^" + registered},
+			calls:  "register 201, delete 204, register 201, delete 204"},
 		{name: "7a session conflict until the listener gives up", setup: fault("session-conflict", ""),
 			play: func(s *slot) {
 				s.says(`cause=session_conflict`, 1)
@@ -270,7 +270,7 @@ func TestScenarios(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{`\[RUNNER .* Runner\] Skipping message Job.`, `Stopping a listener that is stuck" why="nobody could acquire its job"`, told("used up by a job that nobody could acquire"), "^" + registered},
+			prints: []string{`\[RUNNER .* Runner\] Skipping message Job.`, `Stopping a listener that is stuck" why="its job could not be acquired"`, told("its job could not be acquired"), "^" + registered},
 			calls:  "register 201, (delete 422, )*delete 204, register 201, delete 204"},
 		{name: "13a deaf, and SIGINT works", setup: fault("deaf", ""),
 			play: func(s *slot) {
@@ -282,7 +282,7 @@ func TestScenarios(t *testing.T) {
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
 			prints: []string{"Acknowledging runner request", stopped, "^Runner listener exited with code 0.$", ts + "Running job: build$",
-				`Stopping a listener that is stuck" why="it was handed a job, and nothing has come of it"`, told("handed a job that it did not begin: exit code 0"), told("job completed: Succeeded")},
+				`Stopping a listener that is stuck" why="it was handed a job and did not start it"`, told("handed a job that it did not start: exit code 0"), told("job completed: Succeeded")},
 			calls: "register 201, delete 204, register 201, register 201, delete 204"},
 		{name: "13b deaf, and SIGINT does not work", setup: func(s *slot) { s.fault("deaf", ""); s.fault("ignore-sigint", "") },
 			play: func(s *slot) {
@@ -294,7 +294,7 @@ func TestScenarios(t *testing.T) {
 				s.mend("ignore-sigint")
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
-			prints: []string{"^Runner listener exited with code 137.$", told("handed a job that it did not begin: killed by signal 9"), told("job completed: Succeeded")},
+			prints: []string{"^Runner listener exited with code 137.$", told("handed a job that it did not start: killed by signal 9"), told("job completed: Succeeded")},
 			calls:  "register 201, delete 204, register 201, register 201, delete 204"},
 		{name: "14 outage while busy: the job is abandoned", setup: fault("renew-lost", ""),
 			play: func(s *slot) {
@@ -365,13 +365,13 @@ func TestScenarios(t *testing.T) {
 			calls:  "register 201, delete 204"},
 		{name: "18 an update although updates are off", setup: fault("update", ""),
 			play: func(s *slot) {
-				s.says("retryable: exit code 3", 1)
+				s.says("cause=\"exit code 3\"", 1)
 				s.mend("update")
 				s.await("a session that lasts", func() bool { return s.now().Phase == supervisor.Listening })
 				polling(s)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^Runner update in progress, do not shutdown runner.$", "^Runner listener exited with code 3.$", told("retryable: exit code 3"), "^" + registered},
+			prints: []string{"^Runner update in progress, do not shutdown runner.$", "^Runner listener exited with code 3.$", told("exit code 3"), "^" + registered},
 			calls:  "register 201, (delete 204, register 201, )*delete 204"},
 		{name: "19 each line twice",
 			play:  func(s *slot) { s.says(registered, 1); s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
@@ -461,7 +461,7 @@ func (sc *scenario) end(s *slot) {
 		if left := s.disk(); len(left) > 0 {
 			s.Errorf("left on the disk: %v", left)
 		}
-		if st := s.now(); st.Phase != supervisor.Stopped || st.PID != 0 || st.ID != 0 || len(st.Owed) != sc.owes {
+		if st := s.now(); st.Phase != supervisor.Stopped || st.PID != 0 || st.ID != 0 || len(st.Pending) != sc.pending {
 			s.Errorf("state at the end: %+v", st)
 		}
 	}

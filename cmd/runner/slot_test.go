@@ -30,8 +30,9 @@ import (
 const (
 	labToken = "ghp_the_token_of_the_lab"
 	slotUID  = 1001
-	// patience is how long a test waits for what should come much sooner: a dozen processes start and end at once.
-	patience = 2 * time.Minute
+	// waitLimit is how long a test waits for something that takes much less time, also while a dozen
+	// processes start and end.
+	waitLimit = 2 * time.Minute
 )
 
 // slot is this program as PID 1 of a container without Docker: with process table, temporary directories and runner of its own, against
@@ -119,8 +120,9 @@ var program1 = sync.OnceValues(func() (string, error) {
 // cleanups run after all tests.
 var cleanups []func()
 
-// container makes what Docker would: the new process namespace's own /proc, a hostname, and temporary directories that nobody else has.
-const container = `mount --make-rprivate / && mount -t proc proc /proc && echo ci-runner-1 >/proc/sys/kernel/hostname && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; `
+// container makes what Docker would: the new process namespace's own /proc, a hostname, and private
+// directories.
+const container = `mount --make-rprivate / && mount -t proc proc /proc && echo ci-runner-1 >/proc/sys/kernel/hostname && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; [ ! -d /etc/sudoers.d ] || mount -t tmpfs none /etc/sudoers.d; `
 
 // start starts the supervisor. before is shell text that is run before it in its place.
 func (s *slot) start(before string, flags ...string) {
@@ -133,7 +135,7 @@ func (s *slot) start(before string, flags ...string) {
 		self = s.program
 	}
 	args := append([]string{"-c", container + before + ` exec "$0" "$@"`, self, "run", "--runner.root=" + s.root, "--state-file=" + s.state,
-		"--docker.socket=" + s.root + "/none", "--path.sudoers=" + filepath.Dir(s.root) + "/sudoers", "--time-scale=" + s.scale,
+		"--docker.socket=" + s.root + "/none", "--time-scale=" + s.scale,
 		"--runner.pass-env=LAB_TIME_SCALE,GORACE"}, flags...)
 	s.cmd = exec.Command("/bin/sh", args...) //nolint:noctx // Its end is what is tested.
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, stream{s.out, 0}, stream{s.out, 1}
@@ -170,7 +172,7 @@ func (s *slot) stop() {
 
 func (s *slot) ended() {
 	s.Helper()
-	timer := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
+	timer := time.AfterFunc(waitLimit, func() { _ = s.cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := s.cmd.Wait(); err != nil {
 		s.Errorf("the supervisor ended with %v\n%s", err, s.out)
@@ -228,7 +230,7 @@ func (s *slot) request(method, path string, body []byte) {
 // await waits until a condition holds that nothing tells.
 func (s *slot) await(what string, ok func() bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.Context(), waitLimit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -257,7 +259,7 @@ func (s *slot) now() supervisor.State {
 func (s *slot) health() (string, bool) {
 	s.Helper()
 	var out bytes.Buffer
-	code := run(s.Context(), []string{"healthcheck", "--state-file=" + s.state, "--path.procfs=" + s.proc()}, &out, &out)
+	code := paths{procfs: s.proc()}.run(s.Context(), []string{"healthcheck", "--state-file=" + s.state}, &out, &out)
 	return strings.TrimSpace(out.String()), code == 0
 }
 
@@ -376,7 +378,7 @@ func (o *output) String() string {
 
 func (o *output) wait(t testing.TB, text string, n int) {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(waitLimit)
 	for {
 		stdout, stderr, changed := o.look()
 		if strings.Count(stdout, text)+strings.Count(stderr, text) >= n {

@@ -32,7 +32,7 @@ func TestWorld(t *testing.T) {
 			play:  func(s *slot) { s.says("cause=pat_invalid failures=1", 1) },
 			phase: supervisor.Waiting, health: "un: pat_invalid",
 			after:  func(s *slot) { s.mend("pat-rejected"); s.says(registered, 1) },
-			prints: []string{`msg=Preflight problem=".*Bad credentials" remedy="GitHub rejects the token`, `cause=pat_invalid failures=1 .*remedy="GitHub rejects the token.*picked up by itself"`, "^" + registered},
+			prints: []string{`msg=Preflight problem=".*Bad credentials" remedy="GitHub rejects the token`, `cause=pat_invalid failures=1 .*remedy="GitHub rejects the token.*read again before each use"`, "^" + registered},
 			calls:  "(register 401, )+register 201, delete 204"},
 		{name: "token without the right to register", setup: fault("pat-no-permission", "read-only"),
 			play:  func(s *slot) { s.says("cause=pat_permission failures=1", 1) },
@@ -59,7 +59,7 @@ func TestWorld(t *testing.T) {
 					t.Errorf("%d registrations were tried in %d attempts", tries, failures)
 				}
 			},
-			prints: []string{`cause="github: invalid" failures=1 .*remedy="GitHub does not take this registration: check the labels and the runner group`, "failures=2", "^" + registered},
+			prints: []string{`cause="github: invalid" failures=1 .*remedy="GitHub does not accept this registration: check the labels and the runner group`, "failures=2", "^" + registered},
 			calls:  "(register 422, ){2,}register 201, delete 204"},
 		{name: "GitHub answers 500: five failures in a row", setup: fault("github-500", ""),
 			play:  func(s *slot) { s.says("failures=5", 1) },
@@ -71,7 +71,7 @@ func TestWorld(t *testing.T) {
 			play: func(s *slot) {
 				polling(s)
 				s.fault("github-500", "")
-				s.await("GitHub's silence", func() bool { return s.now().GitHub.Says == "unreachable" && s.now().GitHub.Row >= 3 })
+				s.await("GitHub to be unreachable", func() bool { return s.now().GitHub.Answer == "unreachable" && s.now().GitHub.Repeats >= 3 })
 			},
 			phase: supervisor.Listening, health: "listening, GitHub: unreachable", // the session is as good as ever
 			after:  func(s *slot) { s.mend("github-500"); s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
@@ -80,11 +80,11 @@ func TestWorld(t *testing.T) {
 			play:  func(s *slot) { polling(s); s.fault("github-500", "") },
 			phase: supervisor.Listening, health: "listening",
 			prints: []string{"GitHub does not say whether the runner is idle", stopped, "to=stopped"},
-			calls:  "register 201(, delete 500)+", left: 1, owes: 1},
-		{name: "each name is taken", setup: fault("jit-409", ""),
+			calls:  "register 201(, delete 500)+", left: 1, pending: 1},
+		{name: "the name is taken", setup: fault("jit-409", ""),
 			play:  func(s *slot) { s.says("failures=1", 1); s.mend("jit-409"); s.says(registered, 1) },
 			phase: supervisor.Listening, health: "listening",
-			calls: "(register 409, ){3,}register 201, delete 204"},
+			calls: "(register 409, )+register 201, delete 204"},
 		{name: "GitHub sees the slot offline: its connection is dead",
 			play:  func(s *slot) { polling(s); s.fault("retry-loop", "") },
 			phase: supervisor.Listening, health: "un: listening, but GitHub says: offline",
@@ -145,8 +145,7 @@ func TestPreflight(t *testing.T) {
 	if err := errors.Join(os.Chown(docker, 0, 4711), os.Chmod(docker, 0o660)); err != nil { // the job's user gets its group
 		t.Fatal(err)
 	}
-	procfs := t.TempDir()
-	args := []string{"preflight", "--runner.root=" + s.root, "--docker.socket=" + docker, "--path.procfs=" + procfs}
+	args := []string{"preflight", "--runner.root=" + s.root, "--docker.socket=" + docker}
 	expect := func(what string, wants ...string) {
 		t.Helper()
 		text, code := s.command(args...)
@@ -173,5 +172,5 @@ func TestPreflight(t *testing.T) {
 	if err := os.Chown(docker, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	expect("root's own socket", "whose group is root's own\n  → on the host give the socket to a group")
+	expect("root's own socket", "whose group is root\n  → on the host: chgrp docker")
 }

@@ -28,7 +28,7 @@ func (b *bench) exporter(ctx context.Context, dockerHost, gitHubURL string, more
 	}
 	cmd := exec.CommandContext(ctx, path, append([]string{
 		"--web.listen-address=127.0.0.1:0", "--docker.host=" + dockerHost, "--github.api-url=" + gitHubURL, "--github.owner=gr", "--github.repo=figures",
-		"--clock.ntp-servers=", "--dns.names=localhost", "--listener.state-file=" + filepath.Join(b.dir, "state-"+strconv.FormatInt(time.Now().UnixNano(), 36)),
+		"--clock.ntp-servers=", "--dns.names=localhost",
 	}, more...)...)
 	cmd.Env = []string{"GITHUB_PAT=figures", "PATH=" + os.Getenv("PATH")}
 	p, err := measure.Start(cmd, b.log())
@@ -55,7 +55,7 @@ func (b *bench) simulated(ctx context.Context, n int) (e exporter, end func() er
 // scrape asks as Prometheus does, so for a compressed answer, and returns how long it took to the last byte.
 func (e exporter) scrape(ctx context.Context) (raw []byte, took time.Duration, err error) {
 	status, raw, took, err := e.Do(ctx, http.MethodGet, "/metrics", http.Header{
-		"Accept":          {"application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"},
+		"Accept":          {"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"},
 		"Accept-Encoding": {"gzip"}, // set by hand, it is not undone by the client, whose time does not count
 	}, nil)
 	if err == nil && status != http.StatusOK {

@@ -256,19 +256,19 @@ func TestJumped(t *testing.T) {
 	at := reading{1000 * s, 100 * s, 200 * s}
 	for name, tc := range map[string]struct {
 		wall, mono, boot time.Duration
-		want             []string
+		want             []jump
 	}{
 		"nothing":             {s, s, s, nil},
 		"a pause":             {time.Hour, time.Hour, time.Hour, nil},
 		"a small correction":  {s + 400*time.Millisecond, s, s, nil},
-		"set ahead":           {4 * s, s, s, []string{JumpForward}},
-		"set back":            {-2 * s, s, s, []string{JumpBackward}},
-		"sleep":               {time.Hour, s, time.Hour, []string{JumpSleep}},
-		"sleep and set ahead": {2 * time.Hour, s, time.Hour, []string{JumpSleep, JumpForward}},
-		"sleep, not followed": {s, s, time.Hour, []string{JumpSleep, JumpBackward}},
+		"set ahead":           {4 * s, s, s, []jump{{JumpForward, 3 * s}}},
+		"set back":            {-2 * s, s, s, []jump{{JumpBackward, 3 * s}}},
+		"sleep":               {time.Hour, s, time.Hour, []jump{{JumpSleep, time.Hour - s}}},
+		"sleep and set ahead": {2 * time.Hour, s, time.Hour, []jump{{JumpSleep, time.Hour - s}, {JumpForward, time.Hour}}},
+		"sleep, not followed": {s, s, time.Hour, []jump{{JumpSleep, time.Hour - s}, {JumpBackward, time.Hour - s}}},
 	} {
 		after := reading{at.wall + tc.wall, at.mono + tc.mono, at.boot + tc.boot}
-		if d := cmp.Diff(tc.want, jumped(at, after)); d != "" {
+		if d := cmp.Diff(tc.want, jumped(at, after), cmp.AllowUnexported(jump{})); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
 	}
@@ -389,6 +389,9 @@ func TestWatchJumps(t *testing.T) {
 		}
 		step.Store(int64(3 * time.Second))
 		check(1, 0, 0)
+		if d := cmp.Diff(map[string]time.Duration{JumpForward: 3 * time.Second}, m.LastJumps()); d != "" {
+			t.Error(d)
+		}
 		if len(now) != 1 {
 			t.Error("not signalled")
 		}

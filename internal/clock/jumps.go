@@ -35,20 +35,26 @@ const (
 // reading is the three clocks of the kernel at one moment.
 type reading struct{ wall, mono, boot time.Duration }
 
-// jumped tells what happened between two readings. Boot time counts through a
+// jump is a difference between the clocks that is no steering.
+type jump struct {
+	direction string
+	size      time.Duration // never negative
+}
+
+// jumped returns what happened between two readings. Boot time counts through a
 // sleep and is steered like the wall clock, so that steering by NTP shows in
 // neither difference; the wall clock alone can be set.
-func jumped(before, after reading) []string {
-	var out []string
+func jumped(before, after reading) []jump {
+	var out []jump
 	wall, mono, boot := after.wall-before.wall, after.mono-before.mono, after.boot-before.boot
-	if boot-mono > minSleep {
-		out = append(out, JumpSleep)
+	if slept := boot - mono; slept > minSleep {
+		out = append(out, jump{JumpSleep, slept})
 	}
 	switch step := wall - boot; {
 	case step > minStep:
-		out = append(out, JumpForward)
+		out = append(out, jump{JumpForward, step})
 	case step < -minStep:
-		out = append(out, JumpBackward)
+		out = append(out, jump{JumpBackward, -step})
 	}
 	return out
 }
@@ -70,21 +76,25 @@ func (m *Monitor) watchJumps(ctx context.Context, now ...chan<- struct{}) {
 			continue
 		}
 		if have {
-			for _, direction := range jumped(last, next) {
-				m.mu.Lock()
-				m.jumps[direction]++
-				m.mu.Unlock()
-				m.opts.Logger.Info("clock jumped", "direction", direction,
-					"step", (next.wall-last.wall)-(next.boot-last.boot), "slept", (next.boot-last.boot)-(next.mono-last.mono))
-				for _, ch := range now {
-					select {
-					case ch <- struct{}{}:
-					default:
-					}
-				}
-			}
+			m.record(jumped(last, next), now)
 		}
 		last, have = next, true
+	}
+}
+
+func (m *Monitor) record(jumps []jump, now []chan<- struct{}) {
+	for _, j := range jumps {
+		m.mu.Lock()
+		m.jumps[j.direction]++
+		m.lastJumps[j.direction] = j.size
+		m.mu.Unlock()
+		m.opts.Logger.Info("Clock jumped", "direction", j.direction, "size", j.size)
+		for _, ch := range now {
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 

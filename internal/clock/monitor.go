@@ -66,9 +66,10 @@ type Monitor struct {
 	sntp *sntp
 	read func() (reading, bool) // the kernel's clocks
 
-	mu      sync.Mutex
-	samples map[string]Sample
-	jumps   map[string]uint64
+	mu        sync.Mutex
+	samples   map[string]Sample
+	jumps     map[string]uint64
+	lastJumps map[string]time.Duration
 }
 
 // New returns a Monitor that has measured nothing yet.
@@ -79,7 +80,10 @@ func New(opts Options) *Monitor {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Monitor{opts: opts, sntp: newSNTP(opts.NTPServers, opts.Timeout), read: readClocks, samples: map[string]Sample{}, jumps: map[string]uint64{}}
+	m := &Monitor{
+		opts: opts, sntp: newSNTP(opts.NTPServers, opts.Timeout), read: readClocks,
+		samples: map[string]Sample{}, jumps: map[string]uint64{}, lastJumps: map[string]time.Duration{},
+	}
 	for _, d := range directions {
 		m.jumps[d] = 0
 	}
@@ -201,4 +205,12 @@ func (m *Monitor) Jumps() map[string]uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.jumps)
+}
+
+// LastJumps returns the size of the last jump of each direction, never negative;
+// a direction without a jump is absent.
+func (m *Monitor) LastJumps() map[string]time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.lastJumps)
 }

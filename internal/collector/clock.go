@@ -3,36 +3,44 @@ package collector
 import (
 	"context"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Clock offsets are measured in the background by up to three sources that share no failure: chronyd, SNTP, and the Date
-// header of GitHub's answers. An offset older than StaleAfter is dropped, its time stays.
+// Clock offsets are measured in the background by up to three sources that share no failure: chronyd,
+// SNTP, and the Date header of GitHub's answers. An offset older than StaleAfter is dropped, its time
+// stays.
 
 var (
-	clockOffset = newDesc("ghostrunner_clock_offset_seconds",
-		"How far the local clock is ahead of the source; negative: behind.", "source")
-	clockSampleTime = newDesc("ghostrunner_clock_sample_timestamp_seconds",
-		"When the source was last measured.", "source")
-	clockSynchronized = newDesc("ghostrunner_clock_synchronized",
-		"Whether the time daemon follows a reference other than the local clock.", "source")
-	clockJumps = newDesc("ghostrunner_clock_jumps_total",
-		"Jumps of the wall clock against the monotonic one: sleep and resume, or a step.", "direction")
+	clockOffset = prometheus.NewDesc("ghostrunner_clock_offset_seconds",
+		"How far the local clock is ahead of the source; negative: behind.", []string{"source"}, nil)
+	clockSampleTime = prometheus.NewDesc("ghostrunner_clock_sample_timestamp_seconds",
+		"When the source was last measured.", []string{"source"}, nil)
+	clockSynchronized = prometheus.NewDesc("ghostrunner_clock_synchronized",
+		"Whether the time daemon follows a reference other than the local clock.", []string{"source"}, nil)
+	clockJumps = prometheus.NewDesc("ghostrunner_clock_jumps_total",
+		"Jumps of the wall clock against the monotonic one: sleep and resume, or a step.", []string{"direction"}, nil)
+	clockLastJump = prometheus.NewDesc("ghostrunner_clock_last_jump_seconds",
+		"Size of the last jump of the direction; absent until there was one.", []string{"direction"}, nil)
 )
 
-// ClockSample is the last thing that one source said.
+// ClockSample is the last answer of one source.
 type ClockSample struct {
-	Source            string        // "chrony", "ntp" or "github"
-	Offset            time.Duration // positive: the local clock is ahead
+	Source string // "chrony", "ntp" or "github"
+	Offset time.Duration
+	At     time.Time // zero: never measured
+
 	HasOffset         bool
-	At                time.Time // zero: never measured
 	Synchronized      bool
 	SynchronizedKnown bool
 }
 
-// Clock gives the samples and the jumps by direction without any I/O.
+// Clock returns the samples, and by direction the number of jumps and the size of the last one, without
+// any I/O. A direction without a jump has no size.
 type Clock interface {
 	ClockSamples() []ClockSample
 	Jumps() map[string]uint64
+	LastJumps() map[string]time.Duration
 }
 
 type clockSource struct{ from Clock }
@@ -42,19 +50,24 @@ func NewClock(from Clock) Source { return clockSource{from} }
 
 func (clockSource) Name() string { return NameClock }
 
-func (s clockSource) Collect(_ context.Context, out *Samples) error {
+func (s clockSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
 	for _, sample := range s.from.ClockSamples() {
-		timestamp(out, clockSampleTime, sample.At, sample.Source)
+		timestamp(ch, clockSampleTime, sample.At, sample.Source)
 		if !fresh(sample.At) {
 			continue
 		}
 		if sample.HasOffset {
-			gauge(out, clockOffset, sample.Offset.Seconds(), sample.Source)
+			gauge(ch, clockOffset, sample.Offset.Seconds(), sample.Source)
 		}
 		if sample.SynchronizedKnown {
-			gauge(out, clockSynchronized, boolean(sample.Synchronized), sample.Source)
+			gauge(ch, clockSynchronized, boolean(sample.Synchronized), sample.Source)
 		}
 	}
-	counters(out, clockJumps, s.from.Jumps())
+	for direction, n := range s.from.Jumps() {
+		counter(ch, clockJumps, n, direction)
+	}
+	for direction, size := range s.from.LastJumps() {
+		gauge(ch, clockLastJump, size.Seconds(), direction)
+	}
 	return nil
 }

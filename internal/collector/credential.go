@@ -3,20 +3,23 @@ package collector
 import (
 	"context"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What is known about the token comes with every answer of GitHub; nothing is asked for its sake. A dead network says
-// nothing about a token, so the last verdict stays, with the time at which it was given.
+// What is known about the token comes with every answer of GitHub; no call is made for it alone. A
+// dead network says nothing about a token, so the last verdict stays, with the time at which it was
+// given.
 
 var (
-	patValid = newDesc("ghostrunner_pat_valid",
-		"Whether GitHub accepted the token; absent until GitHub answered.")
-	patPermission = newDesc("ghostrunner_pat_permission_sufficient",
-		"Whether the token may manage runners; absent until that is known.")
-	patExpiry = newDesc("ghostrunner_pat_expiry_timestamp_seconds",
-		"When the token expires; absent if GitHub reported no end.")
-	patLastCheck = newDesc("ghostrunner_pat_last_check_timestamp_seconds",
-		"When GitHub last said anything about the token.")
+	patValid = prometheus.NewDesc("ghostrunner_pat_valid",
+		"Whether GitHub accepted the token; absent until GitHub answered.", nil, nil)
+	patPermission = prometheus.NewDesc("ghostrunner_pat_permission_sufficient",
+		"Whether the token may manage runners; absent until that is known.", nil, nil)
+	patExpiry = prometheus.NewDesc("ghostrunner_pat_expiry_timestamp_seconds",
+		"When the token expires; absent if GitHub reported no end.", nil, nil)
+	patLastCheck = prometheus.NewDesc("ghostrunner_pat_last_check_timestamp_seconds",
+		"When GitHub last said anything about the token.", nil, nil)
 )
 
 // Credential is what is known about the token. The token itself is not in it.
@@ -26,7 +29,7 @@ type Credential struct {
 	Expiry, LastCheck                     time.Time // zero: none
 }
 
-// Credentials gives it without any I/O.
+// Credentials returns it without any I/O.
 type Credentials interface{ Credential() Credential }
 
 type credentialSource struct{ from Credentials }
@@ -36,15 +39,15 @@ func NewCredential(from Credentials) Source { return credentialSource{from} }
 
 func (credentialSource) Name() string { return NameCredential }
 
-func (s credentialSource) Collect(_ context.Context, out *Samples) error {
+func (s credentialSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
 	c := s.from.Credential()
 	if c.Known {
-		gauge(out, patValid, boolean(c.Valid))
+		gauge(ch, patValid, boolean(c.Valid))
 	}
 	if c.PermissionKnown {
-		gauge(out, patPermission, boolean(c.PermissionSufficient))
+		gauge(ch, patPermission, boolean(c.PermissionSufficient))
 	}
-	timestamp(out, patExpiry, c.Expiry)
-	timestamp(out, patLastCheck, c.LastCheck)
+	timestamp(ch, patExpiry, c.Expiry)
+	timestamp(ch, patLastCheck, c.LastCheck)
 	return nil
 }

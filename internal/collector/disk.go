@@ -7,38 +7,32 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/shirou/gopsutil/v3/disk"
 )
 
-// Free space comes from statfs during the scrape: it costs microseconds and is never old. On a dead network or 9p mount
-// (a Windows drive under WSL2) statfs can hang for ever and cannot be interrupted, so each path is asked in a goroutine
-// of its own, at most one at a time, and a path that does not answer is an error of that path alone.
+// Free space comes from statfs during the scrape: it costs microseconds and is never old. On a dead
+// network or 9p mount (a Windows drive under WSL2) statfs can hang for ever and cannot be interrupted,
+// so each path is asked in a goroutine of its own, at most one at a time, and a path that does not
+// answer is an error of that path alone.
 
-// diskTimeout is how long a path may take. A sound file system needs microseconds, a Windows drive milliseconds.
+// diskTimeout is how long a path may take. A file system needs microseconds, a Windows drive
+// milliseconds.
 const diskTimeout = 2 * time.Second
 
 var (
-	diskFree = newDesc("ghostrunner_disk_free_bytes",
-		"Space that an unprivileged user can still use.", "path")
-	diskSize = newDesc("ghostrunner_disk_size_bytes",
-		"Size of the file system.", "path")
+	diskFree = prometheus.NewDesc("ghostrunner_disk_free_bytes",
+		"Space that an unprivileged user can still use.", []string{"path"}, nil)
+	diskSize = prometheus.NewDesc("ghostrunner_disk_size_bytes",
+		"Size of the file system.", []string{"path"}, nil)
 )
 
-// Space is what statfs tells about a path.
-type Space struct{ Free, Size uint64 }
-
-// Statfs asks the kernel through gopsutil. It can hang.
-func Statfs(ctx context.Context, path string) (Space, error) {
-	u, err := disk.UsageWithContext(ctx, path)
-	if err != nil {
-		return Space{}, err
-	}
-	return Space{Free: u.Free, Size: u.Total}, nil
-}
+// Statfs asks the kernel for the space of a path. It can hang.
+type Statfs func(ctx context.Context, path string) (*disk.UsageStat, error)
 
 type diskSource struct {
 	paths  func() []string
-	statfs func(ctx context.Context, path string) (Space, error)
+	statfs Statfs
 	docker *Reclaimable
 
 	mu    sync.Mutex
@@ -49,27 +43,28 @@ type diskSource struct {
 type statfsCall struct {
 	begun time.Time
 	done  chan struct{} // closed when space and err are set
-	space Space
+	space *disk.UsageStat
 	err   error
 }
 
-// NewDisk returns the source "disk". The paths are asked for at each scrape, as the default (Docker's root) may become
-// known late; statfs is usually [Statfs]. A nil Reclaimable exports nothing.
-func NewDisk(paths func() []string, statfs func(context.Context, string) (Space, error), docker *Reclaimable) Source {
+// NewDisk returns the source "disk". The paths are asked for at each scrape, because the default
+// (Docker's root) can become known late; statfs is usually disk.UsageWithContext. A nil Reclaimable
+// exports nothing.
+func NewDisk(paths func() []string, statfs Statfs, docker *Reclaimable) Source {
 	return &diskSource{paths: paths, statfs: statfs, docker: docker, asked: make(map[string]*statfsCall)}
 }
 
 func (*diskSource) Name() string { return NameDisk }
 
-func (s *diskSource) Collect(ctx context.Context, out *Samples) error {
-	s.docker.send(out)
+func (s *diskSource) Collect(ctx context.Context, ch chan<- prometheus.Metric) error {
+	s.docker.send(ch)
 	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
 	defer cancel()
 	paths := s.paths()
 	if len(paths) == 0 {
 		return errNoPath
 	}
-	spaces, errs := make([]Space, len(paths)), make([]error, len(paths))
+	spaces, errs := make([]*disk.UsageStat, len(paths)), make([]error, len(paths))
 	var wg sync.WaitGroup
 	for i, path := range paths {
 		wg.Go(func() {
@@ -82,28 +77,28 @@ func (s *diskSource) Collect(ctx context.Context, out *Samples) error {
 	wg.Wait()
 	for i, path := range paths {
 		if errs[i] == nil {
-			gauge(out, diskFree, float64(spaces[i].Free), path)
-			gauge(out, diskSize, float64(spaces[i].Size), path)
+			gauge(ch, diskFree, float64(spaces[i].Free), path)
+			gauge(ch, diskSize, float64(spaces[i].Total), path)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-var errNoPath = errors.New("no path is given, and Docker, whose root it would be, has not told it yet")
+var errNoPath = errors.New("no path is given, and the root of Docker, which is the default, is not known yet")
 
 var errNoAnswer = errors.New("the file system does not answer")
 
 // ask waits for the answer until ctx ends, but not at all for a question that has been open for too long.
-func (s *diskSource) ask(ctx context.Context, path string) (Space, error) {
+func (s *diskSource) ask(ctx context.Context, path string) (*disk.UsageStat, error) {
 	call := s.call(ctx, path)
 	if time.Since(call.begun) >= diskTimeout {
-		return Space{}, errNoAnswer
+		return nil, errNoAnswer
 	}
 	select {
 	case <-call.done:
 		return call.space, call.err
 	case <-ctx.Done():
-		return Space{}, errNoAnswer
+		return nil, errNoAnswer
 	}
 }
 

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Names are looked up in the background, with the resolver that this process has; a scrape reads the last results. A
-// lookup that fails is a result, not an error of the source. The resolver of a runner's container can differ (Docker
-// copies resolv.conf when the container starts), so this tells about the machine, not about each runner.
+// Names are looked up in the background, with the resolver of this process; a scrape reads the last
+// results. A lookup that fails is a result, not an error of the source. The resolver of a runner's
+// container can differ (Docker copies resolv.conf when the container starts), so this is about the
+// machine, not about each runner.
 
 const (
 	dnsInterval = 15 * time.Second
@@ -18,10 +21,10 @@ const (
 )
 
 var (
-	dnsSuccess = newDesc("ghostrunner_dns_lookup_success",
-		"Whether the last lookup of the name gave an address.", "name")
-	dnsDuration = newDesc("ghostrunner_dns_lookup_duration_seconds",
-		"How long the last lookup took, successful or not.", "name")
+	dnsSuccess = prometheus.NewDesc("ghostrunner_dns_lookup_success",
+		"Whether the last lookup of the name gave an address.", []string{"name"}, nil)
+	dnsDuration = prometheus.NewDesc("ghostrunner_dns_lookup_duration_seconds",
+		"How long the last lookup took, successful or not.", []string{"name"}, nil)
 )
 
 // Resolver looks a name up; *net.Resolver does.
@@ -29,7 +32,7 @@ type Resolver interface {
 	LookupHost(ctx context.Context, host string) (addrs []string, err error)
 }
 
-// DNS is the source "dns". Its Run must be called for it to know anything.
+// DNS is the source "dns". It knows nothing before Run is called.
 type DNS struct {
 	resolver Resolver
 	names    []string
@@ -96,13 +99,13 @@ func (d *DNS) Lookup(ctx context.Context) error {
 func (*DNS) Name() string { return NameDNS }
 
 // Collect implements Source.
-func (d *DNS) Collect(_ context.Context, out *Samples) error {
+func (d *DNS) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, name := range d.names {
 		if l := d.results[name]; fresh(l.at) {
-			gauge(out, dnsSuccess, boolean(l.err == nil), name)
-			gauge(out, dnsDuration, l.took.Seconds(), name)
+			gauge(ch, dnsSuccess, boolean(l.err == nil), name)
+			gauge(ch, dnsDuration, l.took.Seconds(), name)
 		}
 	}
 	return nil

@@ -18,22 +18,29 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-var update = flag.Bool("update", false, "write testdata/*.prom anew; read the difference before you commit it")
+var update = flag.Bool("update", false, "write testdata/*.prom; `make generate` does")
 
 // Fakes. Each is the answer that it gives.
 
-type fakeContainers struct{ snapshot ContainerSnapshot }
-
-func (f fakeContainers) Containers() ContainerSnapshot { return f.snapshot }
-
-func docker(up bool, containers []runner.Container) fakeContainers {
-	return fakeContainers{ContainerSnapshot{Up: up, Containers: containers}}
+type fakeDocker struct {
+	up         bool
+	containers []runner.Container
 }
+
+func (f fakeDocker) Observed() ([]runner.Container, bool) {
+	if !f.up {
+		return nil, false
+	}
+	return f.containers, true
+}
+
+func docker(up bool, containers []runner.Container) fakeDocker { return fakeDocker{up, containers} }
 
 type fakeGitHub GitHubSnapshot
 
@@ -43,8 +50,13 @@ type fakeLogs []listener.Slot
 
 func (f fakeLogs) Slots() []listener.Slot { return f }
 
-func (f fakeLogs) JobDurations() listener.Durations {
-	return listener.Durations{Count: 3, Sum: 75, Buckets: map[float64]uint64{5: 0, 30: 2, 60: 3}}
+// threeJobs are the durations of three jobs.
+func threeJobs() JobDurations {
+	d := NewJobDurations()
+	for _, took := range []time.Duration{10 * time.Second, 20 * time.Second, 45 * time.Second} {
+		d.Observe(took)
+	}
+	return d
 }
 
 type fakeCredential func() Credential
@@ -60,13 +72,17 @@ type fakeClock struct {
 
 func (f fakeClock) ClockSamples() []ClockSample { return f.samples }
 func (f fakeClock) Jumps() map[string]uint64    { return f.jumps }
+func (f fakeClock) LastJumps() map[string]time.Duration {
+	return map[string]time.Duration{"forward": 90 * time.Minute}
+}
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // exposition is what a scrape of the sources would show, without the one line that differs each time.
 func exposition(t *testing.T, sources ...Source) string {
 	t.Helper()
-	reg := prometheus.Gatherers{NewSet(quiet(), sources...)} // which sorts, and looks for what is there twice
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(NewSet(quiet(), sources...))
 	families, err := reg.Gather()
 	if err != nil {
 		t.Errorf("gather: %v", err)
@@ -112,19 +128,20 @@ func slot(name string, lines ...string) listener.Slot {
 	for _, l := range lines {
 		s.Line(ago(time.Minute), []byte(l))
 	}
-	return listener.Slot{Runner: name, State: s.State(), Counts: s.Counts()}
+	return listener.Slot{Runner: name, Known: len(lines) > 0, State: s.State(), Counts: s.Counts(), LastFailures: s.LastFailures()}
 }
 
 var logs = fakeLogs{
 	slot("ci-runner", "Current runner version: '2.336.0'", "1999-12-31 23:59:00Z: Listening for Jobs",
 		"1999-12-31 23:59:00Z: Running job: build", "1999-12-31 23:59:00Z: Job build completed with result: Succeeded",
 		"1999-12-31 23:59:00Z: Running job: test"),
-	slot("ci-runner-1", "1999-12-31 23:59:00Z: Runner connect error: Name or service not known. Retrying until reconnected."),
+	slot("ci-runner-1", "Failed to create session. Runner version v2.300.0 is deprecated and cannot receive messages.",
+		"1999-12-31 23:59:00Z: Runner connect error: Name or service not known. Retrying until reconnected."),
 	slot("silent"), // its log cannot be read, or is empty: what it does is not known
 }
 
 func onePath(r *Reclaimable) Source {
-	return NewDisk(func() []string { return []string{"/a"} }, func(context.Context, string) (Space, error) { return Space{Free: 1, Size: 2}, nil }, r)
+	return NewDisk(func() []string { return []string{"/a"} }, func(context.Context, string) (*disk.UsageStat, error) { return &disk.UsageStat{Free: 1, Total: 2}, nil }, r)
 }
 
 // measured is what an hourly measurement gave at that time.
@@ -160,8 +177,8 @@ func TestGolden(t *testing.T) {
 		"container_down": NewContainer(docker(false, runners)),
 		"health":         NewHealth(containers),
 		"health_down":    NewHealth(docker(false, runners)),
-		"listener":       NewListener(logs, containers),
-		"listener_down":  NewListener(logs, docker(false, nil)),
+		"listener":       NewListener(logs, containers, threeJobs()),
+		"listener_down":  NewListener(logs, docker(false, nil), threeJobs()),
 		"github":         NewGitHub(fakeGitHub{[]Scope{polled}, limits, requests, failures}, containers, logs),
 		"github_stale":   NewGitHub(fakeGitHub{Scopes: []Scope{stale}}, containers, logs),
 		"github_unknown": NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r"}}}, containers, logs),
@@ -180,11 +197,11 @@ func TestGolden(t *testing.T) {
 		}, map[string]uint64{"forward": 1, "backward": 0}}),
 		"threshold":       NewThreshold(map[string]float64{"disk_prune_bytes": 5e9}),
 		"threshold_unset": NewThreshold(nil),
-		"disk": NewDisk(func() []string { return []string{"/a", "/gone"} }, func(_ context.Context, path string) (Space, error) {
+		"disk": NewDisk(func() []string { return []string{"/a", "/gone"} }, func(_ context.Context, path string) (*disk.UsageStat, error) {
 			if path == "/gone" {
-				return Space{}, os.ErrNotExist
+				return nil, os.ErrNotExist
 			}
-			return Space{Free: 12_000_000_000, Size: 1 << 40}, nil
+			return &disk.UsageStat{Free: 12_000_000_000, Total: 1 << 40}, nil
 		}, nil),
 		"disk_unknown":     NewDisk(func() []string { return nil }, nil, nil),
 		"reclaimable":      onePath(measured(true, ago(time.Hour))),
@@ -212,7 +229,7 @@ func golden(t *testing.T, name string, source Source) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("want (-), got (+):\n%s", diff)
+		t.Errorf("%s (-), now (+); if it is right: make generate\n%s", file, diff)
 	}
 }
 
@@ -222,7 +239,7 @@ func (f lookupFunc) LookupHost(ctx context.Context, host string) ([]string, erro
 	return f(ctx, host)
 }
 
-func TestDNS(t *testing.T) {
+func TestGoldenDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dead atomic.Bool
 		d := NewDNS(lookupFunc(func(ctx context.Context, host string) ([]string, error) {

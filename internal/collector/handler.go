@@ -10,11 +10,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	dto "github.com/prometheus/client_model/go"
 )
 
-// The names of all sources, and of the exporter's own metrics (Go runtime, process, build_info, promhttp), which are
-// selected like a source.
+// The names of all sources, and of the exporter's own metrics (Go runtime, process, build_info,
+// promhttp), which are selected like a source.
 const (
 	NameClock      = "clock"
 	NameContainer  = "container"
@@ -35,10 +34,11 @@ var names = []string{
 
 // Handler serves the set, and own, which holds the exporter's metrics about itself.
 //
-// The URL selects: collect[]=health&collect[]=listener serves only these sources, exclude[]=… all but these; without
-// either everything is served. So one Prometheus can scrape what is cheap and urgent every second, and the rest every
-// fifteen. A name that no source has is answered with 400 and the list of names; the name of a source that is turned
-// off selects nothing, so that the same scrape configuration fits every host.
+// The URL selects: collect[]=health&collect[]=listener serves only these sources, exclude[]=… all but
+// these; without either all are served. So one Prometheus can scrape what is urgent every second, and
+// the rest every fifteen. A name that no source has is answered with 400 and the list of names; the
+// name of a source that is turned off selects nothing, so that the same scrape configuration fits every
+// host.
 func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		keep, err := selection(r.URL.Query()["collect[]"], r.URL.Query()["exclude[]"])
@@ -46,20 +46,16 @@ func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handle
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		gather := prometheus.GathererFunc(func() (families []*dto.MetricFamily, err error) {
-			if keep(NameExporter) {
-				families, err = own.Gather()
-			}
-			families = append(families, s.gather(keep)...)
-			slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
-			return families, err
-		})
-		compressed(promhttp.HandlerFor(gather, promhttp.HandlerOpts{
-			Registry:           own,
-			ErrorLog:           slog.NewLogLogger(logger.Handler(), slog.LevelError),
-			ErrorHandling:      promhttp.ContinueOnError,
-			DisableCompression: true,
-		})).ServeHTTP(w, r)
+		selected := prometheus.NewRegistry()
+		selected.MustRegister(s.only(keep))
+		if keep(NameExporter) {
+			selected.MustRegister(own)
+		}
+		promhttp.HandlerFor(selected, promhttp.HandlerOpts{
+			Registry:      own,
+			ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelError),
+			ErrorHandling: promhttp.ContinueOnError,
+		}).ServeHTTP(w, r)
 	})
 }
 

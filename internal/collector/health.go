@@ -3,41 +3,41 @@ package collector
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// What a restart is ordered for within a second: whether the engine answers, and its verdict on each container. It is apart
-// from the source "container" so that a scrape every second carries this and nothing else: what Prometheus pays for a rule
-// is, above all, the samples that it must look through. From the watcher of the Docker engine, which keeps it by events: a
-// change is visible well under a second later, and a scrape reads memory.
+// What a restart is ordered for within a second: whether the engine answers, and the health of each
+// container. It is apart from the source "container" so that a scrape every second carries little:
+// what a rule costs Prometheus is mostly the number of samples that it reads. Docker's event stream
+// keeps it in memory, so a change is visible well under a second later.
 
 var (
-	dockerUp = newDesc("ghostrunner_docker_up",
-		"Whether the Docker engine answers.")
-	containerHealthy = newDesc("ghostrunner_container_healthy",
+	dockerUp = prometheus.NewDesc("ghostrunner_docker_up",
+		"Whether the Docker engine answers.", nil, nil)
+	containerHealthy = prometheus.NewDesc("ghostrunner_container_healthy",
 		"Docker's verdict on the running container; absent without a health check or while it is still starting.",
-		"container", "role")
+		[]string{"container", "role"}, nil)
 )
 
-type healthSource struct{ from Containers }
+type healthSource struct{ docker Docker }
 
 // NewHealth returns the source "health".
-func NewHealth(from Containers) Source { return healthSource{from} }
+func NewHealth(docker Docker) Source { return healthSource{docker} }
 
 func (healthSource) Name() string { return NameHealth }
 
-func (s healthSource) Collect(_ context.Context, out *Samples) error {
-	snapshot := s.from.Containers()
-	gauge(out, dockerUp, boolean(snapshot.Up))
-	if !snapshot.Up {
-		return nil
-	}
-	for _, c := range snapshot.Containers {
+func (s healthSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
+	containers, up := s.docker.Observed()
+	gauge(ch, dockerUp, boolean(up))
+	for i := range containers {
+		c := &containers[i]
 		if c.Name == "" {
 			continue // it is being removed; two of these would be one series twice
 		}
 		if c.State == runner.StateRunning && (c.Health == runner.HealthHealthy || c.Health == runner.HealthUnhealthy) {
-			gauge(out, containerHealthy, boolean(c.Health == runner.HealthHealthy), c.Name, c.Role)
+			gauge(ch, containerHealthy, boolean(c.Health == runner.HealthHealthy), c.Name, c.Role)
 		}
 	}
 	return nil

@@ -5,26 +5,30 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What a prune could free is measured by the engine, which reads every layer and, before API 1.42, every volume for it:
-// seconds to minutes of disk work. So it is asked for in the background, rarely, only while the engine answers, and once
-// at a time; a scrape reads the last result. It is a part of the source "disk".
+// What a prune could free is measured by the engine, which reads every layer and, before API 1.42,
+// every volume for it: seconds to minutes of disk work. So it is asked for in the background, rarely,
+// only while the engine answers, and once at a time; a scrape reads the last result. It is a part of
+// the source "disk".
 
-var reclaimableBytes = newDesc("ghostrunner_docker_reclaimable_bytes",
-	"What could be freed on the whole engine: unused images, layers of stopped containers, idle build cache. Measured rarely.", "kind")
+var reclaimableBytes = prometheus.NewDesc("ghostrunner_docker_reclaimable_bytes",
+	"What could be freed on the whole engine: unused images, layers of stopped containers, idle build cache. Measured rarely.",
+	[]string{"kind"}, nil)
 
 // MinReclaimableInterval bounds what the measurement costs the disk.
 const MinReclaimableInterval = 10 * time.Minute
 
-// reclaimableRetry is how soon a measurement is looked for that is due but could not be made.
+// reclaimableRetry is the pause after a measurement that failed.
 const reclaimableRetry = time.Minute
 
-// Reclaimable measures in the background what a prune could free. Its Run must be called for it to know anything.
+// Reclaimable measures in the background what a prune could free. It knows nothing before Run is called.
 type Reclaimable struct {
 	// Measure asks the engine. It can take minutes and bounds itself.
 	Measure func(ctx context.Context) (map[string]uint64, error)
-	// Up tells, without any I/O, whether the engine answers.
+	// Up reports, without any I/O, whether the engine answers.
 	Up func() bool
 	// Interval is the time between the end of one measurement and the next, at least MinReclaimableInterval.
 	Interval time.Duration
@@ -49,7 +53,7 @@ func (r *Reclaimable) Run(ctx context.Context) error {
 			if err != nil {
 				wait = reclaimableRetry
 				if !silent {
-					r.Logger.Warn("reclaimable bytes cannot be measured, trying again", "err", err)
+					r.Logger.Warn("Reclaimable bytes cannot be measured, trying again", "err", err)
 				}
 			}
 			silent = err != nil
@@ -67,9 +71,9 @@ func (r *Reclaimable) Run(ctx context.Context) error {
 	}
 }
 
-// send exports the last result while the engine is up, and until the next one is long due: what a measurement that hangs,
-// or a machine that slept, left behind is old.
-func (r *Reclaimable) send(out *Samples) {
+// send exports the last result while the engine is up, and until the next one is long due, as when a
+// measurement hangs or the machine slept.
+func (r *Reclaimable) send(ch chan<- prometheus.Metric) {
 	if r == nil || !r.Up() {
 		return
 	}
@@ -77,6 +81,8 @@ func (r *Reclaimable) send(out *Samples) {
 	at, bytes := r.at, r.bytes
 	r.mu.Unlock()
 	if youngerThan(at, max(r.Interval, MinReclaimableInterval)+StaleAfter) {
-		gauges(out, reclaimableBytes, bytes)
+		for kind, n := range bytes {
+			gauge(ch, reclaimableBytes, float64(n), kind)
+		}
 	}
 }

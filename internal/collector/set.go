@@ -1,12 +1,13 @@
-// Package collector turns what the adapters know into Prometheus metrics: one file per source, over narrow interfaces
-// that are declared beside their use. It holds no opinion (every threshold lives in rules/) and, but for statfs, does no
-// I/O during a scrape: it reads snapshots that others keep in memory.
+// Package collector turns what the adapters know into Prometheus metrics: one file per source, over
+// narrow interfaces that are declared beside their use. It holds no threshold (those live in rules/)
+// and, except for statfs, does no I/O during a scrape: it reads snapshots that others keep in memory.
 //
-// Absent is not zero: what was not measured is not exported, what is too old is dropped, and events are exported as
-// timestamps rather than ages. Metric names are the public contract; each file's Descs say what they mean.
+// Absent is not zero: what was not measured is not exported, what is too old is dropped, and events are
+// exported as timestamps rather than ages. Metric names are the public contract; each file's Descs say
+// what they mean.
 //
-// A source fails alone: its error becomes ghostrunner_scrape_collector_success 0 for that source and one log line when
-// it begins, changes or ends, while everything else is exported as usual.
+// A source fails alone: its error becomes ghostrunner_scrape_collector_success 0 for that source and
+// one log line when it begins, changes or ends, while all else is exported as usual.
 package collector
 
 import (
@@ -16,28 +17,29 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
-// Timeout is what one source may take of a scrape. Prometheus gives the whole of it ten seconds by default.
+// Timeout is what one source may take of a scrape. Prometheus gives the whole of it ten seconds by
+// default.
 const Timeout = 5 * time.Second
 
 // Source is one origin of metrics.
 type Source interface {
-	// Name is the value of the collector label and of collect[]. Names of sources differ.
+	// Name is the value of the label collector and of collect[]. Names of sources differ.
 	Name() string
-	// Collect gives what it can, then returns what went wrong. Scrapes can call it at the same time.
-	Collect(ctx context.Context, out *Samples) error
+	// Collect sends what it can and returns what went wrong. Scrapes can call it at the same time.
+	Collect(ctx context.Context, ch chan<- prometheus.Metric) error
 }
 
 var (
-	scrapeSuccess = newDesc("ghostrunner_scrape_collector_success",
-		"Whether this source could be read without an error.", "collector")
-	scrapeDuration = newDesc("ghostrunner_scrape_collector_duration_seconds",
-		"How long reading this source took.", "collector")
+	scrapeSuccess = prometheus.NewDesc("ghostrunner_scrape_collector_success",
+		"Whether this source could be read without an error.", []string{"collector"}, nil)
+	scrapeDuration = prometheus.NewDesc("ghostrunner_scrape_collector_duration_seconds",
+		"How long reading this source took.", []string{"collector"}, nil)
 )
 
 // Set is several sources, which it reads in parallel.
@@ -55,105 +57,89 @@ func NewSet(logger *slog.Logger, sources ...Source) *Set {
 	return s
 }
 
-// Gather implements prometheus.Gatherer. The error is always nil: a source that fails is a metric.
-func (s *Set) Gather() ([]*dto.MetricFamily, error) {
-	return s.gather(func(string) bool { return true }), nil
-}
+// Describe sends nothing: which metrics there are depends on what is known.
+func (s *Set) Describe(chan<- *prometheus.Desc) {}
 
-// gather reads the sources that keep accepts. It returns after Timeout at the latest. What it returns must not be changed.
-func (s *Set) gather(keep func(name string) bool) []*dto.MetricFamily {
+// Collect reads every source. It returns after Timeout at the latest.
+func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
-	type reading struct {
-		samples *Samples
-		took    time.Duration
-		err     error
-	}
-	readings := make([]reading, len(s.guards))
 	var wg sync.WaitGroup
-	for i, g := range s.guards {
-		if keep(g.source.Name()) {
-			wg.Go(func() {
-				begin := time.Now()
-				samples, err := g.collect(ctx)
-				g.report(s.logger, err)
-				readings[i] = reading{samples, time.Since(begin), err}
-			})
-		}
+	for _, g := range s.guards {
+		wg.Go(func() {
+			begin := time.Now()
+			err := g.collect(ctx, ch)
+			g.report(s.logger, err)
+			ch <- prometheus.MustNewConstMetric(scrapeDuration, prometheus.GaugeValue, time.Since(begin).Seconds(), g.source.Name())
+			ch <- prometheus.MustNewConstMetric(scrapeSuccess, prometheus.GaugeValue, boolean(err == nil), g.source.Name())
+		})
 	}
 	wg.Wait()
-	var out []*dto.MetricFamily
-	own := newSamples(nil)
-	for i, r := range readings {
-		if r.samples != nil {
-			name := s.guards[i].source.Name()
-			gauge(own, scrapeDuration, r.took.Seconds(), name)
-			gauge(own, scrapeSuccess, boolean(r.err == nil), name)
-			out = r.samples.appendTo(out)
+}
+
+// only returns the Set of the sources whose names keep accepts.
+func (s *Set) only(keep func(name string) bool) *Set {
+	out := &Set{logger: s.logger}
+	for _, g := range s.guards {
+		if keep(g.source.Name()) {
+			out.guards = append(out.guards, g)
 		}
 	}
-	return own.appendTo(out)
+	return out
 }
 
-// guard keeps one source from harming a scrape, whatever it does.
+// guard isolates the scrape from one source.
 type guard struct {
-	source Source
+	source    Source
+	abandoned atomic.Int32 // readings that outlasted their scrape and have not returned
 
-	mu        sync.Mutex
-	abandoned int               // runs that outlasted their scrape and have not come back
-	last      string            // the error that was logged last; empty: the source works
-	before    map[*desc]*family // what was read last
+	mu   sync.Mutex
+	last string // the error that was logged last; empty: the source works
 }
 
-var errHangs = errors.New("an earlier reading still hangs")
+var errHangs = errors.New("an earlier reading has not returned")
 
-// collect reads the source in a goroutine of its own, so that a reading which outlasts ctx can be left behind, with all that
-// it gave. As long as one is left behind no other is begun. The samples are never nil.
-func (g *guard) collect(ctx context.Context) (*Samples, error) {
-	if g.leftBehind(0) > 0 {
-		return newSamples(nil), errHangs
+// collect reads the source in a goroutine of its own, so that a reading that outlasts ctx can be
+// abandoned. As long as one is abandoned no other is begun.
+func (g *guard) collect(ctx context.Context, ch chan<- prometheus.Metric) error {
+	if g.abandoned.Load() > 0 {
+		return errHangs
 	}
-	g.mu.Lock()
-	samples := newSamples(g.before)
-	g.mu.Unlock()
+	metrics := make(chan prometheus.Metric, 256)
 	result := make(chan error, 1)
 	go func() {
+		defer close(metrics)
 		defer func() {
 			if p := recover(); p != nil {
 				result <- fmt.Errorf("panic: %v", p)
 			}
 		}()
-		result <- g.source.Collect(ctx, samples)
+		result <- g.source.Collect(ctx, metrics)
 	}()
-	select {
-	case err := <-result:
-		g.mu.Lock()
-		g.before = samples.families
-		g.mu.Unlock()
-		samples.before = nil
-		return samples, err
-	case <-ctx.Done():
-		g.leftBehind(1)
-		go func() {
-			<-result // let it run to its end
-			g.leftBehind(-1)
-		}()
-		return newSamples(nil), fmt.Errorf("not read within the time of a scrape: %w", ctx.Err())
+	for {
+		select {
+		case m, more := <-metrics:
+			if !more {
+				return <-result
+			}
+			ch <- m
+		case <-ctx.Done():
+			g.abandoned.Add(1)
+			go func() {
+				for range metrics { // until it returns
+				}
+				g.abandoned.Add(-1)
+			}()
+			return fmt.Errorf("not read within the time of a scrape: %w", ctx.Err())
+		}
 	}
-}
-
-func (g *guard) leftBehind(change int) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.abandoned += change
-	return g.abandoned
 }
 
 // report logs err if it differs from what was reported last.
 func (g *guard) report(logger *slog.Logger, err error) {
 	var now string
 	if err != nil {
-		now = oneLine(err)
+		now = strings.ReplaceAll(err.Error(), "\n", "; ") // of errors.Join
 	}
 	g.mu.Lock()
 	changed := now != g.last
@@ -162,13 +148,54 @@ func (g *guard) report(logger *slog.Logger, err error) {
 	switch {
 	case !changed:
 	case err == nil:
-		logger.Info("source can be read again", "collector", g.source.Name())
+		logger.Info("Source can be read again", "collector", g.source.Name())
 	default:
-		logger.Warn("source cannot be read", "collector", g.source.Name(), "err", now)
+		logger.Warn("Source cannot be read", "collector", g.source.Name(), "err", now)
 	}
 }
 
-// oneLine undoes the line breaks of errors.Join.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	send(ch, d, prometheus.GaugeValue, value, labels)
+}
 
-var _ prometheus.Gatherer = (*Set)(nil)
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, value uint64, labels ...string) {
+	send(ch, d, prometheus.CounterValue, float64(value), labels)
+}
+
+// send replaces what is not valid UTF-8 in the labels, because one bad name (of a container, of a path)
+// must not cost the rest of a source.
+func send(ch chan<- prometheus.Metric, d *prometheus.Desc, kind prometheus.ValueType, value float64, labels []string) {
+	for i, label := range labels {
+		labels[i] = strings.ToValidUTF8(label, "\uFFFD")
+	}
+	ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+}
+
+// timestamp sends the time of an event as Unix time, and nothing for an event that never was.
+func timestamp(ch chan<- prometheus.Metric, d *prometheus.Desc, t time.Time, labels ...string) {
+	if !t.IsZero() {
+		gauge(ch, d, float64(t.UnixMilli())/1000, labels...)
+	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// StaleAfter is the age beyond which a measured value is no longer exported.
+const StaleAfter = 5 * time.Minute
+
+// fresh reports whether a value known since t is young enough to be exported.
+func fresh(t time.Time) bool { return youngerThan(t, StaleAfter) }
+
+// youngerThan uses the wall clock: the monotonic one stands still while the machine sleeps. A time in
+// the future is from before the clock was set back, so its age is not known.
+func youngerThan(t time.Time, limit time.Duration) bool {
+	age := time.Now().Round(0).Sub(t.Round(0))
+	return !t.IsZero() && -limit <= age && age <= limit
+}
+
+var _ prometheus.Collector = (*Set)(nil)

@@ -2,18 +2,12 @@ package collector
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,13 +18,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	dto "github.com/prometheus/client_model/go"
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-var probe = newDesc("ghostrunner_probe", "A probe.", "source")
+var probe = prometheus.NewDesc("ghostrunner_probe", "A probe.", []string{"source"}, nil)
 
 type fakeSource struct {
 	name    string
@@ -38,8 +32,8 @@ type fakeSource struct {
 }
 
 func (f fakeSource) Name() string { return f.name }
-func (f fakeSource) Collect(ctx context.Context, out *Samples) error {
-	gauge(out, probe, 1, f.name)
+func (f fakeSource) Collect(ctx context.Context, ch chan<- prometheus.Metric) error {
+	gauge(ch, probe, 1, f.name)
 	return f.collect(ctx)
 }
 
@@ -76,7 +70,7 @@ func TestHangingSourceIsNotPiledUp(t *testing.T) {
 		set := NewSet(quiet(), fakeSource{"dead", func(context.Context) error { begun.Add(1); <-release; return nil }})
 		scrape := func() (took time.Duration) {
 			begin := time.Now()
-			_, _ = set.Gather()
+			gather(t, set)
 			return time.Since(begin)
 		}
 		if took := scrape(); took != Timeout {
@@ -105,11 +99,11 @@ func TestErrorsAreLoggedOncePerChange(t *testing.T) {
 	set := NewSet(logger, fakeSource{"disk", func(context.Context) error { return err }})
 	for _, e := range []error{nil, errors.New("a"), errors.New("a"), errors.Join(errors.New("a"), errors.New("b")), nil, nil} {
 		err = e
-		_, _ = set.Gather()
+		gather(t, set)
 	}
-	const want = `level=WARN msg="source cannot be read" collector=disk err=a
-level=WARN msg="source cannot be read" collector=disk err="a; b"
-level=INFO msg="source can be read again" collector=disk
+	const want = `level=WARN msg="Source cannot be read" collector=disk err=a
+level=WARN msg="Source cannot be read" collector=disk err="a; b"
+level=INFO msg="Source can be read again" collector=disk
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("log: want (-), got (+):\n%s", diff)
@@ -160,21 +154,18 @@ func TestDiskThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		release := make(chan struct{})
-		source := NewDisk(func() []string { return []string{"/mnt/c", "/var/lib/docker"} }, func(_ context.Context, path string) (Space, error) {
+		source := NewDisk(func() []string { return []string{"/mnt/c", "/var/lib/docker"} }, func(_ context.Context, path string) (*disk.UsageStat, error) {
 			if path == "/mnt/c" {
 				asked.Add(1)
 				<-release
 			}
-			return Space{Free: 1, Size: 2}, nil
+			return &disk.UsageStat{Free: 1, Total: 2}, nil
 		}, nil)
 		collect := func() (series int, took time.Duration, err error) {
-			out := newSamples(nil)
+			ch := make(chan prometheus.Metric, 10)
 			begin := time.Now()
-			err = source.Collect(t.Context(), out)
-			for _, f := range out.families {
-				series += f.n
-			}
-			return series, time.Since(begin), err
+			err = source.Collect(t.Context(), ch)
+			return len(ch), time.Since(begin), err
 		}
 		for i, want := range []time.Duration{diskTimeout, 0, 0} {
 			series, took, err := collect()
@@ -191,16 +182,6 @@ func TestDiskThatHangs(t *testing.T) {
 			t.Errorf("after it came back: %d series, error %v", series, err)
 		}
 	})
-}
-
-func TestStatfs(t *testing.T) {
-	space, err := Statfs(t.Context(), t.TempDir())
-	if err != nil || space.Size == 0 || space.Free > space.Size {
-		t.Errorf("%+v, %v", space, err)
-	}
-	if _, err := Statfs(t.Context(), "/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a path that does not exist: %v", err)
-	}
 }
 
 // Slots of the same name in two scopes: each container's registration is looked for in its own scope, and where both run
@@ -245,7 +226,7 @@ func TestSameNameInTwoScopes(t *testing.T) {
 			}
 		}
 	}
-	err := NewGitHub(scopes, docker(true, []runner.Container{running("b", ""), running("b", "org")}), fakeLogs(nil)).Collect(t.Context(), newSamples(nil))
+	err := NewGitHub(scopes, docker(true, []runner.Container{running("b", ""), running("b", "org")}), fakeLogs(nil)).Collect(t.Context(), make(chan prometheus.Metric, 100))
 	if err == nil || !strings.Contains(err.Error(), "runner b: containers of o/r and of org have this slot name") {
 		t.Errorf("%v", err)
 	}
@@ -257,9 +238,7 @@ func TestSlotsOutliveDocker(t *testing.T) {
 	source := NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{Name: "a-1", Status: "online"}}}}},
 		&containers, fakeLogs(nil))
 	for _, up := range []bool{true, false} {
-		if containers.snapshot.Up = up; !up {
-			containers.snapshot.Containers = nil
-		}
+		containers.up = up
 		if got := exposition(t, source); !strings.Contains(got, `ghostrunner_runner_online{runner="a"} 1`) {
 			t.Errorf("up %t:\n%s", up, got)
 		}
@@ -287,82 +266,30 @@ func TestFresh(t *testing.T) {
 	})
 }
 
-// manyRunners is a set over n runners, and the fakes behind it.
-func manyRunners(n int) (*Set, *fakeContainers, fakeLogs) {
+// manyRunners is a set over n runners.
+func manyRunners(n int) *Set {
 	containers := docker(true, nil)
 	scope := Scope{Name: "o/r", Polled: true, Up: true, LastSuccess: time.Now()}
 	logs := make(fakeLogs, 0, n)
 	for i := range n {
-		name := fmt.Sprintf("ci-runner-%d", i)
-		containers.snapshot.Containers = append(containers.snapshot.Containers,
+		name := fmt.Sprintf("ci-runner-%04d", i)
+		containers.containers = append(containers.containers,
 			runner.Container{Name: "gr-" + name, Role: "runner", Runner: name, State: "running", Health: "healthy"})
 		scope.Runners = append(scope.Runners, runner.Registration{ID: int64(i), Name: name + "-abcdef", OS: "linux", Status: "online", Labels: []string{"self-hosted", "linux", "x64"}})
-		logs = append(logs, listener.Slot{Runner: name, State: listener.State{Version: "2.336.0"}})
+		var session listener.Session
+		logs = append(logs, listener.Slot{Runner: name, Known: true, State: listener.State{Version: "2.336.0"}, Counts: session.Counts()})
 	}
-	return NewSet(quiet(), NewContainer(&containers), NewHealth(&containers), NewListener(logs, &containers),
-		NewGitHub(fakeGitHub{Scopes: []Scope{scope}}, &containers, logs)), &containers, logs
+	return NewSet(quiet(), NewContainer(&containers), NewHealth(&containers), NewListener(logs, &containers, threeJobs()),
+		NewGitHub(fakeGitHub{Scopes: []Scope{scope}}, &containers, logs))
 }
 
-// Whoever takes gzip gets it, with the same content; a refusal is for everybody to read.
-func TestCompressed(t *testing.T) {
-	set, _, _ := manyRunners(3)
-	h := set.Handler(prometheus.NewRegistry(), quiet())
-	get := func(query, accept string) (status int, header http.Header, body string) {
-		t.Helper()
-		w := httptest.NewRecorder()
-		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics?"+query, http.NoBody)
-		if accept != "" {
-			req.Header.Set("Accept-Encoding", accept)
-		}
-		h.ServeHTTP(w, req)
-		var answer io.Reader = w.Body
-		if w.Header().Get("Content-Encoding") == "gzip" {
-			z, err := gzip.NewReader(answer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer = z
-		}
-		text, err := io.ReadAll(answer)
-		if err != nil {
-			t.Fatalf("%q: %v", accept, err)
-		}
-		return w.Code, w.Header(), string(text)
-	}
-	_, _, want := get("collect[]=health", "")
-	if !strings.Contains(want, "ghostrunner_docker_up 1") {
-		t.Fatalf("without compression:\n%s", want)
-	}
-	for accept, encoding := range map[string]string{
-		"": "", "gzip": "gzip", "deflate, gzip;q=0.5": "gzip", "GZIP ; q=1": "gzip", "gzip;q=0": "", "gzip;q=0.000": "", "zstd": "", "identity": "",
-	} {
-		_, header, text := get("collect[]=health", accept)
-		if got := header.Get("Content-Encoding"); got != encoding {
-			t.Errorf("%q is answered with encoding %q, want %q", accept, got, encoding)
-		}
-		took := regexp.MustCompile("(?m)^ghostrunner_scrape_collector_duration.*$")
-		if diff := cmp.Diff(took.ReplaceAllString(want, ""), took.ReplaceAllString(text, "")); diff != "" {
-			t.Errorf("%q:\n%s", accept, diff)
-		}
-		if !slices.Contains(header.Values("Vary"), "Accept-Encoding") {
-			t.Errorf("%q: caches are not told: Vary is %q", accept, header.Values("Vary"))
-		}
-	}
-	if status, header, text := get("collect[]=nonsense", "gzip"); status != http.StatusBadRequest || header.Get("Content-Encoding") != "" || !strings.Contains(text, "nonsense") {
-		t.Errorf("a refusal: %d, %q", status, text)
-	}
-}
-
-// What goes wrong is told in plain text, whoever asks.
-func TestErrorsAreNotCompressed(t *testing.T) {
-	w := httptest.NewRecorder()
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
-	req.Header.Set("Accept-Encoding", "gzip")
-	compressed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "broken", http.StatusInternalServerError)
-	})).ServeHTTP(w, req)
-	if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Encoding") != "" || w.Body.String() != "broken\n" {
-		t.Errorf("%d %q %q", w.Code, w.Header(), w.Body)
+// gather reads the set as a scrape does.
+func gather(t *testing.T, set *Set) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(set)
+	if _, err := reg.Gather(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -380,104 +307,13 @@ func (d *discard) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What is handed out is never changed, what is as it was is not made anew, and what changes does.
-func TestSeriesAreKept(t *testing.T) {
-	set, containers, logs := manyRunners(3)
-	text := func() string {
-		t.Helper()
-		var b strings.Builder
-		for _, f := range set.gather(func(name string) bool { return name != NameGitHub }) {
-			if f.GetName() == "ghostrunner_scrape_collector_duration_seconds" {
-				continue
-			}
-			for _, m := range f.GetMetric() {
-				fmt.Fprintln(&b, f.GetName(), m)
-			}
-		}
-		lines := strings.Split(b.String(), "\n")
-		slices.Sort(lines)
-		return strings.Join(lines, "\n")
-	}
-	find := func(name string) []*dto.Metric {
-		t.Helper()
-		for _, f := range set.gather(func(string) bool { return true }) {
-			if f.GetName() == name {
-				return f.GetMetric()
-			}
-		}
-		t.Fatalf("no %s", name)
-		return nil
-	}
-	first, held := text(), find("ghostrunner_runner_log_lines_total")
-	if again := text(); again != first {
-		t.Errorf("the second reading differs:\n%s", cmp.Diff(first, again))
-	}
-	logs[1].Counts.LogLines = 7
-	now := find("ghostrunner_runner_log_lines_total")
-	if now[0] != held[0] || now[2] != held[2] {
-		t.Error("what did not change was made anew")
-	}
-	if now[1].GetCounter().GetValue() != 7 || held[1].GetCounter().GetValue() != 0 {
-		t.Errorf("changed: %v, handed out before: %v", now[1], held[1])
-	}
-	for _, change := range []func(){
-		func() { containers.snapshot.Containers = containers.snapshot.Containers[1:] },
-		func() {
-			containers.snapshot.Containers = append([]runner.Container{{Name: "a", Role: "service", State: "running"}}, containers.snapshot.Containers...)
-		},
-		func() {
-			containers.snapshot.Containers = slices.Clone(containers.snapshot.Containers)
-			containers.snapshot.Containers[1].State = "exited"
-		},
-		func() { containers.snapshot.Up = false },
-		func() { containers.snapshot.Up = true },
-	} {
-		change()
-		got := text()
-		for _, g := range set.guards {
-			g.before = nil
-		}
-		if diff := cmp.Diff(text(), got); diff != "" {
-			t.Errorf("made anew (-), from what was (+):\n%s", diff)
-		}
-	}
-}
-
-// A scrape of a thousand runners, far more than one machine carries, may allocate 2 MB. That of the log is not here: it is
-// the fleet's.
-func TestScrapeIsCheap(t *testing.T) {
-	set, _, _ := manyRunners(1000)
-	h := set.Handler(prometheus.NewRegistry(), quiet())
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
-	req.Header.Set("Accept-Encoding", "gzip")
-	scrape := func() {
-		w := &discard{header: http.Header{}}
-		if h.ServeHTTP(w, req); w.length < 50<<10 {
-			t.Fatalf("status %d, %d bytes", w.status, w.length)
-		}
-	}
-	scrape()
-	// The least of several: a garbage collection empties the pools of buffers that a scrape reuses.
-	least := uint64(math.MaxUint64)
-	for range 5 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		scrape()
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	if least > 2e6 {
-		t.Errorf("%d bytes allocated for a scrape", least)
-	}
-}
-
 func BenchmarkScrape(b *testing.B) {
 	for _, n := range []int{2, 1000} {
 		b.Run(fmt.Sprintf("runners=%d", n), func(b *testing.B) {
-			set, _, _ := manyRunners(n)
-			h := set.Handler(prometheus.NewRegistry(), quiet())
+			h := manyRunners(n).Handler(prometheus.NewRegistry(), quiet())
 			req := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/metrics", http.NoBody)
 			req.Header.Set("Accept-Encoding", "gzip")
+			req.Header.Set("Accept", "text/plain;version=1.0.0;escaping=allow-utf-8") // as Prometheus 3
 			w := &discard{header: http.Header{}}
 			b.ReportAllocs()
 			var took []time.Duration

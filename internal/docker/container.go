@@ -16,7 +16,7 @@ import (
 // listed is a container together with what only the moment of the list can tell.
 type listed struct {
 	runner.Container
-	// began is the earliest moment at which the present run can have begun; zero if not running or not told.
+	// began is the earliest time at which the present or last run can have begun.
 	began time.Time
 }
 
@@ -67,7 +67,7 @@ func fromSummary(s *container.Summary, now time.Time) listed {
 	}
 	c.Health = healthOf(s.Status)
 	c.ExitCode, c.Exited = exitCodeOf(s.Status)
-	l := listed{Container: c}
+	l := listed{Container: c, began: c.Created}
 	if up, ok := maxUptimeOf(s.Status); ok {
 		l.Up, l.began = up, now.Add(-up)
 	}

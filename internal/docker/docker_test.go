@@ -284,7 +284,7 @@ func (w *world) watched(host string) *Engine {
 	w.Helper()
 	e := w.engine(host)
 	w.background("watch", e.Watch)
-	w.await(e, "engine up", func(s Snapshot) bool { return s.Up })
+	w.await(e, "engine up", func(s snapshot) bool { return s.up })
 	return e
 }
 
@@ -309,26 +309,26 @@ func (w *world) background(what string, f func(context.Context) error) (stop fun
 }
 
 // await waits until the snapshot satisfies the condition, and returns it with the time at which it did.
-func (w *world) await(e *Engine, what string, ok func(Snapshot) bool) (Snapshot, time.Time) {
+func (w *world) await(e *Engine, what string, ok func(snapshot) bool) (snapshot, time.Time) {
 	w.Helper()
 	timeout := time.After(patience)
 	for {
 		changed := e.table.wait()
-		if s := e.Snapshot(); ok(s) {
+		if s := *e.table.snap.Load(); ok(s) {
 			return s, time.Now()
 		}
 		select {
 		case <-changed:
 		case <-timeout:
-			w.Fatalf("waited %s for %s, have %+v", patience, what, e.Snapshot())
+			w.Fatalf("waited %s for %s, have %+v", patience, what, *e.table.snap.Load())
 		}
 	}
 }
 
 // one returns a condition on the container with that id, which must be there.
-func one(id string, ok func(runner.Container) bool) func(Snapshot) bool {
-	return func(s Snapshot) bool {
-		for _, c := range s.Containers {
+func one(id string, ok func(runner.Container) bool) func(snapshot) bool {
+	return func(s snapshot) bool {
+		for _, c := range s.containers {
 			if c.ID == id {
 				return ok(c)
 			}

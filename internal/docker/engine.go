@@ -1,15 +1,17 @@
-// Package docker is the only importer of docker/docker, which is frozen upstream: a move to another client changes
-// this package alone.
+// Package docker is the only importer of docker/docker, which is frozen upstream: a move to another
+// client changes this package alone.
 //
-// It watches (a Snapshot in memory, kept by the event stream and corrected by a list each minute), follows the logs
-// of runner containers line by line, and acts: stop, start, restart, and the removal of images and leftovers.
+// It watches the engine (a snapshot in memory, kept by the event stream and corrected by a list each
+// minute), follows the logs of runner containers line by line, and acts: stop, start, restart, and the
+// removal of images and leftovers.
 //
 // Three rules hold everywhere:
 //
-//   - A container that does not carry every one of Options.Labels does not exist. Lists and events are filtered by the
-//     engine and once more here, and an action asks again right before it acts.
-//   - Containers are never inspected: a list does not reveal environment variables, so a socket proxy needs to allow
-//     nothing that could leak a secret. Health and exit code are read from the list's Status text.
+//   - A container that does not carry every one of Options.Labels does not exist. Lists and events are
+//     filtered by the engine and once more here, and an action asks again right before it acts.
+//   - Containers are never inspected: a list does not show environment variables, so a socket proxy
+//     needs to allow nothing that could leak a secret. Health and exit code are read from the list's
+//     Status text.
 //   - No volume and no network is ever touched; the calls for them are not in this package.
 package docker
 
@@ -24,6 +26,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/client"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 const (
@@ -53,7 +57,6 @@ type Engine struct {
 	conn     atomic.Pointer[conn]
 	watching atomic.Bool
 	table    *table
-	resumed  resumed
 }
 
 // New returns an Engine for the options. It never dials: an engine that is down now may come up later.
@@ -147,8 +150,13 @@ func (e *Engine) redial() error {
 	return nil
 }
 
-// Snapshot returns what the watcher knows. It does no I/O and never blocks.
-func (e *Engine) Snapshot() Snapshot { return e.table.snapshot() }
+// Observed returns the containers with a role, sorted by name, as Watch sees them, and whether the
+// engine answers; while it does not, there are none. It does no I/O. The slice is shared and must not
+// be modified.
+func (e *Engine) Observed() (containers []runner.Container, up bool) {
+	s := e.table.snap.Load()
+	return s.containers, s.up
+}
 
 // Root returns the directory in which the engine keeps its data (DockerRootDir), as the engine sees it: inside a VM or
 // another mount namespace the path may mean something else here, or nothing.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/events"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
@@ -18,80 +17,79 @@ func listedRunner(state, health string) listed {
 	return listed{Container: runner.Container{ID: "1", Name: "a", Role: runner.RoleRunner, Runner: "ci-1", State: state, Health: health, Created: t0}}
 }
 
-func hear(evs ...event) (out []heard) {
+func received(evs ...event) (out []receivedEvent) {
 	for _, ev := range evs {
-		out = append(out, heard{ev, ev.at})
+		out = append(out, receivedEvent{ev, ev.at})
 	}
 	return out
 }
 
 func only(t *testing.T, tab *table) runner.Container {
 	t.Helper()
-	s := tab.snapshot()
-	if len(s.Containers) != 1 {
+	s := tab.snap.Load()
+	if len(s.containers) != 1 {
 		t.Fatalf("snapshot %+v, want one container", s)
 	}
-	return s.Containers[0]
+	return s.containers[0]
 }
 
 // A list that was under way while events came may be older than they are: they win, and are counted once.
 func TestMergeKeepsEvents(t *testing.T) {
 	tab := newTable()
-	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, nil, true, at(1))
-	journal := []event{
+	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, nil, at(1))
+	recent := []event{
 		{id: "1", action: actionOOM, at: at(2)},
 		{id: "1", action: actionDie, at: at(2), exitCode: 137, hasExitCode: true},
 		{id: "1", action: actionStart, at: at(3)},
 		{id: "1", action: "health_status: unhealthy", health: runner.HealthUnhealthy, at: at(4)},
 	}
-	for _, ev := range journal {
+	for _, ev := range recent {
 		tab.event(ev, true, ev.at)
 	}
-	for _, resync := range []bool{false, true, true} {
-		tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, hear(journal...), resync, at(5))
+	for range 3 {
+		tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, received(recent...), at(5))
 		c := only(t, tab)
 		if c.State != runner.StateRunning || c.Health != runner.HealthUnhealthy || c.Starts != 1 || c.OOMKills != 1 || c.ExitCode != 137 || !c.Exited {
-			t.Errorf("resync %t: %+v", resync, c)
+			t.Errorf("%+v", c)
 		}
-		bs, _, _ := tab.runs("1", 0)
-		if len(bs) != 3 || bs[1].at != at(2) || bs[2].at != at(3) {
-			t.Errorf("resync %t: boundaries %+v", resync, bs)
+		if r := tab.entries["1"].run; r.number != 2 || r.began != at(3) {
+			t.Errorf("run %+v", r)
 		}
 	}
 	// What a list does not show is gone, unless it came during the list.
-	tab.merge(nil, hear(event{id: "1", action: actionPause, at: at(6)}), false, at(6))
+	tab.merge(nil, received(event{id: "1", action: actionPause, at: at(6)}), at(6))
 	if c := only(t, tab); c.State != runner.StatePaused || c.Health != "" {
 		t.Errorf("paused: %+v", c)
 	}
 	// A pause that is over leaves the health as it was.
-	rest := hear(event{id: "1", action: actionPause, at: at(6)}, event{id: "1", action: actionUnpause, at: at(6)})
-	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, rest, false, at(6))
+	rest := received(event{id: "1", action: actionPause, at: at(6)}, event{id: "1", action: actionUnpause, at: at(6)})
+	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, rest, at(6))
 	if c := only(t, tab); c.State != runner.StateRunning || c.Health != runner.HealthHealthy {
 		t.Errorf("paused and unpaused: %+v", c)
 	}
-	tab.merge(nil, nil, false, at(7))
-	if s := tab.snapshot(); len(s.Containers) != 0 || !s.Up || s.At != at(7) {
+	tab.merge(nil, nil, at(7))
+	if s := tab.snap.Load(); len(s.containers) != 0 || !s.up {
 		t.Errorf("after an empty list: %+v", s)
 	}
 	// A list from before a removal does not bring the container back.
-	tab.merge([]listed{listedRunner(runner.StateExited, "")}, hear(event{id: "1", action: actionDestroy, at: at(8)}), true, at(8))
-	if s := tab.snapshot(); len(s.Containers) != 0 {
+	tab.merge([]listed{listedRunner(runner.StateExited, "")}, received(event{id: "1", action: actionDestroy, at: at(8)}), at(8))
+	if s := tab.snap.Load(); len(s.containers) != 0 {
 		t.Errorf("a removed container is back: %+v", s)
 	}
 }
 
-// The engine calls a container unhealthy that it has not checked since a pause. That is not believed, whatever comes first; what a
-// check has found is.
+// The engine calls a container unhealthy that it has not checked since a pause. That is ignored, in
+// whatever order lists and events arrive; the result of a check is not.
 func TestHealthAfterPause(t *testing.T) {
-	const long = int(hearsay / time.Second)
+	const long = int(staleHealthWindow / time.Second)
 	pause := event{id: "1", action: actionPause, at: at(2)}
 	unpause := event{id: "1", action: actionUnpause, at: at(3)}
 	well := event{id: "1", action: actionHealth + ": " + runner.HealthHealthy, health: runner.HealthHealthy, at: at(4)}
 	ill := event{id: "1", action: actionHealth + ": " + runner.HealthUnhealthy, health: runner.HealthUnhealthy, at: at(5)}
-	list := func(state, health string, when int, journal ...event) func(*table) {
-		return func(tab *table) { tab.merge([]listed{listedRunner(state, health)}, hear(journal...), false, at(when)) }
+	list := func(state, health string, when int, recent ...event) func(*table) {
+		return func(tab *table) { tab.merge([]listed{listedRunner(state, health)}, received(recent...), at(when)) }
 	}
-	hears := func(evs ...event) func(*table) {
+	apply := func(evs ...event) func(*table) {
 		return func(tab *table) {
 			for _, ev := range evs {
 				tab.event(ev, true, ev.at)
@@ -103,26 +101,26 @@ func TestHealthAfterPause(t *testing.T) {
 		steps []func(*table)
 		want  string
 	}{
-		"events first":            {[]func(*table){hears(pause, unpause), unchecked}, runner.HealthHealthy},
-		"events and list at once": {[]func(*table){hears(pause, unpause), list(runner.StateRunning, runner.HealthUnhealthy, 4, pause, unpause), unchecked}, runner.HealthHealthy},
-		"list of the pause first": {[]func(*table){list(runner.StatePaused, "", 2), hears(pause, unpause), unchecked}, runner.HealthHealthy},
-		"list of its end first":   {[]func(*table){hears(pause), unchecked, hears(unpause)}, runner.HealthHealthy},
-		"list before both":        {[]func(*table){unchecked, hears(pause, unpause), list(runner.StateRunning, runner.HealthUnhealthy, 8, pause, unpause)}, runner.HealthHealthy},
+		"events first":            {[]func(*table){apply(pause, unpause), unchecked}, runner.HealthHealthy},
+		"events and list at once": {[]func(*table){apply(pause, unpause), list(runner.StateRunning, runner.HealthUnhealthy, 4, pause, unpause), unchecked}, runner.HealthHealthy},
+		"list of the pause first": {[]func(*table){list(runner.StatePaused, "", 2), apply(pause, unpause), unchecked}, runner.HealthHealthy},
+		"list of its end first":   {[]func(*table){apply(pause), unchecked, apply(unpause)}, runner.HealthHealthy},
+		"list before both":        {[]func(*table){unchecked, apply(pause, unpause), list(runner.StateRunning, runner.HealthUnhealthy, 8, pause, unpause)}, runner.HealthHealthy},
 		"no event at all":         {[]func(*table){list(runner.StatePaused, "", 2), unchecked}, runner.HealthHealthy},
-		"long without a check":    {[]func(*table){hears(pause, unpause), unchecked, list(runner.StateRunning, runner.HealthUnhealthy, 8+long)}, runner.HealthUnhealthy},
-		"a check that failed":     {[]func(*table){hears(pause, unpause, well, ill), unchecked}, runner.HealthUnhealthy},
-		"ill before":              {[]func(*table){hears(ill, pause, unpause), unchecked}, runner.HealthUnhealthy},
+		"long without a check":    {[]func(*table){apply(pause, unpause), unchecked, list(runner.StateRunning, runner.HealthUnhealthy, 8+long)}, runner.HealthUnhealthy},
+		"a check that failed":     {[]func(*table){apply(pause, unpause, well, ill), unchecked}, runner.HealthUnhealthy},
+		"ill before":              {[]func(*table){apply(ill, pause, unpause), unchecked}, runner.HealthUnhealthy},
 		"well in a list between": {[]func(*table){
-			hears(pause, unpause), list(runner.StateRunning, runner.HealthHealthy, 8), list(runner.StateRunning, runner.HealthUnhealthy, 8+long),
+			apply(pause, unpause), list(runner.StateRunning, runner.HealthHealthy, 8), list(runner.StateRunning, runner.HealthUnhealthy, 8+long),
 		}, runner.HealthHealthy},
 		"a new run": {[]func(*table){
-			hears(pause, unpause, event{id: "1", action: actionDie, at: at(5)}, event{id: "1", action: actionStart, at: at(6)}),
-			list(runner.StateRunning, runner.HealthStarting, 6), hears(ill), unchecked,
+			apply(pause, unpause, event{id: "1", action: actionDie, at: at(5)}, event{id: "1", action: actionStart, at: at(6)}),
+			list(runner.StateRunning, runner.HealthStarting, 6), apply(ill), unchecked,
 		}, runner.HealthUnhealthy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab := newTable()
-			tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, nil, true, at(1))
+			tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, nil, at(1))
 			for _, do := range c.steps {
 				do(tab)
 			}
@@ -136,120 +134,60 @@ func TestHealthAfterPause(t *testing.T) {
 // Events of a container that no list has shown yet are kept, but not shown.
 func TestEventBeforeList(t *testing.T) {
 	tab := newTable()
-	tab.merge(nil, nil, true, at(0))
+	tab.merge(nil, nil, at(0))
 	ev := event{id: "1", action: actionStart, at: at(1)}
 	if complete := tab.event(ev, true, at(1)); complete {
 		t.Error("no list is wanted for an unknown container")
 	}
-	if s := tab.snapshot(); len(s.Containers) != 0 {
-		t.Errorf("shown without name or role: %+v", s.Containers)
+	if s := tab.snap.Load(); len(s.containers) != 0 {
+		t.Errorf("shown without name or role: %+v", s.containers)
 	}
-	tab.merge([]listed{listedRunner(runner.StateRunning, "")}, nil, false, at(2))
+	tab.merge([]listed{listedRunner(runner.StateRunning, "")}, nil, at(2))
 	if c := only(t, tab); c.Starts != 1 {
 		t.Errorf("starts %d, want 1", c.Starts)
 	}
 }
 
-// A run that was on before our time may end while the first list is under way: its log is to be read all the same.
-func TestEndBeforeList(t *testing.T) {
-	tab := newTable()
-	die := event{id: "1", action: actionDie, at: at(10), exitCode: 3, hasExitCode: true}
-	tab.event(die, true, die.at)
-	tab.merge([]listed{listedRunner(runner.StateRunning, "")}, hear(die), true, at(11))
-	tab.merge([]listed{listedRunner(runner.StateExited, "")}, nil, true, at(20))
-	bs, _, _ := tab.runs("1", 0)
-	if len(bs) != 2 || !bs[0].start || bs[0].at != t0 || bs[0].seq != 1 || bs[1].start || bs[1].at != at(10) || bs[1].seq != 2 {
-		t.Errorf("boundaries %+v, want a run from the creation to the event", bs)
-	}
-	tab.event(event{id: "1", action: actionStart, at: at(30)}, true, at(30))
-	if bs, _, _ := tab.runs("1", 2); len(bs) != 1 || bs[0].seq != 3 {
-		t.Errorf("boundaries after that: %+v, want the third", bs)
-	}
-}
-
-func TestInfer(t *testing.T) {
-	type b struct {
-		Start bool
-		At    int
-	}
+// runs are told by events, and by lists only where an event is missing.
+func TestRuns(t *testing.T) {
+	start := func(s int) event { return event{id: "1", action: actionStart, at: at(s)} }
+	die := func(s int) event { return event{id: "1", action: actionDie, at: at(s)} }
 	with := func(l listed, began int) listed { l.began = at(began); return l }
+	type step any // an event, or a list of one container
 	for name, tc := range map[string]struct {
-		lists  []listed
-		events []event // after the first list
-		want   []b
+		steps []step
+		want  run
 	}{
-		"created":              {[]listed{listedRunner(runner.StateCreated, "")}, nil, nil},
-		"first run":            {[]listed{with(listedRunner(runner.StateRunning, ""), -5)}, nil, []b{{true, 0}}},
-		"perhaps a later run":  {[]listed{with(listedRunner(runner.StateRunning, ""), 50)}, nil, []b{{true, 0}, {false, 50}, {true, 50}}},
-		"over":                 {[]listed{listedRunner(runner.StateExited, "")}, nil, []b{{true, 0}, {false, 100}}},
-		"in a restart loop":    {[]listed{listedRunner("restarting", "")}, nil, []b{{true, 0}, {false, 100}}},
-		"end missed":           {[]listed{listedRunner(runner.StateRunning, ""), listedRunner(runner.StateExited, "")}, nil, []b{{true, 0}, {false, 101}}},
-		"start missed":         {[]listed{listedRunner(runner.StateExited, ""), listedRunner(runner.StatePaused, "")}, nil, []b{{true, 0}, {false, 100}, {true, 101}}},
-		"start told after all": {[]listed{listedRunner(runner.StateRunning, "")}, []event{{id: "1", action: actionStart, at: at(99)}}, []b{{true, 0}}},
-		"end missed, start told": {[]listed{listedRunner(runner.StateRunning, "")}, []event{{id: "1", action: actionStart, at: at(99)}, {id: "1", action: actionStart, at: at(200)}},
-			[]b{{true, 0}, {true, 200}}},
+		"created":                    {[]step{runningIn(runner.StateCreated)}, run{}},
+		"over":                       {[]step{runningIn(runner.StateExited)}, run{}},
+		"running":                    {[]step{with(runningIn(runner.StateRunning), -5)}, run{number: 1, began: at(-5), replay: true}},
+		"paused":                     {[]step{with(runningIn(runner.StatePaused), -5)}, run{number: 1, began: at(-5), replay: true}},
+		"the same in another list":   {[]step{with(runningIn(runner.StateRunning), -5), with(runningIn(runner.StateRunning), -6)}, run{number: 1, began: at(-5), replay: true}},
+		"ended":                      {[]step{with(runningIn(runner.StateRunning), -5), die(3)}, run{number: 1, began: at(-5), ended: at(3), replay: true}},
+		"end missed":                 {[]step{with(runningIn(runner.StateRunning), -5), runningIn(runner.StateExited)}, run{number: 1, began: at(-5), ended: at(101), replay: true}},
+		"start before the list":      {[]step{start(3), with(runningIn(runner.StateRunning), 0)}, run{number: 1, began: at(3), seen: true}},
+		"restart":                    {[]step{with(runningIn(runner.StateRunning), -5), die(3), start(4)}, run{number: 2, began: at(4), seen: true}},
+		"restart, end missed":        {[]step{with(runningIn(runner.StateRunning), -5), start(4)}, run{number: 2, began: at(4), seen: true}},
+		"restart, start missed":      {[]step{with(runningIn(runner.StateRunning), -5), die(3), with(runningIn(runner.StateRunning), 6)}, run{number: 2, began: at(6)}},
+		"restart, seen in two lists": {[]step{with(runningIn(runner.StateRunning), -5), runningIn(runner.StateRestarting), with(runningIn(runner.StateRunning), 6)}, run{number: 2, began: at(6)}},
 	} {
 		tab := newTable()
-		for i, l := range tc.lists {
-			tab.merge([]listed{l}, nil, true, at(100+i))
+		for i, s := range tc.steps {
+			switch s := s.(type) {
+			case event:
+				tab.event(s, true, s.at)
+			case listed:
+				tab.merge([]listed{s}, nil, at(100+i))
+			}
 		}
-		for _, ev := range tc.events {
-			tab.event(ev, true, ev.at)
-		}
-		bs, _, _ := tab.runs("1", 0)
-		var got []b
-		for _, x := range bs {
-			got = append(got, b{x.start, int(x.at.Sub(t0) / time.Second)})
-		}
-		if diff := cmp.Diff(tc.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
+		got := tab.entries["1"].run
+		if got.previousEnded = (time.Time{}); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}
 }
 
-func TestBoundariesAreBounded(t *testing.T) {
-	tab := newTable()
-	tab.merge([]listed{listedRunner(runner.StateRunning, "")}, nil, true, at(0))
-	for i := range 10 * maxBoundaries {
-		tab.event(event{id: "1", action: []string{actionDie, actionStart}[i%2], at: at(i)}, true, at(i))
-	}
-	if bs, _, _ := tab.runs("1", 0); len(bs) != maxBoundaries || bs[len(bs)-1].seq != 10*maxBoundaries+1 {
-		t.Errorf("%d boundaries are kept, the last is %+v", len(bs), bs[len(bs)-1])
-	}
-}
-
-// Whoever waits for the end of a run is told of that one, once, and nobody else is.
-func TestWhenEnded(t *testing.T) {
-	tab := newTable()
-	tab.merge([]listed{listedRunner(runner.StateRunning, "")}, nil, true, at(0))
-	told := 0
-	wait := func(after uint64) (stop func()) { return tab.whenEnded("1", after, func() { told++ }) }
-	want := func(n int, when string) {
-		t.Helper()
-		if told != n {
-			t.Errorf("%s: told %d times, want %d", when, told, n)
-		}
-	}
-	stop := wait(1)
-	tab.event(event{id: "1", action: actionPause, at: at(1)}, true, at(1))
-	want(0, "another event")
-	tab.event(event{id: "1", action: actionDie, at: at(2)}, true, at(2))
-	want(1, "the end")
-	tab.event(event{id: "1", action: actionStart, at: at(3)}, true, at(3))
-	stop()
-	wait(1)()
-	want(2, "an end that was before the question")
-	wait(3)() // it does not wait any more
-	tab.event(event{id: "1", action: actionDie, at: at(4)}, true, at(4))
-	want(2, "after the question was taken back")
-	tab.event(event{id: "1", action: actionStart, at: at(5)}, true, at(5))
-	defer wait(5)()
-	tab.event(event{id: "1", action: actionDestroy, at: at(6)}, true, at(6))
-	want(3, "the container is gone")
-	if len(tab.ends) != 0 {
-		t.Errorf("%d are still waited for", len(tab.ends))
-	}
-}
+func runningIn(state string) listed { return listedRunner(state, "") }
 
 func TestReadEvent(t *testing.T) {
 	sel := selector{{"stack", "mine"}}

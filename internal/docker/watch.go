@@ -21,30 +21,34 @@ const (
 	pingTimeout = 3 * time.Second
 	// openTimeout bounds the opening of the event stream.
 	openTimeout = 5 * time.Second
-	// resyncEvery corrects whatever the events did not tell.
+	// resyncEvery corrects what the events did not report.
 	resyncEvery = time.Minute
-	// refreshDelay gathers the events of one action, e.g. the five of a restart, before the list is asked for details.
+	// refreshDelay gathers the events of one action, e.g. the five of a restart, before the list is
+	// asked for details.
 	refreshDelay = 100 * time.Millisecond
-	// overlap is repeated when the stream is opened again: events are not always published in the order of their times.
+	// overlap is repeated when the stream is opened again: events are not always published in the order
+	// of their times.
 	overlap = 2 * time.Second
-	// listLag is how long a list may still tell the old state after an event told the new one: the engine reports first
-	// and then writes to disk what a list is answered from (moby daemon/monitor.go and pause.go, CheckpointTo). An event
-	// outweighs a list for that long, and then a list is asked for that stands alone.
+	// listLag is how long a list can show the old state after an event reported the new one: the engine
+	// reports first and then writes to disk what a list is answered from (moby daemon/monitor.go and
+	// pause.go, CheckpointTo). An event outweighs a list for that long; after that another list is asked
+	// for.
 	listLag = 5 * time.Second
-	// maxJournal bounds the events remembered for it. The oldest go.
-	maxJournal = 4096
+	// maxRecent bounds the events that are remembered for it. The oldest go.
+	maxRecent = 4096
 
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
 )
 
-// errWatching is the answer to a second Watch: two watchers would count everything twice.
+// errWatching is the answer to a second Watch: two watchers would count all events twice.
 var errWatching = errors.New("the engine is being watched already")
 
-// Watch keeps the Snapshot until ctx ends, and then returns nil. The event stream is opened before the list is asked,
-// so nothing falls between them; the list is repeated each minute. An engine that closes the connection is reported as
-// not up at once, one that hangs within seconds; Watch connects again by itself, with back-off, and asks for the events
-// since the last one, so starts and OOM kills are counted once each.
+// Watch keeps what Observed returns until ctx ends, and then returns nil. The event stream is opened before the
+// list is asked for, so no change is missed between them; the list is repeated each minute. An engine
+// that closes the connection is reported as not up at once, one that hangs within seconds. Watch then
+// connects again, with back-off, and asks for the events since the last one, so starts and OOM kills
+// are counted once each.
 func (e *Engine) Watch(ctx context.Context) error {
 	if !e.watching.CompareAndSwap(false, true) {
 		return errWatching
@@ -54,22 +58,19 @@ func (e *Engine) Watch(ctx context.Context) error {
 
 	now := time.Now()
 	w := watcher{Engine: e, begin: now, since: now}
-	if !e.resumed.at.IsZero() {
-		w.since = e.resumed.at.Add(-overlap)
-	}
 	delay := minBackoff
-	for said := false; ; {
-		wasUp, err := w.session(ctx)
+	for warned := false; ; {
+		wasUp, err := w.connect(ctx)
 		e.table.down()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if wasUp {
-			delay, said = minBackoff, false
+			delay, warned = minBackoff, false
 		}
-		if !said {
-			e.log.Warn("docker engine does not answer, trying again", "err", err)
-			said = true
+		if !warned {
+			e.log.Warn("Docker engine does not answer, trying again", "err", err)
+			warned = true
 		}
 		select {
 		case <-ctx.Done():
@@ -77,8 +78,8 @@ func (e *Engine) Watch(ctx context.Context) error {
 		case <-time.After(delay + rand.N(delay/4)):
 		}
 		delay = min(2*delay, maxBackoff)
-		if err := e.redial(); err != nil { // the options were good when New used them, so this is a changed environment
-			e.log.Warn("docker client not renewed", "err", err)
+		if err := e.redial(); err != nil { // New accepted the options, so the environment has changed
+			e.log.Warn("Docker client not renewed", "err", err)
 		}
 	}
 }
@@ -86,60 +87,35 @@ func (e *Engine) Watch(ctx context.Context) error {
 // watcher is the state of one Watch across its connections.
 type watcher struct {
 	*Engine
-	begin time.Time // what happened before is not counted
+	begin time.Time // earlier events are not counted
 	since time.Time // events are wanted from here on
 	seen  seenEvents
 }
 
-// heard is an event with the time at which it came.
-type heard struct {
+// receivedEvent is an event with the time at which it arrived.
+type receivedEvent struct {
 	event
-	at time.Time
+	received time.Time
 }
 
-// session follows the engine over one connection until it breaks or ctx ends. It reports whether the engine was up.
-func (w *watcher) session(ctx context.Context) (up bool, err error) {
+// connect follows the engine over one connection until it breaks or ctx ends. It reports whether the
+// engine was up.
+func (w *watcher) connect(ctx context.Context) (up bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-
 	messages, errs, err := w.open(ctx)
 	if err != nil {
 		return false, err
 	}
-	type result struct {
-		list []listed
-		err  error
-	}
-	var (
-		lists   = make(chan result, 1)
-		pings   = make(chan error, 1)
-		listing bool
-		full    bool    // the list under way is a resync
-		again   bool    // another list is wanted after the present one
-		resyncs bool    // and that one is to be a resync
-		journal []heard // what a list may not tell yet
-	)
-	ask := func(resync bool) {
-		if listing {
-			again, resyncs = true, resyncs || resync
-			return
-		}
-		listing, full, again, resyncs = true, resync, false, false
-		journal = slices.DeleteFunc(journal, func(h heard) bool { return time.Since(h.at) > listLag })
-		go func() {
-			l, err := w.list(ctx, container.ListOptions{All: true, Filters: w.selector.filters(filters.Arg("label", runner.LabelRole))})
-			lists <- result{l, err}
-		}()
-	}
-	ask(true)
-
+	l := lister{watcher: w, results: make(chan listResult, 1)}
+	l.ask(ctx)
+	pings := make(chan error, 1)
+	pinging := false
 	resync, ping := time.NewTicker(resyncEvery), time.NewTicker(pingEvery)
 	defer resync.Stop()
 	defer ping.Stop()
-	pinging := false
-	var refresh, confirm <-chan time.Time
-	// The first list may lag as well, behind an event that came before this stream: nothing but a second list tells.
-	settled := time.After(listLag + refreshDelay)
+	// The first list can lag too, behind an event from before this stream: only a second list shows that.
+	l.confirm = time.After(listLag + refreshDelay)
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,43 +123,25 @@ func (w *watcher) session(ctx context.Context) (up bool, err error) {
 		case err := <-errs:
 			return up, fmt.Errorf("event stream: %w", err)
 		case m := <-messages:
-			ev, ok := w.accept(m)
-			if !ok {
-				continue
+			if ev, ok := w.accept(m); ok {
+				l.add(ev)
 			}
-			complete := w.table.event(ev, !ev.at.Before(w.begin), time.Now())
-			if len(journal) == maxJournal {
-				journal = slices.Delete(journal, 0, 1)
-			}
-			journal = append(journal, heard{ev, time.Now()})
-			if !complete && refresh == nil {
-				refresh = time.After(refreshDelay)
-			}
-		case <-refresh:
-			refresh = nil
-			ask(false)
-		case <-confirm:
-			confirm = nil
-			ask(false)
-		case <-settled:
-			ask(true)
+		case <-l.refresh:
+			l.refresh = nil
+			l.ask(ctx)
+		case <-l.confirm:
+			l.confirm = nil
+			l.ask(ctx)
 		case <-resync.C:
-			ask(true)
-		case r := <-lists:
+			l.ask(ctx)
+		case r := <-l.results:
 			if r.err != nil {
 				return up, r.err
 			}
-			listing = false
-			w.table.merge(r.list, journal, full, time.Now())
-			if len(journal) > 0 && confirm == nil {
-				confirm = time.After(listLag + refreshDelay)
-			}
+			l.merge(ctx, r.list)
 			if !up {
 				up = true
-				w.log.Info("docker engine is up", "containers", len(r.list))
-			}
-			if again {
-				ask(resyncs)
+				w.log.Info("Docker engine is up", "containers", len(r.list))
 			}
 		case <-ping.C:
 			if !pinging {
@@ -195,10 +153,58 @@ func (w *watcher) session(ctx context.Context) (up bool, err error) {
 				return up, err
 			}
 			pinging = false
-			if up {
-				w.table.seen(time.Now())
-			}
 		}
+	}
+}
+
+// lister asks for lists, one at a time, and remembers the events that a list may not include.
+type lister struct {
+	*watcher
+	results chan listResult
+	asked   bool // a list is under way
+	again   bool // another one is wanted after it
+	recent  []receivedEvent
+	refresh <-chan time.Time // a list for the details of events
+	confirm <-chan time.Time // a list that no event outweighs any more
+}
+
+type listResult struct {
+	list []listed
+	err  error
+}
+
+func (l *lister) ask(ctx context.Context) {
+	if l.asked {
+		l.again = true
+		return
+	}
+	l.asked, l.again = true, false
+	l.recent = slices.DeleteFunc(l.recent, func(r receivedEvent) bool { return time.Since(r.received) > listLag })
+	go func() {
+		list, err := l.list(ctx, container.ListOptions{All: true, Filters: l.selector.filters(filters.Arg("label", runner.LabelRole))})
+		l.results <- listResult{list, err}
+	}()
+}
+
+func (l *lister) add(ev event) {
+	complete := l.table.event(ev, !ev.at.Before(l.begin), time.Now())
+	if len(l.recent) == maxRecent {
+		l.recent = slices.Delete(l.recent, 0, 1)
+	}
+	l.recent = append(l.recent, receivedEvent{ev, time.Now()})
+	if !complete && l.refresh == nil {
+		l.refresh = time.After(refreshDelay)
+	}
+}
+
+func (l *lister) merge(ctx context.Context, list []listed) {
+	l.asked = false
+	l.table.merge(list, l.recent, time.Now())
+	if len(l.recent) > 0 && l.confirm == nil {
+		l.confirm = time.After(listLag + refreshDelay)
+	}
+	if l.again {
+		l.ask(ctx)
 	}
 }
 
@@ -223,7 +229,7 @@ func (w *watcher) open(ctx context.Context) (<-chan events.Message, <-chan error
 	}
 }
 
-// accept reads an event and reports whether it is new and concerns us.
+// accept reads an event and reports whether it is new and of a container of ours.
 func (w *watcher) accept(m events.Message) (event, bool) {
 	ev, ok := readEvent(m, w.selector)
 	if !ok || !w.seen.first(eventKey{m.TimeNano, ev.id, ev.action}) {

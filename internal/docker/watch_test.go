@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -30,11 +29,11 @@ func TestWatchHealth(t *testing.T) {
 	w.spoken(id)
 	for _, step := range []struct{ signal, want string }{{"USR2", runner.HealthHealthy}, {"USR1", runner.HealthUnhealthy}, {"USR2", runner.HealthHealthy}, {"USR1", runner.HealthUnhealthy}} {
 		// A plain client beside ours: what the machine takes to bring the event to this process is not ours to judge.
-		heard := make(chan time.Time, 1)
+		received := make(chan time.Time, 1)
 		go func() {
 			for m := range told {
 				if string(m.Action) == actionHealth+": "+step.want {
-					heard <- time.Now()
+					received <- time.Now()
 					return
 				}
 			}
@@ -42,7 +41,7 @@ func TestWatchHealth(t *testing.T) {
 		w.signal(id, step.signal)
 		_, seen := w.await(e, step.want, one(id, func(c runner.Container) bool { return c.Health == step.want }))
 		select {
-		case at := <-heard:
+		case at := <-received:
 			if late := seen.Sub(at); late > budget {
 				t.Errorf("%s was in the snapshot %s after the engine told", step.want, late)
 			} else {
@@ -65,7 +64,7 @@ func TestWatchLife(t *testing.T) {
 	e := w.watched("")
 	id := w.create(spec{labels: []string{runner.LabelHeal + "=restart, backoff", runner.LabelScope + "=o/r"}, slot: "ci-1"})
 	s, _ := w.await(e, "created", one(id, func(c runner.Container) bool { return c.State == runner.StateCreated && !c.Exited }))
-	c := s.Containers[0]
+	c := s.containers[0]
 	if c.Role != "runner" || c.Runner != "ci-1" || c.Scope != "o/r" || !slices.Equal(c.Heal, []string{"restart", "backoff"}) {
 		t.Errorf("labels read as %+v", c)
 	}
@@ -92,15 +91,15 @@ func TestWatchLife(t *testing.T) {
 		return c.State == runner.StateExited && c.ExitCode == 137 && c.Starts == 2
 	}))
 	w.remove(id)
-	w.await(e, "destroyed", func(s Snapshot) bool { return s.Up && len(s.Containers) == 0 })
+	w.await(e, "destroyed", func(s snapshot) bool { return s.up && len(s.containers) == 0 })
 	id = w.run(spec{args: []string{"exit", "3"}})
 	w.await(e, "exit code", one(id, func(c runner.Container) bool {
 		return c.State == runner.StateExited && c.Exited && c.ExitCode == 3 && c.Starts == 1
 	}))
 }
 
-// Docker calls a container unhealthy from a pause on until a check has passed after it, for which this one is not checked often
-// enough. Nobody is to be restarted for that.
+// Docker calls a container unhealthy from a pause on until a check has passed after it, and this one is
+// checked too seldom for that.
 func TestWatchPause(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
@@ -118,7 +117,7 @@ func TestWatchPause(t *testing.T) {
 	}
 	list, err := e.Containers(t.Context())
 	w.do("list", err)
-	if !one(id, func(c runner.Container) bool { return c.Health == runner.HealthUnhealthy })(Snapshot{Containers: list}) {
+	if !one(id, func(c runner.Container) bool { return c.Health == runner.HealthUnhealthy })(snapshot{containers: list}) {
 		t.Errorf("Docker does not call it unhealthy: this proves nothing: %+v", list)
 	}
 }
@@ -189,8 +188,8 @@ func TestBystander(t *testing.T) {
 	}
 	w.do("rename", w.cli.ContainerRename(ctx, mine, "renamed-"+mine[:12]))
 	s, _ := w.await(e, "renamed", one(mine, func(c runner.Container) bool { return c.Name == "renamed-"+mine[:12] }))
-	if len(s.Containers) != 1 {
-		t.Errorf("snapshot: %+v, want mine alone", s.Containers)
+	if len(s.containers) != 1 {
+		t.Errorf("snapshot: %+v, want mine alone", s.containers)
 	}
 }
 
@@ -206,10 +205,10 @@ func TestWatchEngineDies(t *testing.T) {
 	for round := range 3 {
 		cut := time.Now()
 		p.cut()
-		s, down := w.await(e, "down", func(s Snapshot) bool { return !s.Up })
+		s, down := w.await(e, "down", func(s snapshot) bool { return !s.up })
 		late = append(late, down.Sub(cut))
-		if s.Containers != nil {
-			t.Errorf("round %d: stale containers while down: %+v", round, s.Containers)
+		if s.containers != nil {
+			t.Errorf("round %d: stale containers while down: %+v", round, s.containers)
 		}
 		w.restart(id) // unseen
 		p.restore()
@@ -217,7 +216,7 @@ func TestWatchEngineDies(t *testing.T) {
 		w.await(e, "the unseen start", one(id, func(c runner.Container) bool { return c.Starts == want && c.State == runner.StateRunning }))
 		w.restart(id)
 		s, _ = w.await(e, "the next start", one(id, func(c runner.Container) bool { return c.Starts > want && c.State == runner.StateRunning }))
-		if got := s.Containers[0].Starts; got != want+1 {
+		if got := s.containers[0].Starts; got != want+1 {
 			t.Fatalf("round %d: %d starts, want %d", round, got, want+1)
 		}
 	}
@@ -226,10 +225,10 @@ func TestWatchEngineDies(t *testing.T) {
 		t.Errorf("down after %s", late)
 	}
 	p.cut()
-	w.await(e, "down", func(s Snapshot) bool { return !s.Up })
+	w.await(e, "down", func(s snapshot) bool { return !s.up })
 	w.remove(id)
 	p.restore()
-	w.await(e, "gone meanwhile", func(s Snapshot) bool { return s.Up && len(s.Containers) == 0 })
+	w.await(e, "gone meanwhile", func(s snapshot) bool { return s.up && len(s.containers) == 0 })
 }
 
 // An engine that hangs without closing anything is noticed too.
@@ -239,12 +238,12 @@ func TestWatchEngineHangs(t *testing.T) {
 	e := w.watched(host)
 	resume := p.stall()
 	begin := time.Now()
-	_, down := w.await(e, "down", func(s Snapshot) bool { return !s.Up })
+	_, down := w.await(e, "down", func(s snapshot) bool { return !s.up })
 	if late := down.Sub(begin); late > pingEvery+pingTimeout+5*budget { // without the ping a list would find out, callTimeout and more later
 		t.Errorf("down after %s", late)
 	}
 	resume()
-	w.await(e, "up", func(s Snapshot) bool { return s.Up })
+	w.await(e, "up", func(s snapshot) bool { return s.up })
 }
 
 // The engine may come up after us.
@@ -254,30 +253,12 @@ func TestWatchEngineLate(t *testing.T) {
 	p.cut()
 	e := w.engine(host)
 	w.background("watch", e.Watch)
-	if s := e.Snapshot(); s.Up || !s.At.IsZero() {
-		t.Errorf("up without an engine: %+v", s)
+	if _, up := e.Observed(); up {
+		t.Error("up without an engine")
 	}
 	if _, err := e.Containers(t.Context()); err == nil {
 		t.Error("Containers without an engine: no error")
 	}
 	p.restore()
-	w.await(e, "up", func(s Snapshot) bool { return s.Up })
-}
-
-func TestSnapshotAge(t *testing.T) {
-	w := newWorld(t)
-	e := w.watched("")
-	first := e.Snapshot().At
-	// Nothing happens, but the engine answers.
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !e.Snapshot().At.After(first) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("the snapshot grows old although the engine answers")
-		}
-	}
+	w.await(e, "up", func(s snapshot) bool { return s.up })
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Containers of the fake engine.
@@ -62,10 +64,10 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		var list []map[string]any
 		for id, labels := range map[string]map[string]string{
-			healed:   with(map[string]string{labelRole: roleRunner, labelHeal: "restart,backoff"}),
-			unhealed: with(map[string]string{labelRole: roleRunner}),
+			healed:   with(map[string]string{runner.LabelRole: runner.RoleRunner, runner.LabelHeal: "restart,backoff"}),
+			unhealed: with(map[string]string{runner.LabelRole: runner.RoleRunner}),
 			leftover: with(map[string]string{"prune": "me"}),
-			foreign:  {"project": "theirs", labelRole: roleRunner, labelHeal: "restart,backoff", "prune": "me"},
+			foreign:  {"project": "theirs", runner.LabelRole: runner.RoleRunner, runner.LabelHeal: "restart,backoff", "prune": "me"},
 		} {
 			list = append(list, map[string]any{"Id": id, "Labels": labels})
 		}

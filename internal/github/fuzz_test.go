@@ -73,7 +73,7 @@ func FuzzDate(f *testing.F) {
 		c.add(at, at.Add(time.Duration(took)), date)
 		got := c.sample()
 		said, err := http.ParseTime(date)
-		usable := err == nil && took >= 0 && time.Duration(took) <= maxSpan
+		usable := err == nil && took >= 0 && time.Duration(took) <= maxRoundTrip
 		switch {
 		case !usable && got.Offset != 0:
 			t.Errorf("%q: %v", date, got)

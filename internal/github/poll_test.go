@@ -252,7 +252,7 @@ func TestPollMoreScopes(t *testing.T) {
 		b.alsoPoll(many...)
 		b.sleep(10 * time.Minute)
 		want(append([]string{"octo/hello"}, many[:MaxScopes-1]...)...)
-		if b.logged("too many GitHub scopes") != 1 {
+		if b.logged("Too many GitHub scopes") != 1 {
 			b.t.Error(b.log.String())
 		}
 	})
@@ -615,8 +615,9 @@ func BenchmarkPoll(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			p := &poller{c: c, token: testToken}
 			refresh := func() {
-				if err := c.refresh(b.Context(), scope, testToken); err != nil {
+				if err := p.refresh(b.Context(), c.scopes[0]); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,25 +1,27 @@
-// Package listener understands what the GitHub Actions runner (the .NET program bin/Runner.Listener and the shell
-// scripts around it) prints, and turns it into facts: is it listening, is it stuck in its retry loop, does it run a job,
-// how did that job end, why did it give up.
+// Package listener reads what the GitHub Actions runner (the .NET program bin/Runner.Listener and the
+// shell scripts around it) prints: whether it listens, whether it is in its retry loop, whether it
+// runs a job, how that job ended, why it gave up.
 //
 // It has three layers, each usable alone:
 //
-//   - Parse: one line in, at most one Event out. The table of patterns is in patterns.go; nothing else in the project
-//     knows a string that the runner prints.
-//   - Session: the state machine of one runner slot, fed with lines and with the starts and ends of its process.
-//   - Fleet: the sessions of all slots of a machine, safe for concurrent use, with counters fit for Prometheus.
+//   - Parse: one line in, at most one Event out. The table of patterns is in patterns.go; no other
+//     package contains a string that the runner prints.
+//   - Session: the state machine of one runner slot, fed with lines and with the starts and ends of
+//     its process.
+//   - Fleet: the sessions of all slots of a machine, safe for concurrent use.
 //
-// Three facts shape it (sources in patterns.go). The retry line is printed once per outage, not once per attempt, so a
-// retry loop is a state and not a rate. On the broker protocol the listener never says that it recovered, so other
-// evidence must end that state. And the names of jobs are text that strangers write, so every pattern is anchored.
+// Three facts shape it (sources in patterns.go). The retry line is printed once per outage, not once
+// per attempt, so a retry loop is a state and not a rate. On the broker protocol the listener never
+// prints that it recovered, so other lines must end that state. The names of jobs are text that
+// strangers write, so every pattern is anchored.
 //
 // The package is pure: standard library only, no clock, no I/O, no goroutine.
 package listener
 
 import "time"
 
-// Result is how a job ended, in the runner's own words (actions/runner TaskResult.cs:6-25). It can differ from the
-// conclusion that GitHub shows.
+// Result is how a job ended, in the runner's own words (actions/runner TaskResult.cs:6-25). It can
+// differ from the conclusion that GitHub shows.
 type Result string
 
 // The six results that the runner prints.
@@ -60,8 +62,8 @@ type Kind int
 
 // The meanings that lines can have.
 const (
-	Unrecognised    Kind = iota // looks like a line of the listener's ("{ts}: …") but is none that we know
-	Notice                      // known, and without consequence for the state
+	Unrecognized    Kind = iota // looks like a line of the listener's ("{ts}: …") but is none that we know
+	Notice                      // known, no change of the state
 	Connected                   // "√ Connected to GitHub": printed before every attempt, so it is no sign of health
 	Listening                   // a session exists and the listener waits for a job
 	RetryLoop                   // the first failure of an outage: "Retrying until reconnected."
@@ -75,7 +77,7 @@ const (
 	Failure                     // Event.Reason; the process usually ends soon after
 	Version                     // Event.Version
 	Exiting                     // the listener was interrupted and will end, after its job if it has one
-	Exited                      // the listener's process ended, says whoever ran it
+	Exited                      // the listener's process ended
 )
 
 // Event is the meaning of one line.

@@ -7,160 +7,108 @@ import (
 	"time"
 )
 
-// MaxSlots bounds how many slots a Fleet keeps; events of further slots are dropped. A machine has a handful.
-const MaxSlots = 1024
-
-// Slot is what is known about one runner slot at one moment.
+// Slot is what is known about one runner slot at one moment. Its maps must not be modified.
 type Slot struct {
-	Runner       string // name of the slot, such as "ci-runner-1"
+	Runner string // name of the slot, such as "ci-runner-1"
+	// CaughtUp says that the log was read to its present end.
+	CaughtUp bool
+	// Known says that State is of the present: CaughtUp, and at least one line has come. A log that is
+	// damaged or cannot be read looks like that of a runner that does nothing.
+	Known        bool
 	State        State
 	Counts       Counts
-	JobDurations Durations // jobs of this slot; for a metric without the runner label use Fleet.JobDurations
+	LastFailures map[Reason]time.Time // by reason; absent: never
 }
 
-// Fleet keeps the Sessions of all runner slots of a machine. It is safe for concurrent use; the events of one slot must
-// come in order.
+// Fleet keeps the Sessions of all runner slots of a machine. It is safe for concurrent use; the
+// events of one container must come in order.
 //
-// A reader of logs that has just started replays what was logged before, to learn what the slots are doing now. Such
-// lines restore the state, but counting them would make the counters jump with every start of the reader. So lines
-// written before countFrom are not counted. As long as the replay of a slot lasts (see Replaying) it is not shown, because
-// what is known of it is of the past.
+// A reader that starts replays the lines of the present run of each container. They restore the
+// state and the times of failures, and are not counted: the counters live as long as the Fleet.
 //
-// A slot that is forgotten is not shown either, but its counters are kept in case it comes back, which is what a container
-// does that is created anew: so nothing that is counted by increase() is lost or counted twice.
+// If two containers have the name of one slot, the one that started last is the slot, and the events
+// of the other are ignored.
 type Fleet struct {
-	mu        sync.Mutex
-	countFrom time.Time
-	slots     map[string]*fleetSlot
-	jobs      Durations // of all slots ever, so that dropping a slot never lets the histogram go backwards
-	forgotten uint64    // how often Forget was called
-	shown     []Slot    // what Slots returned last; nil: something has changed since
+	jobDone func(time.Duration)
+
+	mu    sync.Mutex
+	slots map[string]*fleetSlot // bounded by the number of containers whose logs are followed
 }
 
 type fleetSlot struct {
 	session   Session
-	durations Durations
+	container string
 	replaying bool
-	gone      uint64 // the number of the Forget that hides it; 0: it is there
+	read      bool // at least one line has come
 }
 
-// NewFleet returns an empty Fleet that counts lines written at countFrom or later.
-func NewFleet(countFrom time.Time) *Fleet {
-	return &Fleet{countFrom: countFrom, slots: make(map[string]*fleetSlot)}
+// NewFleet returns an empty Fleet. jobDone, which may be nil, is called with the duration of each job
+// whose end is counted.
+func NewFleet(jobDone func(time.Duration)) *Fleet {
+	return &Fleet{jobDone: jobDone, slots: make(map[string]*fleetSlot)}
 }
 
-// Replaying tells that what comes next for a slot was logged in the past (on), or that all of it has come.
-func (f *Fleet) Replaying(runner string, on bool) {
-	f.with(runner, func(s *fleetSlot) { s.replaying = on })
-}
-
-// Started tells that the process of a slot's container has started. The slot is known from then on.
-func (f *Fleet) Started(runner string, at time.Time) {
-	f.with(runner, func(s *fleetSlot) { s.session.Started(at) })
+// Started says that the container of a slot has started. With replay, its lines up to CaughtUp were
+// written before the reader came.
+func (f *Fleet) Started(runner, container string, replay bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.slots[runner]
+	if s == nil {
+		s = &fleetSlot{session: Session{jobDone: f.jobDone}}
+		f.slots[strings.Clone(runner)] = s
+	}
+	s.session.ProcessChanged()
+	s.container, s.replaying = container, replay
 }
 
 // Line takes one line that the container of a slot wrote at the given time.
-func (f *Fleet) Line(runner string, at time.Time, line []byte) {
-	f.with(runner, func(s *fleetSlot) { s.session.line(at, line, !at.Before(f.countFrom)) })
-}
-
-// Skipped does what Line does for that many lines of Noise, the last of which was written at the given time.
-func (f *Fleet) Skipped(runner string, at time.Time, lines uint64) {
-	f.with(runner, func(s *fleetSlot) {
-		if !at.Before(f.countFrom) {
-			s.session.counts.LogLines += lines
-		}
+func (f *Fleet) Line(runner, container string, at time.Time, line []byte) {
+	f.with(runner, container, func(s *fleetSlot) {
+		s.read = true
+		s.session.line(at, line, !s.replaying)
 	})
 }
 
-// Ended tells that the process of a slot's container has ended. What was counted stays.
-func (f *Fleet) Ended(runner string, at time.Time) {
-	f.with(runner, func(s *fleetSlot) { s.session.Ended(at) })
+// CaughtUp says that the replay has ended: the lines that follow are new.
+func (f *Fleet) CaughtUp(runner, container string) {
+	f.with(runner, container, func(s *fleetSlot) { s.replaying = false })
 }
 
-// Forget hides a slot, because its container was removed.
-func (f *Fleet) Forget(runner string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s := f.slots[runner]; s != nil {
-		f.forgotten++
-		s.gone, s.replaying = f.forgotten, false
-		f.shown = nil
-	}
+// Ended says that the container of a slot has ended, and all its lines have come.
+func (f *Fleet) Ended(runner, container string) {
+	f.with(runner, container, func(s *fleetSlot) {
+		s.session.ProcessChanged()
+		s.replaying = false
+	})
 }
 
-// CountAnew sets the counters of a slot, and the durations of all jobs, to 0, and leaves the state of the slot as it is.
-func (f *Fleet) CountAnew(runner string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s := f.slots[runner]; s != nil {
-		s.session.counts, s.durations = Counts{}, Durations{}
-		f.jobs, f.shown = Durations{}, nil
-	}
+// Removed says that the container was removed. The slot goes with it, its counters too: a new
+// container of the name begins at 0.
+func (f *Fleet) Removed(runner, container string) {
+	f.with(runner, container, func(*fleetSlot) { delete(f.slots, runner) })
 }
 
-// Slots returns every slot that is there, sorted by name. The slice is shared by everybody who asked: nobody may change it.
+// Slots returns every slot, sorted by name.
 func (f *Fleet) Slots() []Slot {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.shown != nil {
-		return f.shown
-	}
-	f.shown = make([]Slot, 0, len(f.slots))
+	slots := make([]Slot, 0, len(f.slots))
 	for name, s := range f.slots {
-		if s.gone == 0 && !s.replaying {
-			f.shown = append(f.shown, Slot{Runner: name, State: s.session.State(), Counts: s.session.Counts(), JobDurations: s.durations.known()})
-		}
+		slots = append(slots, Slot{
+			Runner: name, CaughtUp: !s.replaying, Known: s.read && !s.replaying,
+			State: s.session.State(), Counts: s.session.Counts(), LastFailures: s.session.LastFailures(),
+		})
 	}
-	slices.SortFunc(f.shown, func(a, b Slot) int { return strings.Compare(a.Runner, b.Runner) })
-	return f.shown
+	slices.SortFunc(slots, func(a, b Slot) int { return strings.Compare(a.Runner, b.Runner) })
+	return slots
 }
 
-// JobDurations returns the durations of the counted jobs of all slots, also of those that were forgotten. Buckets is nil
-// while a slot is replaying: then the sum is one of the past.
-func (f *Fleet) JobDurations() Durations {
+// with calls do if the container is the slot's present one.
+func (f *Fleet) with(runner, container string, do func(*fleetSlot)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, s := range f.slots {
-		if s.replaying {
-			return Durations{}
-		}
+	if s := f.slots[runner]; s != nil && s.container == container {
+		do(s)
 	}
-	return f.jobs.known()
-}
-
-func (f *Fleet) with(runner string, do func(*fleetSlot)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s, ok := f.slots[runner]
-	if !ok {
-		if len(f.slots) >= MaxSlots && !f.drop() {
-			return
-		}
-		s = f.add(strings.Clone(runner))
-	}
-	s.gone, f.shown = 0, nil
-	do(s)
-}
-
-func (f *Fleet) add(runner string) *fleetSlot {
-	s := &fleetSlot{}
-	s.session.jobDone = func(took time.Duration) {
-		s.durations.observe(took)
-		f.jobs.observe(took)
-	}
-	f.slots[runner] = s
-	return s
-}
-
-// drop makes room: the slot that was forgotten longest ago goes.
-func (f *Fleet) drop() bool {
-	oldest := ""
-	for name, s := range f.slots {
-		if s.gone != 0 && (oldest == "" || s.gone < f.slots[oldest].gone) {
-			oldest = name
-		}
-	}
-	delete(f.slots, oldest)
-	return len(f.slots) < MaxSlots
 }

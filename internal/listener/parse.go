@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// Parse tells what one line means, with or without its line ending. It reports false for lines that are not the
-// listener's or not known; a line that has the listener's time stamp and is not known comes back with Kind Unrecognised
-// and its Time, so that a change of wording in a new runner version can be noticed.
+// Parse returns the meaning of one line, with or without its line ending. It reports false for lines
+// that are not the listener's or not known; a line that has the listener's time stamp and is not
+// known comes back with Kind Unrecognized and its Time, so that a change of wording in a new runner
+// version can be noticed.
 //
-// Lines of the worker process are rejected by their prefix alone and cost nothing. A diagnostic line that repeats a
-// console line ("… Terminal] WRITE LINE: …") is rejected as well, since the console line itself always comes too
-// (Terminal.cs:154-163): nothing is ever seen twice. Parse never panics and keeps no reference to line.
+// Lines of the worker process are rejected by their prefix alone, because a job can print any number
+// of them. A diagnostic line that repeats a console line ("… Terminal] WRITE LINE: …") is rejected
+// too, since the console line itself always comes (Terminal.cs:154-163). Parse never panics and keeps
+// no reference to line.
 func Parse(line []byte) (Event, bool) {
-	if Noise(line) || len(line) > MaxLine {
+	if hasPrefix(line, workerPrefix) || len(line) > MaxLine {
 		return Event{}, false
 	}
 	line = trimEOL(line)
@@ -39,16 +41,13 @@ func Parse(line []byte) (Event, bool) {
 		}
 	}
 	if hasStamp {
-		return Event{Kind: Unrecognised, Time: at, Text: text(body)}, false
+		return Event{Kind: Unrecognized, Time: at, Text: text(body)}, false
 	}
 	return Event{}, false
 }
 
-// Noise tells at a glance that a line has no meaning: it is the worker's, of whose lines a job can print any number. Such a line
-// is no less rejected by Parse; what can count lines without looking at them again need not call it.
-func Noise(line []byte) bool { return hasPrefix(line, workerPrefix) }
-
-// parseDiag reads "[RUNNER {ts} INFO Source] message" (HostTraceListener.cs). Almost all of these lines mean nothing here.
+// parseDiag reads "[RUNNER {ts} INFO Source] message" (HostTraceListener.cs). Most of these lines have
+// no meaning here.
 func parseDiag(line []byte) (Event, bool) {
 	at, _, ok := stamp(line[len(runnerPrefix):])
 	if !ok {
@@ -158,8 +157,8 @@ func cutStamp(line []byte) (at time.Time, body []byte, ok bool) {
 	return at, body, true
 }
 
-// stamp reads .NET's DateTime.UtcNow:u, "2026-08-20 12:00:00Z": always UTC, whole seconds, a space and no T. Written by hand
-// because time.Parse would allocate for every line that has none.
+// stamp reads .NET's DateTime.UtcNow:u, "2026-08-20 12:00:00Z": always UTC, whole seconds, a space and
+// no T. Written by hand because time.Parse would allocate for every line that has none.
 func stamp(b []byte) (at time.Time, rest []byte, ok bool) {
 	const layout = "dddd-dd-dd dd:dd:ddZ"
 	if len(b) < len(layout) {

@@ -86,25 +86,25 @@ func TestParse(t *testing.T) {
 
 func TestParseRejects(t *testing.T) {
 	for line, want := range map[string]Kind{
-		"":                                    Unrecognised,
-		"\n":                                  Unrecognised,
-		"Listening for Jobs":                  Unrecognised, // no time stamp: not the listener
-		"Running job: fake":                   Unrecognised,
-		"Job x completed with result: Failed": Unrecognised,
-		" " + ts + "Listening for Jobs":       Unrecognised,
-		"2026-08-20T12:00:00Z: Listening for Jobs":                          Unrecognised,
-		"2026-13-20 12:00:00Z: Listening for Jobs":                          Unrecognised,
-		"[WORKER 2026-08-20 12:00:00Z INFO X] " + ts + "Listening for Jobs": Unrecognised,
+		"":                                    Unrecognized,
+		"\n":                                  Unrecognized,
+		"Listening for Jobs":                  Unrecognized, // no time stamp: not the listener
+		"Running job: fake":                   Unrecognized,
+		"Job x completed with result: Failed": Unrecognized,
+		" " + ts + "Listening for Jobs":       Unrecognized,
+		"2026-08-20T12:00:00Z: Listening for Jobs":                          Unrecognized,
+		"2026-13-20 12:00:00Z: Listening for Jobs":                          Unrecognized,
+		"[WORKER 2026-08-20 12:00:00Z INFO X] " + ts + "Listening for Jobs": Unrecognized,
 		// The console line itself comes too, so the mirror is never counted.
-		"[RUNNER 2026-08-20 12:00:00Z INFO Terminal] WRITE LINE: " + ts + "Listening for Jobs":               Unrecognised,
-		"[RUNNER 2026-08-20 12:00:00Z ERR  Terminal] WRITE ERROR: A session for this runner already exists.": Unrecognised,
-		"[RUNNER 2026-08-20 12:00:00Z INFO X] job: Sleeping for 1 seconds before retrying.":                  Unrecognised,
-		"[RUNNER junk] Sleeping for 1 seconds before retrying.":                                              Unrecognised,
-		"Runner registered. Waiting for a job...":                                                            Unrecognised,
-		`time=2026-08-20T12:00:00Z level=INFO msg="slot changed" cause="An error occurred: x"`:               Unrecognised,
-		"prefix An error occurred: x":                                                                        Unrecognised,
-		ts + "Job x completed with result: ":                                                                 Unrecognised,
-		ts + "Job x completed with result: Failed; really":                                                   Unrecognised,
+		"[RUNNER 2026-08-20 12:00:00Z INFO Terminal] WRITE LINE: " + ts + "Listening for Jobs":               Unrecognized,
+		"[RUNNER 2026-08-20 12:00:00Z ERR  Terminal] WRITE ERROR: A session for this runner already exists.": Unrecognized,
+		"[RUNNER 2026-08-20 12:00:00Z INFO X] job: Sleeping for 1 seconds before retrying.":                  Unrecognized,
+		"[RUNNER junk] Sleeping for 1 seconds before retrying.":                                              Unrecognized,
+		"Runner registered. Waiting for a job...":                                                            Unrecognized,
+		`time=2026-08-20T12:00:00Z level=INFO msg="slot changed" cause="An error occurred: x"`:               Unrecognized,
+		"prefix An error occurred: x":                                                                        Unrecognized,
+		ts + "Job x completed with result: ":                                                                 Unrecognized,
+		ts + "Job x completed with result: Failed; really":                                                   Unrecognized,
 	} {
 		got, ok := Parse([]byte(line))
 		if ok {
@@ -114,8 +114,8 @@ func TestParseRejects(t *testing.T) {
 			t.Errorf("Parse(%q): Kind %d, want %d", line, got.Kind, want)
 		}
 	}
-	if e, ok := Parse([]byte(ts + "Something new in 3.0")); ok || e.Kind != Unrecognised || !e.Time.Equal(tsTime) {
-		t.Errorf("a stamped unknown line: %+v %v, want Unrecognised with its time", e, ok)
+	if e, ok := Parse([]byte(ts + "Something new in 3.0")); ok || e.Kind != Unrecognized || !e.Time.Equal(tsTime) {
+		t.Errorf("a stamped unknown line: %+v %v, want Unrecognized with its time", e, ok)
 	}
 }
 
@@ -212,7 +212,7 @@ func BenchmarkScan(b *testing.B) {
 					rest = rest[end+1:]
 				}
 			}
-			if s.Counts().LogLines == 0 || s.Counts().Unrecognised > 0 {
+			if s.Counts().LogLines == 0 || s.Counts().Unrecognized > 0 {
 				b.Errorf("counted %+v", s.Counts())
 			}
 		})
@@ -235,8 +235,8 @@ func FuzzParse(f *testing.F) {
 		if !utf8.ValidString(e.Job) || !utf8.ValidString(e.Text) || !utf8.ValidString(e.Version) {
 			t.Errorf("invalid UTF-8: %+v", e)
 		}
-		if ok && e.Kind == Unrecognised {
-			t.Errorf("recognised as Unrecognised: %q", line)
+		if ok && e.Kind == Unrecognized {
+			t.Errorf("recognised as Unrecognized: %q", line)
 		}
 		if hasPrefix(line, workerPrefix) && ok {
 			t.Errorf("a worker's line has a meaning: %q", line)

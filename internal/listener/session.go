@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// FlapWindow is how long a recovery must last before the next retry loop counts as a new outage. See State.RetryingSince.
+// FlapWindow is how long a recovery must last before the next retry loop counts as a new outage. See
+// State.RetryingSince.
 const FlapWindow = 2 * time.Minute
 
-// swapWindow is how far apart two lines can be that come in the wrong order: the retry line is on stderr, all else on stdout,
-// and two pipes keep none. So a session whose first poll fails at once can seem to begin after its own failure. One that really
-// follows a failure is announced by a line of a new attempt, or by the word that it is reconnected.
+// swapWindow is how far apart two lines can be that arrive in the wrong order: the retry line is on
+// stderr, all others on stdout, and two pipes keep no common order. So a session whose first poll
+// fails at once can seem to begin after its own failure. A session that really follows a failure is
+// announced by a line of a new attempt or by the reconnection line.
 const swapWindow = time.Second
 
-// State is what one runner slot is doing, as far as its lines tell.
+// State is what one runner slot does, as far as its lines show.
 type State struct {
 	Listening  bool // a session exists and the listener waits for a job
-	Retrying   bool // in the retry loop, with no evidence of recovery since
+	Retrying   bool // GitHub does not answer the listener's polls, and no line since shows a recovery
 	JobRunning bool
 
-	// RetryingSince is when the present outage began; zero unless Retrying. A listener that flaps (retry line, a session for
-	// some seconds, retry line again) is in one long outage and not in many short ones, so a loop that begins within
-	// FlapWindow of the end of the last one continues its clock: a stray "Listening for Jobs" cannot keep resetting what
-	// judges the outage by its age. Retrying itself is never prolonged, it is false in the gaps. Three things do reset the
-	// clock: FlapWindow without a retry line, a job (which proves that everything works), and the start or end of the
-	// container's process told by Started and Ended, after which the slot deserves to be judged afresh. The end of the
-	// listener within the container (Exited) does not: a listener that gives up and is launched again is the same outage.
+	// RetryingSince is when the present outage began; zero unless Retrying. A retry loop that begins
+	// within FlapWindow of the end of the last one continues the same outage, so that a stray
+	// "Listening for Jobs" does not reset the age that the rules judge. Three things reset it:
+	// FlapWindow without a retry line, a job, and a start or end of the container. The end of the
+	// listener within the container does not.
 	RetryingSince time.Time
-	LastRetry     time.Time // last evidence of the loop, a retry line or an attempt in the diagnostic lines; kept afterwards
+	LastRetry     time.Time // last retry line or attempt in the diagnostic lines; kept afterwards
 
 	JobStarted time.Time // zero unless JobRunning
 	Job        string    // name of the running job: untrusted text; empty unless JobRunning
@@ -36,10 +36,10 @@ type State struct {
 	LastFailure Reason // why the listener gave up last; empty once it listens again
 }
 
-// Counts are monotonic counters of one runner slot. The maps are shared by everybody who asked: nobody may change them.
+// Counts are monotonic counters of one runner slot. The maps are shared and must not be modified.
 type Counts struct {
 	LogLines         uint64 // every line, also the worker's
-	Unrecognised     uint64 // lines with the listener's time stamp that match no pattern
+	Unrecognized     uint64 // lines with the listener's time stamp that match no pattern
 	RetryLoopMatches uint64 // first failures of outages; not attempts
 	RetryAttempts    uint64
 	SessionConflicts uint64
@@ -48,32 +48,37 @@ type Counts struct {
 	Failures         map[Reason]uint64 // every reason is present, also with 0
 }
 
-// Session is the state machine of one runner slot. Its methods must be called in the order of the events; the times are
-// those of the log. The zero value is ready for use; a Session is not safe for concurrent use.
+// Session is the state machine of one runner slot. Its methods must be called in the order of the
+// events. The zero value is ready for use; a Session is not safe for concurrent use.
 type Session struct {
-	state  State
-	counts Counts
+	state    State
+	counts   Counts
+	failures map[Reason]time.Time // time of the last failure by reason; replaced, never modified
 
-	outage    time.Time // begin of the last outage, kept through gaps shorter than FlapWindow; zero = none
+	outage    time.Time // begin of the last outage, kept through gaps shorter than FlapWindow; zero: none
 	outageEnd time.Time // last moment of that outage
 	explained bool      // this process already named why it cannot have a session
-	retried   bool      // nothing of a new attempt at a session has come since the last retry line
+	retried   bool      // no line of a new attempt at a session has come since the last retry line
 
-	// jobDone is told how long a job took, for jobs whose end is counted.
-	jobDone func(time.Duration)
+	jobDone func(time.Duration) // called for each job whose end is counted; may be nil
 }
 
-// Started tells that the process which prints the lines has started: nothing of the process before it holds any more.
-func (s *Session) Started(time.Time) { s.processChanged() }
-
-// Ended tells that the process which prints the lines has ended, however it did. A job that it ran is over.
-func (s *Session) Ended(time.Time) { s.processChanged() }
+// ProcessChanged says that the process that prints the lines has started or ended: the state of the
+// one before is over, and so is its job. Counters and times of failures stay.
+func (s *Session) ProcessChanged() {
+	s.listenerEnded(time.Time{})
+	s.outage = time.Time{}
+}
 
 // Line takes one line that was written at the given time.
 func (s *Session) Line(at time.Time, line []byte) { s.line(at, line, true) }
 
-// State returns what the slot is doing.
+// State returns what the slot does.
 func (s *Session) State() State { return s.state }
+
+// LastFailures returns when the listener last failed, by reason; a reason that never occurred is
+// absent. The map must not be modified.
+func (s *Session) LastFailures() map[Reason]time.Time { return s.failures }
 
 // Counts returns the counters as they are now.
 func (s *Session) Counts() Counts {
@@ -87,7 +92,8 @@ func (s *Session) Counts() Counts {
 	return c
 }
 
-// What a slot without any has. Maps are replaced and never changed, since jobs and failures are rare and scrapes are not.
+// noResults and noFailures are the counts of a slot without any. Maps are replaced and never
+// modified, because jobs and failures are rare and scrapes are not.
 var noResults, noFailures = zeros(Results()), zeros(Reasons())
 
 func zeros[K comparable](keys []K) map[K]uint64 {
@@ -109,8 +115,8 @@ func (s *Session) line(at time.Time, line []byte, count bool) {
 	e, known := Parse(line)
 	if count {
 		s.counts.LogLines++
-		if !known && e.Kind == Unrecognised && !e.Time.IsZero() {
-			s.counts.Unrecognised++
+		if !known && e.Kind == Unrecognized && !e.Time.IsZero() {
+			s.counts.Unrecognized++
 		}
 	}
 	if !known {
@@ -134,8 +140,8 @@ func (s *Session) count(at time.Time, e Event) {
 	case JobStarted:
 		s.counts.JobsStarted++
 	case JobCompleted:
-		if e.Result == "" { // a word that this version of ours does not know
-			s.counts.Unrecognised++
+		if e.Result == "" { // a result that newer runners may have
+			s.counts.Unrecognized++
 			break
 		}
 		s.counts.JobsCompleted = increment(s.Counts().JobsCompleted, e.Result)
@@ -155,7 +161,7 @@ func (s *Session) apply(at time.Time, e Event) {
 	case Version:
 		s.state.Version = e.Version
 	case Listening:
-		// Once per process, so a job that was running before is gone with its process.
+		// Printed once per process, so a job that was running has ended with its process.
 		s.jobEnded()
 		if !s.retried || at.Sub(s.state.LastRetry).Abs() >= swapWindow {
 			s.retryEnded(at)
@@ -187,17 +193,23 @@ func (s *Session) apply(at time.Time, e Event) {
 	case Failure:
 		if !s.isConsequence(e) {
 			s.state.LastFailure = e.Reason
+			s.failures = maps.Clone(s.failures)
+			if s.failures == nil {
+				s.failures = make(map[Reason]time.Time)
+			}
+			s.failures[e.Reason] = at
 		}
 		s.explained = true
 	case Exiting:
 		s.state.Listening = false
 	case Exited:
 		s.listenerEnded(at)
-	case Notice, JobOffered, JobSkipped, Unrecognised:
+	case Notice, JobOffered, JobSkipped, Unrecognized:
 	}
 }
 
-// isConsequence tells a "Failed to create session." that only ends what another line has already explained.
+// isConsequence reports whether a "Failed to create session." only ends what another line has
+// already explained.
 func (s *Session) isConsequence(e Event) bool {
 	return s.explained && e.Reason == Other && len(e.Text) >= len(failedToCreateSession) &&
 		e.Text[:len(failedToCreateSession)] == failedToCreateSession
@@ -232,9 +244,4 @@ func (s *Session) listenerEnded(at time.Time) {
 	s.jobEnded()
 	s.state.Listening = false
 	s.explained = false
-}
-
-func (s *Session) processChanged() {
-	s.listenerEnded(time.Time{})
-	s.outage = time.Time{}
 }

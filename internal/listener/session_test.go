@@ -80,23 +80,20 @@ func TestRetryingIsAState(t *testing.T) {
 	}
 }
 
-func TestContainerRestartResetsEverything(t *testing.T) {
-	for name, do := range map[string]func(*Session){
-		"started": func(s *Session) { s.Started(second(20)) },
-		"ended":   func(s *Session) { s.Ended(second(20)) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			var s Session
-			feed(&s, at{0, listening}, at{1, running}, at{5, retry})
-			do(&s)
-			if st := s.State(); st.Retrying || st.Listening || st.JobRunning || st.Job != "" || !st.RetryingSince.IsZero() || !st.JobStarted.IsZero() {
-				t.Errorf("state survived: %+v", st)
-			}
-			feed(&s, at{25, retry})
-			if st := s.State(); !st.RetryingSince.Equal(second(25)) {
-				t.Errorf("RetryingSince = %v, want the clock of the new process", st.RetryingSince)
-			}
-		})
+func TestContainerRestartResetsState(t *testing.T) {
+	var s Session
+	feed(&s, at{0, listening}, at{1, running}, at{2, "Runner is not configured."}, at{5, retry})
+	s.ProcessChanged()
+	st := s.State()
+	if st.Retrying || st.Listening || st.JobRunning || st.Job != "" || !st.RetryingSince.IsZero() || !st.JobStarted.IsZero() {
+		t.Errorf("state of the old process: %+v", st)
+	}
+	if c := s.Counts(); c.JobsStarted != 1 || !s.LastFailures()[NotConfigured].Equal(second(2)) {
+		t.Errorf("counters or times of failures lost: %+v, %v", c, s.LastFailures())
+	}
+	feed(&s, at{25, retry})
+	if st := s.State(); !st.RetryingSince.Equal(second(25)) {
+		t.Errorf("RetryingSince = %v, want that of the new process", st.RetryingSince)
 	}
 }
 
@@ -105,7 +102,7 @@ func TestAttemptsAndOutagesAreCountedApart(t *testing.T) {
 	feed(&s, at{0, listening}, at{5, "[RUNNER 2026-08-20 12:00:00Z ERR  Terminal] WRITE ERROR: " + retry}, at{5, retry},
 		at{6, attempt}, at{36, attempt}, at{66, attempt}, at{90, "[WORKER 2026-08-20 12:00:00Z INFO X] " + retry}, at{91, ts + "novelty"})
 	c := s.Counts()
-	if c.RetryLoopMatches != 1 || c.RetryAttempts != 3 || c.LogLines != 8 || c.Unrecognised != 1 {
+	if c.RetryLoopMatches != 1 || c.RetryAttempts != 3 || c.LogLines != 8 || c.Unrecognized != 1 {
 		t.Errorf("counts = %+v", c)
 	}
 	if st := s.State(); !st.LastRetry.Equal(second(66)) {
@@ -130,7 +127,7 @@ func TestJobs(t *testing.T) {
 	}
 	feed(&s, at{50, running}, at{60, ts + "Job build completed with result: Exploded"})
 	c := s.Counts()
-	if s.State().JobRunning || c.JobsStarted != 3 || c.JobsCompleted[Succeeded] != 1 || c.Unrecognised != 1 || len(c.JobsCompleted) != 6 {
+	if s.State().JobRunning || c.JobsStarted != 3 || c.JobsCompleted[Succeeded] != 1 || c.Unrecognized != 1 || len(c.JobsCompleted) != 6 {
 		t.Errorf("counts = %+v", c)
 	}
 }
@@ -150,6 +147,10 @@ func TestFailuresAreCountedOnce(t *testing.T) {
 	}
 	if st := s.State(); st.LastFailure != Other {
 		t.Errorf("LastFailure = %q", st.LastFailure)
+	}
+	times := map[Reason]time.Time{RegistrationDeleted: second(0), Other: second(7)}
+	if diff := cmp.Diff(times, s.LastFailures()); diff != "" {
+		t.Errorf("times of failures (-want +got):\n%s", diff)
 	}
 	feed(&s, at{9, listening}, at{9, "Current runner version: '2.336.0'"})
 	if st := s.State(); st.LastFailure != "" || st.Version != "2.336.0" {
@@ -172,61 +173,84 @@ func TestCountsStayAsTheyWere(t *testing.T) {
 }
 
 func TestFleetReplayRestoresStateWithoutCounting(t *testing.T) {
-	f := NewFleet(second(100))
-	f.Started("b", second(0))
-	f.Started("a", second(0))
-	f.Line("a", second(1), []byte(listening))
-	f.Line("a", second(50), []byte(running))
-	f.Line("b", second(60), []byte(retry))
+	var took []time.Duration
+	f := NewFleet(func(d time.Duration) { took = append(took, d) })
+	f.Started("b", "2", true)
+	f.Started("a", "1", true)
+	f.Line("a", "1", second(1), []byte("Runner is not configured."))
+	f.Line("a", "1", second(2), []byte(listening))
+	f.Line("a", "1", second(3), []byte(running))
+	f.Line("a", "1", second(4), []byte(completed))
+	f.Line("a", "1", second(50), []byte(running))
+	f.Line("b", "2", second(60), []byte(retry))
+	for _, s := range f.Slots() {
+		if s.Known {
+			t.Errorf("state of the past is shown: %+v", s)
+		}
+	}
+	f.CaughtUp("a", "1")
+	f.CaughtUp("b", "2")
 	slots := f.Slots()
 	if len(slots) != 2 || slots[0].Runner != "a" || slots[1].Runner != "b" {
 		t.Fatalf("slots = %+v", slots)
 	}
-	if !slots[0].State.JobRunning || !slots[1].State.Retrying || !slots[1].State.RetryingSince.Equal(second(60)) {
-		t.Errorf("state was not restored: %+v", slots)
+	a, b := slots[0], slots[1]
+	if !a.Known || !a.State.JobRunning || !a.LastFailures[NotConfigured].Equal(second(1)) || !b.State.RetryingSince.Equal(second(60)) {
+		t.Errorf("not restored: %+v", slots)
 	}
-	if c := slots[0].Counts; c.LogLines != 0 || c.JobsStarted != 0 {
-		t.Errorf("replayed lines were counted: %+v", c)
+	if a.Counts.LogLines != 0 || a.Counts.JobsStarted != 0 || a.Counts.Failures[NotConfigured] != 0 || len(took) != 0 {
+		t.Errorf("replayed lines were counted: %+v, jobs took %v", a.Counts, took)
 	}
-	f.Line("a", second(110), []byte(completed)) // began in the replay, ends while we watch
-	a := f.Slots()[0]
-	if a.Counts.JobsCompleted[Succeeded] != 1 || a.JobDurations.Count != 1 || a.JobDurations.Sum != 60 {
-		t.Errorf("a = %+v", a)
-	}
-	if b := a.JobDurations.Buckets; b[30] != 0 || b[60] != 1 || b[21600] != 1 {
-		t.Errorf("buckets = %v", b)
-	}
-	f.Forget("a")
-	if len(f.Slots()) != 1 || f.JobDurations().Count != 1 {
-		t.Error("forgetting a slot must remove it and keep the durations of its jobs")
-	}
-	f.Ended("b", second(120))
-	if f.Slots()[0].State.Retrying {
-		t.Error("an ended process still retries")
+	f.Line("a", "1", second(110), []byte(completed)) // began in the replay, ends afterwards
+	if a := f.Slots()[0]; a.Counts.JobsCompleted[Succeeded] != 1 || len(took) != 1 || took[0] != time.Minute {
+		t.Errorf("a = %+v, jobs took %v", a, took)
 	}
 }
 
-func TestFleetIsBounded(t *testing.T) {
-	f := NewFleet(time.Time{})
-	for i := range MaxSlots + 10 {
-		f.Line(strconv.Itoa(i), t0, []byte(listening))
+func TestFleetRestartKeepsCounters(t *testing.T) {
+	f := NewFleet(nil)
+	f.Started("a", "1", false)
+	f.Line("a", "1", second(1), []byte(running))
+	f.Ended("a", "1")
+	if s := f.Slots()[0]; s.State.JobRunning || s.Counts.JobsStarted != 1 {
+		t.Errorf("after the end: %+v", s)
 	}
-	if n := len(f.Slots()); n != MaxSlots {
-		t.Errorf("%d slots", n)
+	f.Started("a", "1", false)
+	f.Line("a", "1", second(2), []byte(running))
+	if s := f.Slots()[0]; !s.State.JobRunning || s.Counts.JobsStarted != 2 {
+		t.Errorf("after the restart: %+v", s)
+	}
+	f.Removed("a", "1")
+	if n := len(f.Slots()); n != 0 {
+		t.Errorf("%d slots after the removal", n)
+	}
+}
+
+func TestFleetFollowsTheContainerThatStartedLast(t *testing.T) {
+	f := NewFleet(nil)
+	f.Started("a", "old", false)
+	f.Started("a", "new", false)
+	f.Line("a", "new", second(1), []byte(running))
+	f.Line("a", "old", second(2), []byte(retry))
+	f.Ended("a", "old")
+	f.Removed("a", "old")
+	if s := f.Slots(); len(s) != 1 || !s[0].State.JobRunning || s[0].State.Retrying || s[0].Counts.LogLines != 1 {
+		t.Errorf("events of the old container were applied: %+v", s)
 	}
 }
 
 func TestFleetIsSafeForConcurrentUse(t *testing.T) {
-	f := NewFleet(time.Time{})
+	f := NewFleet(nil)
+	f.Started("0", "0", false)
+	f.Started("1", "1", false)
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
 			runner := strconv.Itoa(i % 2)
 			for n := range 200 {
-				f.Line(runner, second(n), []byte(running))
-				f.Line(runner, second(n), []byte(completed))
+				f.Line(runner, runner, second(n), []byte(running))
+				f.Line(runner, runner, second(n), []byte(completed))
 				f.Slots()
-				f.JobDurations()
 			}
 		})
 	}

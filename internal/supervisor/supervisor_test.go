@@ -30,8 +30,8 @@ func receive(t *testing.T, from <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-from:
-	case <-time.After(patience):
-		t.Fatalf("nothing came within %s", patience)
+	case <-time.After(waitLimit):
+		t.Fatalf("nothing came within %s", waitLimit)
 	}
 }
 
@@ -116,36 +116,27 @@ func TestEndings(t *testing.T) {
 		behaviour string
 		cause     string
 		deleted   []int64 // before the drain
-		relaunch  bool
-		hangs     bool // the listener is ended by force
+		hangs     bool    // the listener is ended by force
 	}{
-		{"exit 0", "registration_deleted", []int64{1}, false, false},
-		{"deleted", "registration_deleted", []int64{1}, false, false},
-		{"conflict", CauseSessionConflict, []int64{1}, false, false},
-		{"exit 7", CauseVersionDeprecated, []int64{1}, false, false},
-		{"crash", "job without a result: killed by signal 9", []int64{1}, false, false},
-		{"unknown", "exit code 45", []int64{1}, false, false},
-		{"used up", "used up by a job that nobody could acquire", []int64{1}, false, false},
-		{"silent with a job's message", "handed a job that it did not begin: exit code 0", []int64{1}, false, false},
-		{"silent with a job", "job without a result: exit code 0", []int64{1}, false, false},
-		{"exit 2", "retryable: exit code 2", nil, true, false},
-		{"hangs after its job", "job completed: Succeeded", []int64{1}, false, true},
+		{"exit 0", "registration_deleted", []int64{1}, false},
+		{"deleted", "registration_deleted", []int64{1}, false},
+		{"conflict", CauseSessionConflict, []int64{1}, false},
+		{"exit 7", CauseVersionDeprecated, []int64{1}, false},
+		{"crash", "job without a result: killed by signal 9", []int64{1}, false},
+		{"unknown", "exit code 45", []int64{1}, false},
+		{"used up", "its job could not be acquired", []int64{1}, false},
+		{"silent with a job's message", "handed a job that it did not start: exit code 0", []int64{1}, false},
+		{"silent with a job", "job without a result: exit code 0", []int64{1}, false},
+		{"exit 2", "An error occurred: something", []int64{1}, false},
+		{"hangs after its job", "job completed: Succeeded", []int64{1}, true},
 	} {
 		t.Run(tc.behaviour, func(t *testing.T) {
 			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, func(cfg *Config) {
-				cfg.timing.deaf, cfg.timing.workerless = 300*time.Millisecond, 300*time.Millisecond
+				cfg.timing.jobStart, cfg.timing.workerless = 300*time.Millisecond, 300*time.Millisecond
 				if tc.hangs {
-					cfg.timing.jobExit, cfg.timing.interrupt = 300*time.Millisecond, 300*time.Millisecond
+					cfg.timing.jobExit, cfg.timing.interruptGrace = 300*time.Millisecond, 300*time.Millisecond
 				}
 			})
-			if tc.relaunch {
-				s.stderr.wait(t, tc.cause, 3)
-				if names, deleted := s.github.seen(); len(names) != 1 || len(deleted) != 0 {
-					t.Errorf("registrations %v, deleted %v: want one registration used again", names, deleted)
-				}
-				s.stop()
-				return
-			}
 			s.stderr.wait(t, tc.cause, 1)
 			s.stdout.wait(t, stubStamp+"Listening for Jobs", 1)
 			s.stderr.wait(t, "listener started", 2)
@@ -196,15 +187,15 @@ func TestDrainBusy(t *testing.T) {
 // A listener that is silent beside its worker does its job, however long that takes and whatever GitHub would say.
 func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
 	s := startSlot(t, &fakeGitHub{behaviours: []string{"worker"}}, func(cfg *Config) {
-		cfg.timing.deaf, cfg.timing.workerless, cfg.timing.retire = 1, 1, 1
+		cfg.timing.jobStart, cfg.timing.workerless, cfg.timing.deleteRetry = 1, 1, 1
 	})
 	s.stderr.wait(t, "to=job", 1)
-	for begin, timeout := time.Now(), time.After(patience); ; {
-		if st, _ := ReadState(s.state); st.Updated.Sub(begin) >= 10*fastTiming().beat { // it was looked at as often
+	for begin, timeout := time.Now(), time.After(waitLimit); ; {
+		if st, _ := ReadState(s.state); st.Updated.Sub(begin) >= 10*fastTiming().heartbeat { // it was looked at as often
 			break
 		}
 		select {
-		case <-time.After(fastTiming().beat):
+		case <-time.After(fastTiming().heartbeat):
 		case <-timeout:
 			t.Fatal("the state is not written")
 		}
@@ -235,7 +226,7 @@ func TestDrainNeverInterruptsAJob(t *testing.T) {
 			s := startSlot(t, github, nil)
 			s.stderr.wait(t, tc.started, 1)
 			s.cancel()
-			for range 12 { // longer than drainUnknown
+			for range 12 { // longer than drainUnanswered
 				receive(t, asked)
 			}
 			pid := s.listenerPID()
@@ -261,7 +252,7 @@ func TestDrainWithoutGitHub(t *testing.T) {
 }
 
 func TestDrainKillsADeafListener(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interrupt = 300 * time.Millisecond })
+	s := startSlot(t, &fakeGitHub{behaviours: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interruptGrace = 300 * time.Millisecond })
 	s.stderr.wait(t, "to=listening", 1)
 	pid := s.listenerPID()
 	st := s.stop()
@@ -305,24 +296,6 @@ func TestReaperLeavesTheListenerToExec(t *testing.T) {
 	}
 }
 
-func TestTakenNamesAreNotUsed(t *testing.T) {
-	var tried []string
-	github := &fakeGitHub{onJIT: func(name string) error {
-		tried = append(tried, name)
-		if len(tried) <= 2 {
-			return runner.ErrNameTaken
-		}
-		return nil
-	}}
-	s := startSlot(t, github, nil)
-	s.stderr.wait(t, "to=listening", 1)
-	st := s.stop()
-	slices.Sort(tried)
-	if n := len(slices.Compact(tried)); n != 3 || st.Failures != 0 {
-		t.Errorf("%d different names, state %+v", n, st)
-	}
-}
-
 // GitHub may have made a registration although its answer was lost. It is looked for, and deleted before the next one is used.
 func TestLostAnswers(t *testing.T) {
 	lost := ""
@@ -337,7 +310,7 @@ func TestLostAnswers(t *testing.T) {
 	github.onRunners = func() ([]runner.Registration, error) {
 		return []runner.Registration{{ID: 41, Name: "ci-runner-1-another1234", Status: runner.StatusOnline}, {ID: 42, Name: lost}}, nil
 	}
-	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleGap = time.Hour })
+	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleCheck = time.Hour })
 	s.stderr.wait(t, "to=listening", 1)
 	if _, deleted := github.seen(); !slices.Equal(deleted, []int64{42}) {
 		t.Errorf("deleted %v, want the registration whose making was not answered", deleted)
@@ -395,15 +368,15 @@ func TestNoRegistrationBesideAProcessOfTheLastJob(t *testing.T) {
 	if err := os.WriteFile(stat, fmt.Appendf(nil, "%d (stuck) D %d 0 0", pid, os.Getpid()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &Supervisor{cfg: Config{Root: t.TempDir(), UID: testUID, GID: testGID}, family: family{proc: proc}}
-	if err := s.scrub(); err == nil || !strings.Contains(err.Error(), "1 processes of the last job cannot be killed") || !s.dirty {
-		t.Errorf("scrub = %v", err)
+	s := &Supervisor{cfg: Config{Root: t.TempDir(), UID: testUID, GID: testGID}, tree: processTree{proc: proc}}
+	if err := s.cleanUp(); err == nil || !strings.Contains(err.Error(), "1 processes of the last job cannot be killed") {
+		t.Errorf("cleanUp = %v", err)
 	}
 	if err := os.Remove(stat); err != nil { // the process has ended
 		t.Fatal(err)
 	}
-	if err := s.scrub(); err != nil || s.dirty {
-		t.Errorf("scrub = %v", err)
+	if err := s.cleanUp(); err != nil {
+		t.Errorf("cleanUp = %v", err)
 	}
 }
 
@@ -449,7 +422,7 @@ func TestVolumesInTheJobsDirectoriesStay(t *testing.T) {
 		}
 	}
 	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
-	if err := s.scrub(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{".cache", "a cache", "kept"}, slices.Concat(ls(root+"/_home"), ls(root+"/_home/.cache"), ls(volume))); diff != "" {
@@ -465,7 +438,7 @@ func TestAHomeThatIsAVolumeIsEmptied(t *testing.T) {
 	}
 	mount(t, volume, filepath.Join(root, "_home"), "", unix.MS_BIND)
 	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
-	if err := s.scrub(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		t.Fatal(err)
 	}
 	if left := ls(volume); len(left) != 0 {
@@ -481,7 +454,7 @@ func mount(t *testing.T, source, at, kind string, flags uintptr) {
 	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 }
 
-func TestScrubDoesNotFollowLinks(t *testing.T) {
+func TestCleaningDoesNotFollowLinks(t *testing.T) {
 	outside := t.TempDir()
 	precious := filepath.Join(outside, "precious")
 	if err := os.WriteFile(precious, nil, 0o600); err != nil {
@@ -492,11 +465,11 @@ func TestScrubDoesNotFollowLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
-	if err := s.scrub(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(precious); err != nil {
-		t.Errorf("scrub left the runner's directory: %v", err)
+		t.Errorf("cleaning left the runner's directory: %v", err)
 	}
 	if info, err := os.Lstat(filepath.Join(root, "_work")); err != nil || !info.IsDir() {
 		t.Errorf("_work is no directory: %v", err)

@@ -61,7 +61,7 @@ type Table struct {
 	Colors map[string]Color
 }
 
-// Print writes the table. An empty cell becomes a dash. Cells are padded before they are colored,
+// Print writes the table. An empty cell becomes a dash, a blank one stays blank. Cells are padded before they are colored,
 // because color sequences have no width; text/tabwriter counts them.
 func (t Table) Print(out io.Writer) error {
 	paint := PainterFor(out)
@@ -70,9 +70,10 @@ func (t Table) Print(out io.Writer) error {
 	for i, row := range rows {
 		rows[i] = make([]string, len(row))
 		for c, cell := range row {
-			if cell = OneLine(cell); cell == "" {
+			if cell == "" {
 				cell = "-"
 			}
+			cell = OneLine(cell)
 			rows[i][c] = cell
 			width[c] = max(width[c], utf8.RuneCountInString(cell))
 		}

@@ -1,7 +1,7 @@
 // Command talker prints what a runner prints, for the tests of the exporter on a real engine. It is built static and put alone
 // into an image.
 //
-//	talker life N PAUSE       N times: an outage, its end, and a job that prints; then an outage that lasts, and "done"
+//	talker life N PAUSE       N times: an outage, its end, and a job that prints; then a failure, an outage that lasts, and "done"
 //	talker beat PAUSE         a job after each pause, without end
 //	talker flood RATE TIME    a job that prints RATE bytes a minute, for so long; then the number of lines
 //
@@ -51,6 +51,7 @@ func life(rounds int, pause time.Duration) {
 		job(n, n%50)
 		wait(pause)
 	}
+	fmt.Println("Failed to create session. Something else")
 	outage()
 	fmt.Println("done")
 }

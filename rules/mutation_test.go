@@ -1,7 +1,7 @@
-//go:build flip
+//go:build mutation
 
-// Behind a tag because it takes minutes: `make flip`. The intervals of the groups, which promtool does not see, are in
-// interval_test.go.
+// Behind a tag because it takes minutes: `make mutation-test`. The intervals of the groups, which
+// promtool does not see, are tested in interval_test.go.
 
 package rules_test
 
@@ -27,29 +27,28 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A flip is one small change of one rule that makes it another rule: > instead of >=, half a window, one restart more.
-// Rules that are tested in earnest do not survive any of them.
-type flip struct {
-	file, rule string // fast.yml, and the alert or record in it
+// mutation is one small change of one rule: > instead of >=, half a window, one restart more.
+type mutation struct {
+	file, rule string // causes.yml, and the alert or record in it
 	at         int    // byte offset in the file
 	from, to   string
 	line       int
 	context    string // the line of the file, without its indentation
 }
 
-// String tells flips of one file apart and stays the same while other rules move.
-func (f flip) String() string {
-	return fmt.Sprintf("%s: %s: %s becomes %s", f.rule, f.context, f.from, f.to)
+// String identifies a mutation within its file and does not depend on the position of other rules.
+func (m mutation) String() string {
+	return fmt.Sprintf("%s: %s: %s becomes %s", m.rule, m.context, m.from, m.to)
 }
 
-// in returns the file with the flip made.
-func (f flip) in(text string) string {
-	return text[:f.at] + f.to + text[f.at+len(f.from):]
+// in returns the file with the mutation.
+func (m mutation) in(text string) string {
+	return text[:m.at] + m.to + text[m.at+len(m.from):]
 }
 
-// flipped is what stands for a word or an operator outside of a selector, one at a time: its neighbour at the boundary and
-// its opposite.
-var flipped = map[string][]string{
+// mutatedWord has the replacements of a word or an operator outside of a selector, used one at a
+// time: its neighbor at the boundary and its opposite.
+var mutatedWord = map[string][]string{
 	">": {">=", "<"}, ">=": {">", "<="},
 	"<": {"<=", ">"}, "<=": {"<", ">="},
 	"==": {"!="}, "!=": {"=="},
@@ -60,28 +59,25 @@ var flipped = map[string][]string{
 	"last_over_time": {"min_over_time", "max_over_time"},
 }
 
-// flippedMatcher is the same for the operators of a selector.
-var flippedMatcher = map[string][]string{"=": {"!="}, "!=": {"="}, "=~": {"!~"}, "!~": {"=~"}}
+// mutatedMatcher is the same for the operators of a selector.
+var mutatedMatcher = map[string][]string{"=": {"!="}, "!=": {"="}, "=~": {"!~"}, "!~": {"=~"}}
 
-// equivalent are the flips that nobody could ever notice, with the reason.
+// equivalent are the mutations that change no alert, with the reason.
 var equivalent = map[string]string{
-	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 0": "an alert fires for what exists, whatever its value",
-	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 2": "an alert fires for what exists, whatever its value",
-
-	"GhostrunnerDiskLow: 10e9 * group by (host) (present_over_time(ghostrunner_disk_free_bytes[2m])): 2m becomes 4m": "the " +
-		"default is compared only with what was seen within two minutes",
+	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 0": "an alert fires for each series, whatever its value",
+	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 2": "an alert fires for each series, whatever its value",
 }
 
 // One word of PromQL: a string, a duration, a number, a name, an operator, or a brace.
 var token = regexp.MustCompile(`"[^"]*"|(?:\d+(?:ms|[smhdwy]))+|\d+(?:\.\d+)?(?:e\d+)?|[a-zA-Z_:][\w:]*|[=!]~|[=!<>]=|[<>=]|[{}]`)
 
-// replacements returns what a token is replaced by, one at a time.
+// replacements returns what replaces a token, one at a time.
 func replacements(t *testing.T, word string, inSelector bool) []string {
 	t.Helper()
 	if inSelector {
-		return flippedMatcher[word]
+		return mutatedMatcher[word]
 	}
-	if r := flipped[word]; r != nil {
+	if r := mutatedWord[word]; r != nil {
 		return r
 	}
 	if d, err := model.ParseDuration(word); err == nil && word != "0" {
@@ -99,8 +95,8 @@ func replacements(t *testing.T, word string, inSelector bool) []string {
 	return []string{write(n - step), write(n + step)}
 }
 
-// flips returns every flip of a rule file.
-func flips(t *testing.T, file, text string) []flip {
+// mutations returns every mutation of a rule file.
+func mutations(t *testing.T, file, text string) []mutation {
 	t.Helper()
 	var content struct {
 		Groups []struct{ Rules []map[string]yaml.Node }
@@ -111,7 +107,7 @@ func flips(t *testing.T, file, text string) []flip {
 	lines := strings.SplitAfter(text, "\n")
 	offset := func(line int) int { return len(strings.Join(lines[:line-1], "")) } // of a line, the first being 1
 
-	var all []flip
+	var all []mutation
 	for _, group := range content.Groups {
 		for _, rule := range group.Rules {
 			name := cmp.Or(rule["alert"].Value, rule["record"].Value)
@@ -126,7 +122,7 @@ func flips(t *testing.T, file, text string) []flip {
 					begin = offset(value.Line + 1)
 					end = offset(value.Line + 1 + strings.Count(value.Value, "\n"))
 				} else if text[begin:end] != value.Value {
-					t.Fatalf("%s:%d: %s is written in a way that the flips cannot read; want it plain or after |", file, value.Line, key)
+					t.Fatalf("%s:%d: %s cannot be read; write it plain or after |", file, value.Line, key)
 				}
 				inSelector := false
 				for _, at := range token.FindAllStringIndex(text[begin:end], -1) {
@@ -134,7 +130,7 @@ func flips(t *testing.T, file, text string) []flip {
 					inSelector = word == "{" || inSelector && word != "}"
 					line := 1 + strings.Count(text[:begin+at[0]], "\n")
 					for _, to := range replacements(t, word, inSelector) {
-						all = append(all, flip{
+						all = append(all, mutation{
 							file: file, rule: name, at: begin + at[0], from: word, to: to,
 							line: line, context: strings.TrimSpace(lines[line-1]),
 						})
@@ -144,7 +140,7 @@ func flips(t *testing.T, file, text string) []flip {
 		}
 	}
 	if len(all) == 0 {
-		t.Fatalf("%s: no rule with anything to flip", file)
+		t.Fatalf("%s: no rule that can be mutated", file)
 	}
 	return all
 }
@@ -167,8 +163,8 @@ func testsOf(t *testing.T) map[string][]string {
 	return all
 }
 
-// likely matches the names of the test groups that probably notice a change of a rule: those that name the alert, or an alert
-// that reads the record.
+// likely matches the names of the tests that probably fail if a rule changes: those that name the
+// alert, or an alert that reads the record.
 func likely(rules []Rule, name string) string {
 	var own []string
 	for _, r := range rules {
@@ -179,7 +175,7 @@ func likely(rules []Rule, name string) string {
 	return `\b(` + strings.Join(own, "|") + `)\b`
 }
 
-// passes tells whether promtool finds nothing wrong.
+// passes reports whether promtool finds no failure.
 func passes(t *testing.T, dir string, args ...string) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -193,71 +189,70 @@ func passes(t *testing.T, dir string, args ...string) bool {
 	return err == nil
 }
 
-// Every comparison, duration, threshold, operator of sets and choice between minimum and maximum stands in a rule for a
-// reason, and for each of them there is a test that fails when it is another one. One flip at a time is judged by the tests of
-// its own alert first, and by all the tests of its file if those see nothing. To try one file:
+// TestEveryMutationIsCaught demands that a test fails for each mutation of the rules. The tests of
+// the rule's own alert run first, and all tests of its file if those pass. To try one file:
 //
-//	go test -tags=flip -run='TestEveryFlipIsCaught/flips/disk.yml' ./rules
-func TestEveryFlipIsCaught(t *testing.T) {
+//	go test -tags=mutation -run='TestEveryMutationIsCaught/mutations/causes.yml' ./rules
+func TestEveryMutationIsCaught(t *testing.T) {
 	rules, tests, text := alerts(t), testsOf(t), map[string]string{}
 	for _, file := range slices.Concat(glob(t, "*.yml"), glob(t, "tests/*_test.yml")) {
 		text[file] = read(t, file)
 	}
-	var all []flip
+	var all []mutation
 	for _, file := range glob(t, "*.yml") {
 		if !passes(t, ".", tests[file]...) {
-			t.Fatalf("%s: its tests fail as it is; see TestRulesDoWhatTheyPromise", file)
+			t.Fatalf("%s: its tests fail without a mutation; see TestRules", file)
 		}
-		all = append(all, flips(t, file, text[file])...)
+		all = append(all, mutations(t, file, text[file])...)
 	}
 
-	// A rule that does not load fails every test, and proves nothing.
+	// A rule that does not load fails every test, so each mutation must load.
 	dir, args := t.TempDir(), []string{"check", "rules", "--lint=none"}
-	for i, f := range all {
-		path := filepath.Join(dir, fmt.Sprintf("%s-line-%d-flip-%d.yml", f.file, f.line, i))
-		if err := os.WriteFile(path, []byte(f.in(text[f.file])), 0o600); err != nil {
+	for i, m := range all {
+		path := filepath.Join(dir, fmt.Sprintf("%s-line-%d-mutation-%d.yml", m.file, m.line, i))
+		if err := os.WriteFile(path, []byte(m.in(text[m.file])), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		args = append(args, path)
 	}
 	run(t, "promtool", args...)
 
-	noticed := maps.Clone(equivalent)
-	for _, f := range all {
-		delete(noticed, f.String())
+	missing := maps.Clone(equivalent)
+	for _, m := range all {
+		delete(missing, m.String())
 	}
-	for name := range noticed {
-		t.Errorf("%q is listed as equivalent, but there is no such flip", name)
+	for name := range missing {
+		t.Errorf("%q is listed as equivalent, but there is no such mutation", name)
 	}
 
 	var survivors atomic.Int64
-	t.Run("flips", func(t *testing.T) {
-		for _, f := range all {
-			t.Run(fmt.Sprintf("%s:%d", f.file, f.line), func(t *testing.T) {
+	t.Run("mutations", func(t *testing.T) {
+		for _, m := range all {
+			t.Run(fmt.Sprintf("%s:%d", m.file, m.line), func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
 				if err := os.Mkdir(filepath.Join(dir, "tests"), 0o700); err != nil {
 					t.Fatal(err)
 				}
 				for file, content := range text {
-					if file == f.file {
-						content = f.in(content)
+					if file == m.file {
+						content = m.in(content)
 					}
 					if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
-				survives := passes(t, dir, append([]string{"--run=" + likely(rules, f.rule)}, tests[f.file]...)...) &&
-					passes(t, dir, tests[f.file]...)
-				switch reason, listed := equivalent[f.String()]; {
+				survives := passes(t, dir, append([]string{"--run=" + likely(rules, m.rule)}, tests[m.file]...)...) &&
+					passes(t, dir, tests[m.file]...)
+				switch reason, listed := equivalent[m.String()]; {
 				case survives && !listed:
 					survivors.Add(1)
-					t.Errorf("no test fails when %s", f)
+					t.Errorf("no test fails when %s", m)
 				case !survives && listed:
-					t.Errorf("a test fails when %s, although %s", f, reason)
+					t.Errorf("a test fails when %s, although %s", m, reason)
 				}
 			})
 		}
 	})
-	t.Logf("%d flips, %d of them equivalent, %d survivors", len(all), len(equivalent), survivors.Load())
+	t.Logf("%d mutations, %d of them equivalent, %d survivors", len(all), len(equivalent), survivors.Load())
 }

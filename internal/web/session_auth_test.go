@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// visitor is a browser at a door: it keeps the cookies.
+// visitor is a browser: it keeps the cookies.
 type visitor struct {
 	h       http.Handler
 	cookies []*http.Cookie
@@ -47,18 +47,18 @@ func (v *visitor) submit(t *testing.T, path, form string, header ...string) *htt
 	return w
 }
 
-func TestDoor(t *testing.T) {
+func TestSessionAuth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token, broken, pressed := "a-long-token", false, 0
-		door := NewDoor(func() (string, error) {
+		auth := NewSessionAuth(func() (string, error) {
 			if broken {
 				return "", errors.New("open /run/secrets/t: denied")
 			}
 			return token, nil
 		})
 		mux := http.NewServeMux()
-		door.Routes(mux)
-		mux.Handle("/press", door.Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { pressed++ })))
+		auth.Routes(mux)
+		mux.Handle("/press", auth.Guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { pressed++ })))
 		v := &visitor{h: mux, host: "laptop:10069"}
 		expect := func(what string, w *httptest.ResponseRecorder, status int, location string, presses int) {
 			t.Helper()
@@ -129,13 +129,13 @@ func TestDoor(t *testing.T) {
 	})
 }
 
-// FuzzDoor tries whatever may come in a cookie, a form and a header. Nobody gets in who has not the token.
-func FuzzDoor(f *testing.F) {
+// FuzzSessionAuth sends arbitrary cookies, forms and headers. Without the token nothing is let through.
+func FuzzSessionAuth(f *testing.F) {
 	const token = "a-long-token"
-	door := NewDoor(func() (string, error) { return token, nil })
+	auth := NewSessionAuth(func() (string, error) { return token, nil })
 	mux := http.NewServeMux()
-	door.Routes(mux)
-	mux.Handle("/press", door.Guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })))
+	auth.Routes(mux)
+	mux.Handle("/press", auth.Guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })))
 	far := "99999999999"
 	for _, s := range []string{"", far, far + ".", far + "." + mac("another", "session until "+far), ".", "-1.x", "token=", "token=a&token=" + token + "x", "Bearer ", "Basic Og==", "%zz"} {
 		f.Add(s, s, s)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,8 +13,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// TestLook: GitHub is asked at most once a minute, only about a slot that listens, and what it says twice in a row is Docker's health.
-func TestLook(t *testing.T) {
+// GitHub is asked at most once a minute, only while the slot listens, and a bad answer twice in a row
+// makes it unhealthy.
+func TestPollStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer  error
 		status  string
@@ -45,14 +45,14 @@ func TestLook(t *testing.T) {
 					reg:   &registration{id: 5, name: "s-5"}, proc: &listenerProcess{pid: 7},
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				go s.look(ctx)
-				go s.heart(ctx)
-				s.busyFor(time.Hour)
+				go s.pollStatus(ctx)
+				go s.heartbeat(ctx)
+				s.setDeadline(time.Hour)
 				time.Sleep(10 * time.Minute)
 				if n := asked.Load(); n != 0 {
 					t.Errorf("asked %d times about a slot that does not listen", n)
 				}
-				s.move(ctx, Listening, "session created")
+				s.enter(ctx, Listening, "session created")
 				time.Sleep(10*time.Minute + time.Second)
 				if n := asked.Load(); n < 9 || n > 10 {
 					t.Errorf("asked %d times in 10 min", n)
@@ -60,10 +60,10 @@ func TestLook(t *testing.T) {
 				if healthy, why := Health(file, proc, time.Now()); healthy != tc.healthy || why != tc.why {
 					t.Errorf("health: %v, %q; want %v, %q", healthy, why, tc.healthy, tc.why)
 				}
-				s.move(ctx, Job, "job started")
+				s.enter(ctx, Job, "job started")
 				before := asked.Load()
 				time.Sleep(10 * time.Minute)
-				if n := asked.Load() - before; n != 0 || s.state.GitHub.Says != "" {
+				if n := asked.Load() - before; n != 0 || s.state.GitHub.Answer != "" {
 					t.Errorf("asked %d times during a job; %+v", n, s.state.GitHub)
 				}
 				cancel()
@@ -73,19 +73,19 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// A slot that was killed finds in its state file what it has at GitHub, and deletes that before anything else.
-func TestAKilledLifeIsPaidFor(t *testing.T) {
+// A supervisor that starts after a kill deletes the registrations of its state file first.
+func TestKilledSupervisorDeletesItsRegistrations(t *testing.T) {
 	deleted, refuse := make(chan struct{}, 100), true
 	github := &fakeGitHub{onDelete: func(id int64) error {
 		deleted <- struct{}{}
 		if refuse && id == 78 {
 			refuse = false
-			return errToken // GitHub is not there at once
+			return errToken // GitHub fails at first
 		}
 		return nil
 	}}
 	s := startSlot(t, github, func(cfg *Config) {
-		old := State{Slot: "ci-runner-1", Phase: Listening, ID: 77, Owed: []int64{78}}
+		old := State{Slot: "ci-runner-1", Phase: Listening, ID: 77, Pending: []int64{78}}
 		if err := old.write(cfg.StateFile); err != nil {
 			t.Fatal(err)
 		}
@@ -96,8 +96,8 @@ func TestAKilledLifeIsPaidFor(t *testing.T) {
 	if _, ids := github.seen(); !slices.Equal(ids[:2], []int64{77, 78}) || !slices.Contains(ids[2:], 78) {
 		t.Errorf("deleted %v, want 77, and 78 until it is gone", ids)
 	}
-	if st, err := ReadState(s.state); err != nil || len(st.Owed) != 0 || st.ID != 0 {
-		t.Errorf("still owed: %+v, %v", st, err)
+	if st, err := ReadState(s.state); err != nil || len(st.Pending) != 0 || st.ID != 0 {
+		t.Errorf("still pending: %+v, %v", st, err)
 	}
 	other := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
 		if err := (State{Slot: "ci-runner-2", ID: 77}).write(cfg.StateFile); err != nil {
@@ -111,8 +111,8 @@ func TestAKilledLifeIsPaidFor(t *testing.T) {
 	}
 }
 
-// What looks left over is deleted when it has done so for five minutes, and not a second before: another slot of this name may be
-// starting.
+// A registration that looks stale is deleted after five minutes and not before: another slot of this
+// name may be starting.
 func TestYoungRegistrationsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, at := time.Now(), time.Duration(0)
@@ -125,28 +125,9 @@ func TestYoungRegistrationsStay(t *testing.T) {
 		s := &Supervisor{cfg: Config{Slot: "s", Registrar: github, Logger: slog.New(slog.DiscardHandler)}, t: defaultTiming()}
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 		defer cancel()
-		s.removeStale(ctx)
+		s.deleteStale(ctx)
 		if at != 5*time.Minute {
 			t.Errorf("deleted after %v", at)
 		}
 	})
-}
-
-// The preflight of a slot says all that it found, and goes on.
-func TestPreflightIsToldAndSurvived(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
-		cfg.Preflight = func(context.Context) []Problem {
-			return []Problem{{What: "no git", Remedy: "install git"}, {What: "full", Remedy: "free 2 GB"}}
-		}
-	})
-	s.stderr.wait(t, "to=listening", 1)
-	s.stop()
-	for _, want := range []string{
-		`msg=Preflight problem="no git" remedy="install git"`, `msg=Preflight problem=full remedy="free 2 GB"`,
-		`from=preflight to=waiting cause="preflight done, problems: 2"`,
-	} {
-		if !strings.Contains(s.stderr.String(), want) {
-			t.Errorf("no %s in\n%s", want, s.stderr)
-		}
-	}
 }

@@ -52,7 +52,7 @@ func (e *exporter) logDockerOff(ctx context.Context) error {
 		return nil
 	case <-time.After(startGrace):
 	}
-	if !e.docker.Snapshot().Up {
+	if !e.dockerUp() {
 		e.logger.Warn("sources container and listener are off until Docker answers", "remedy", remedyDocker)
 	}
 	return nil

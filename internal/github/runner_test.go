@@ -59,7 +59,7 @@ func TestOneRunner(t *testing.T) {
 				f.do(func() { status[100+id] = "online" })
 				want(100+id, "online")
 			}
-			if n := len(c.cache.items); n != 1 {
+			if n := len(c.cache.pages); n != 1 {
 				t.Errorf("%d pages are kept for the registrations that a slot had, want 1", n)
 			}
 			if _, err := c.Runner(t.Context(), s, 99); !errors.Is(err, runner.ErrNotFound) {

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestOrphansSparesTheChild: a child that has ended and was not yet waited for by os/exec looks just like an orphan.
-func TestOrphansSparesTheChild(t *testing.T) {
-	f := family{proc: "/proc", reap: true}
+// A child that has ended, and that os/exec has not waited for, looks like an orphan.
+func TestReapOrphansLeavesTheChild(t *testing.T) {
+	f := processTree{proc: "/proc", reap: true}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	if err := f.start(func() (int, error) {
 		if err := cmd.Start(); err != nil {
@@ -19,7 +19,7 @@ func TestOrphansSparesTheChild(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(patience)
+	deadline := time.After(waitLimit)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -32,7 +32,7 @@ func TestOrphansSparesTheChild(t *testing.T) {
 			t.Fatal("the child did not end")
 		}
 	}
-	f.orphans()
+	f.reapOrphans()
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("os/exec lost the exit code: %v", err)
 	}
