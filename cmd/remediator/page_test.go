@@ -113,7 +113,7 @@ func (b *browser) scripts(on bool) {
 	}
 }
 
-// prefers sets the colour scheme.
+// prefers sets the color scheme.
 func (b *browser) prefers(scheme string) {
 	b.t.Helper()
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
