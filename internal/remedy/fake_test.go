@@ -393,7 +393,12 @@ func idle(t testing.TB, r *Remediator) {
 	until(t, "idle", func() bool {
 		r.reconciler.mu.Lock()
 		defer r.reconciler.mu.Unlock()
-		return r.store.State().Queue == 0 && len(r.reconciler.claimed) == 0
+		for _, task := range r.reconciler.tasks {
+			if task.claimed {
+				return false
+			}
+		}
+		return r.store.State().Queue == 0
 	})
 }
 

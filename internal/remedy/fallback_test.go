@@ -72,7 +72,7 @@ func TestFallback(t *testing.T) {
 			t.Errorf("later: %v", d.done())
 		}
 		d.busy("id-busy", false)
-		elapse(fallbackRepeat + fallbackInterval)
+		elapse(2 * fallbackInterval)
 		if len(d.done()) != 5 {
 			t.Errorf("after the job: %v", d.done())
 		}

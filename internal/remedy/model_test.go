@@ -633,7 +633,7 @@ func (l *life) Ask(context.Context, string) ([]runner.Registration, error) {
 	for i, s := range l.m.slots {
 		if s.Role == runner.RoleRunner && s.State == "running" && !s.leaving {
 			status := runner.StatusOnline
-			if l.m.chance.IntN(2) == 0 { // so that rechecks find what they look for
+			if l.m.chance.IntN(4) > 0 { // so that rechecks find what they look for
 				status = runner.StatusOffline
 			}
 			out = append(out, runner.Registration{ID: int64(1 + i + 10*l.m.cycles[s.Runner]), Name: s.Runner + "-x", Status: status, Busy: s.job})

@@ -133,8 +133,8 @@ func TestPruneShownByTheFileSystem(t *testing.T) {
 		elapse(time.Minute)
 		evidence := attempts(r, 1)[0].Evidence
 		for _, want := range []string{
-			"build_cache: 1000000000 bytes by Docker's count", "images: 1000000000 bytes by Docker's count",
-			"the file system shows +200000000 bytes, Docker counts 2000000000",
+			"removed build_cache of all builds, 1000000000 bytes",
+			"5000000000 bytes were free, 12000000000 are wanted; Docker counts 2000000000 removed, the file system shows 5200000000 free",
 		} {
 			if !slices.Contains(evidence, want) {
 				t.Errorf("the evidence lacks %q:\n%s", want, strings.Join(evidence, "\n"))

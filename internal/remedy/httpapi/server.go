@@ -5,7 +5,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -81,31 +80,6 @@ func limited(places chan struct{}, next http.Handler) http.Handler {
 		}
 	})
 }
-
-// counted counts the requests of a handler by the code of their answer.
-func (s *Server) counted(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		rec := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(rec, req)
-		s.codes.WithLabelValues(strconv.Itoa(rec.code)).Inc()
-	})
-}
-
-// codeRecorder remembers the status code of an answer.
-type codeRecorder struct {
-	http.ResponseWriter
-
-	code int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (c *codeRecorder) WriteHeader(code int) {
-	c.code = code
-	c.ResponseWriter.WriteHeader(code)
-}
-
-// Unwrap makes http.ResponseController and http.MaxBytesReader work.
-func (c *codeRecorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // unavailable asks the client to try again.
 func unavailable(w http.ResponseWriter, err error) {

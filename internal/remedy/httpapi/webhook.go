@@ -6,6 +6,8 @@ import (
 	"mime"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
@@ -13,7 +15,7 @@ import (
 // disk; Alertmanager repeats what was answered with 503, and gives up on any other error
 // (prometheus/alertmanager notify/util.go, type Retrier).
 func (s *Server) Webhook(auth func(http.Handler) http.Handler) http.Handler {
-	return s.counted(limited(s.deliveries, auth(http.HandlerFunc(s.webhook))))
+	return promhttp.InstrumentHandlerCounter(s.codes, limited(s.deliveries, auth(http.HandlerFunc(s.webhook))))
 }
 
 func (s *Server) webhook(w http.ResponseWriter, req *http.Request) {

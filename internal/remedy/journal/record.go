@@ -107,22 +107,6 @@ func (r Record) refusalKey() string {
 	return r.Alert.Fingerprint + "|" + r.Action + "|" + r.Target + "|" + r.Reason
 }
 
-// weight is about as many bytes as the record has on disk.
-func (r Record) weight() int {
-	const frame = 300 // the names of the fields, times and numbers
-	n := frame + len(r.Detail) + len(r.Alert.Summary)
-	for k, v := range r.Alert.Labels {
-		n += len(k) + len(v) + 6
-	}
-	for _, v := range r.Verdicts {
-		n += len(v.Guard) + len(v.Detail) + 30
-	}
-	for _, e := range r.Evidence {
-		n += len(e) + 3
-	}
-	return n
-}
-
 // older compares two records by the last thing that happened; the id decides between equal times.
 func older(a, b Record) int { return cmp.Or(a.At().Compare(b.At()), cmp.Compare(a.ID, b.ID)) }
 
