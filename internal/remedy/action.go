@@ -31,13 +31,13 @@ type Action struct {
 
 // actions lists the actions.
 //
-// Restart starts a container anew. A runner is sent SIGTERM; its supervisor deletes its registration
-// at GitHub (which GitHub refuses while a job runs) and exits. If it has not exited after the grace
-// and no job runs in it, Docker restarts it; a job that began in the last instant is never killed:
-// the attempt is given up, and the container is started when it has exited. A service is restarted
-// by Docker within its own grace period. Wanted: running. Verified when it is running and healthy,
-// and a runner is online at GitHub. Not reversible; no rollback is needed. Blast radius: one
-// container, and the clients of a service.
+// Restart starts a container anew. A runner is sent SIGTERM; its supervisor deletes its
+// registration at GitHub (which GitHub refuses while a job runs) and exits. If it has not exited
+// after the grace and no job runs in it, Docker restarts it; a job that began in the last instant
+// is never killed: the attempt is given up, and the container is started when it has exited. A
+// service is restarted by Docker within its own grace period. Wanted: running. Verified when it is
+// running and healthy, and a runner is online at GitHub. Not reversible; no rollback is needed.
+// Blast radius: one container, and the clients of a service.
 //
 // Backoff stops a runner for a while, because restarting it again and again does not help. It exits
 // as for a restart. Wanted: stopped until the length of the plan is over, then running, on

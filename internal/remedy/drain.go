@@ -16,9 +16,9 @@ const (
 	stopTimeout = 2 * time.Second
 	// serviceTimeout bounds the restart of a service within its own grace period.
 	serviceTimeout = 2 * time.Minute
-	// startTimeout is what Docker is given to start a container. On a machine that has just woken up
-	// it needs far longer than for anything else, and one that was given up on starts all the same:
-	// history would call that a failure.
+	// startTimeout is what Docker is given to start a container. On a machine that has just woken
+	// up it needs far longer than for anything else, and one that was given up on starts all the
+	// same: history would call that a failure.
 	startTimeout = 40 * time.Second
 )
 
@@ -87,8 +87,8 @@ func (a *attempt) gaveUp(job bool, err error) error {
 func (r *reconciler) terminate(ctx context.Context, a *attempt) error {
 	err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Terminate(ctx, a.p.ID) })
 	if err != nil {
-		// It may have exited between the two calls. If not, it may be unaware that it is to exit, and
-		// take a job at any time: SIGTERM is sent again, and nothing is killed.
+		// It may have exited between the two calls. If not, it may be unaware that it is to exit,
+		// and take a job at any time: SIGTERM is sent again, and nothing is killed.
 		if c, look := r.find(ctx, a.p.ID); look != nil || !c.Down() {
 			return &failure{failDocker, "it is tried again", fmt.Errorf("SIGTERM: %w", err)}
 		}
@@ -100,9 +100,9 @@ func (r *reconciler) terminate(ctx context.Context, a *attempt) error {
 }
 
 // drain waits until the container that was sent SIGTERM is down, or has been seen without a job for
-// a whole grace period. A job that began in the last instant makes it wait until the time is up, and
-// is never killed. The supervisor in a runner first deletes its registration at GitHub, which is
-// refused while a job runs, so no job can begin after that.
+// a whole grace period. A job that began in the last instant makes it wait until the time is up,
+// and is never killed. The supervisor in a runner first deletes its registration at GitHub, which
+// is refused while a job runs, so no job can begin after that.
 func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.RestartTimeout)
 	defer cancel()

@@ -12,8 +12,9 @@ import (
 const ineffectiveMemory = time.Hour
 
 // escalate replaces a restart that would not help by a back-off: if the last action on the target
-// did not help, or if the runner is on probation and the restart counts against it. Where a back-off
-// is not allowed a restart stays one, and the cooldown makes them further and further apart.
+// did not help, or if the runner is on probation and the restart counts against it. Where a
+// back-off is not allowed a restart stays one, and the cooldown makes them further and further
+// apart.
 func escalate(w World, p Plan) (Plan, Verdict) {
 	if p.Action.Engine {
 		return p, pass("")
@@ -84,8 +85,9 @@ func onProbation(b journal.Breaker, now journal.Instant) journal.Breaker {
 	return b
 }
 
-// openUntil is when a runner is started again, or was. It is in the past on probation: the storm rule
-// is silent while it lies there, so that restarts from before the opening do not open it again.
+// openUntil is when a runner is started again, or was. It is in the past on probation: the storm
+// rule is silent while it lies there, so that restarts from before the opening do not open it
+// again.
 func openUntil(b journal.Breaker, now journal.Instant) time.Time {
 	if b.State == journal.HalfOpen {
 		return now.Time.Add(-now.Since(b.Instant))

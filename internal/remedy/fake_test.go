@@ -304,7 +304,8 @@ func disk(free uint64) prune.Measure {
 	return func(string) (uint64, uint64, error) { return free, 100e9, nil }
 }
 
-// patience is how long a test waits for what should come much sooner, on a machine with a busy disk too.
+// patience is how long a test waits for what should come much sooner, on a machine with a busy disk
+// too.
 const patience = 2 * time.Minute
 
 // until waits for a condition. In a synctest bubble time costs nothing.

@@ -53,8 +53,8 @@ func (r *Remediator) loop(ctx context.Context) {
 	}
 }
 
-// observe looks for new runners, so that their series exist before anything happens to them, and for
-// pending starts that have lost their container; and it bounds history.
+// observe looks for new runners, so that their series exist before anything happens to them, and
+// for pending starts that have lost their container; and it bounds history.
 func (r *Remediator) observe(ctx context.Context) {
 	list, err := r.containers.recent(ctx)
 	if ctx.Err() != nil {
@@ -132,8 +132,9 @@ func (r *Remediator) endProbations() {
 	}
 }
 
-// decideSome decides the next alerts in the inbox, until one leads to an action. It returns where to
-// go on, 0 if there is nothing left to decide. An alert whose target is worked on stays in the inbox.
+// decideSome decides the next alerts in the inbox, until one leads to an action. It returns where
+// to go on, 0 if there is nothing left to decide. An alert whose target is worked on stays in the
+// inbox.
 func (r *Remediator) decideSome(ctx context.Context, from uint64) uint64 {
 	items, err := r.store.Inbox(from, inboxBatch)
 	if err != nil {

@@ -23,13 +23,13 @@ const (
 
 // Nothing asks for an action while Prometheus, Alertmanager or the way from them to here is broken,
 // and they may be the very thing that needs a restart. So when no heartbeat has come for long, a
-// restart of what Docker itself calls unhealthy is asked for here, until the heartbeat is back: as an
-// alert like any other, with the same guards and journal.
+// restart of what Docker itself calls unhealthy is asked for here, until the heartbeat is back: as
+// an alert like any other, with the same guards and journal.
 const (
 	// alertFallback is the name of such an alert.
 	alertFallback = "GhostrunnerFallback"
-	// fallbackInterval is the time between two looks, and so between two alerts about a container that
-	// stays unhealthy.
+	// fallbackInterval is the time between two looks, and so between two alerts about a container
+	// that stays unhealthy.
 	fallbackInterval = 30 * time.Second
 )
 

@@ -230,8 +230,8 @@ func TestPruneDryRun(t *testing.T) {
 // maxImages is how many the journal remembers.
 const maxImages = 2000
 
-// TestImageUseIsRemembered is about images that no container is made from at the moment of a prune: their last use is on
-// disk, and bounded.
+// TestImageUseIsRemembered is about images that no container is made from at the moment of a prune:
+// their last use is on disk, and bounded.
 func TestImageUseIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir() + "/journal.db"
@@ -260,8 +260,8 @@ func TestImageUseIsRemembered(t *testing.T) {
 	})
 }
 
-// TestImageUseAfterTheClockWasSetBack: what was used "later" than now is forgotten when there is too much, and a use that is seen
-// counts as of now.
+// TestImageUseAfterTheClockWasSetBack: what was used "later" than now is forgotten when there is
+// too much, and a use that is seen counts as of now.
 func TestImageUseAfterTheClockWasSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newFake(slot("ci-1"))

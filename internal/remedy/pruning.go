@@ -81,8 +81,8 @@ func (r *Remediator) listPrune(ctx context.Context, p Plan, would string) (lines
 	return lines, journal.Clean(fmt.Sprintf("%s: %d objects, %d bytes", detail, len(lines), sum), journal.MaxDetail)
 }
 
-// watchImages remembers the use of images until ctx ends. Docker does not say when an image was last
-// used: one that a job runs each hour for ten seconds is unused most of the time.
+// watchImages remembers the use of images until ctx ends. Docker does not say when an image was
+// last used: one that a job runs each hour for ten seconds is unused most of the time.
 func (r *Remediator) watchImages(ctx context.Context) {
 	for ctx.Err() == nil {
 		_ = r.opts.Docker.FollowImages(ctx, r.usedImage) // observe logs that Docker is gone

@@ -25,9 +25,9 @@ const (
 	timeFormat = "15:04:05 MST"
 )
 
-// reconciler brings containers to what is wanted of them: running, or down until a back-off is over.
-// It observes and takes the next step, so it does not matter whether the action has just begun or an
-// earlier process died in the middle of it.
+// reconciler brings containers to what is wanted of them: running, or down until a back-off is
+// over. It observes and takes the next step, so it does not matter whether the action has just
+// begun or an earlier process died in the middle of it.
 type reconciler struct {
 	opts       *Options
 	store      *journal.Store
@@ -126,8 +126,8 @@ func (r *reconciler) release(target string) {
 	r.wake()
 }
 
-// lookAgain makes reconcile look at a target that waits for the end of its back-off: it was reset, or
-// its container is gone.
+// lookAgain makes reconcile look at a target that waits for the end of its back-off: it was reset,
+// or its container is gone.
 func (r *reconciler) lookAgain(target string) {
 	r.change(target, func(t *task) { t.look, t.at = true, time.Time{} })
 	r.wake()
@@ -170,8 +170,8 @@ func (r *reconciler) reconcile(ctx context.Context) {
 }
 
 // advance takes the next step of a pending start, whose target is claimed. It takes containers down
-// itself, so one at a time; waiting for one that starts goes on beside. online is GitHub's view from
-// before the action, if that is known.
+// itself, so one at a time; waiting for one that starts goes on beside. online is GitHub's view
+// from before the action, if that is known.
 func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online *onlineCheck) {
 	act, cancel := outlive(ctx)
 	rec, known := r.store.State().Records[p.Record]
@@ -259,9 +259,9 @@ func (r *reconciler) hold(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// setPhase notes how far a pending start has come. If it cannot be written the action goes on all the
-// same: half done is worse, and an earlier phase on disk only means that more is looked at again
-// after a crash.
+// setPhase notes how far a pending start has come. If it cannot be written the action goes on all
+// the same: half done is worse, and an earlier phase on disk only means that more is looked at
+// again after a crash.
 func (r *reconciler) setPhase(a *attempt, phase journal.Phase) {
 	if a.p.Phase == phase {
 		return

@@ -13,8 +13,8 @@ import (
 // that has not changed costs no quota.
 const onlineInterval = 2 * time.Second
 
-// onlineCheck asks GitHub whether a restarted runner is online. What GitHub said before may be older
-// than the restart.
+// onlineCheck asks GitHub whether a restarted runner is online. What GitHub said before may be
+// older than the restart.
 type onlineCheck struct {
 	// before are the registrations that were online before the restart, and have not been seen to
 	// end: a runner that was killed is called online for a while.
@@ -36,8 +36,8 @@ func (r *reconciler) onlineBefore(p Plan) *onlineCheck {
 	return o
 }
 
-// isOnline reports whether GitHub sees the runner online; also for what is no runner and where there
-// is no GitHub to ask.
+// isOnline reports whether GitHub sees the runner online; also for what is no runner and where
+// there is no GitHub to ask.
 func (r *reconciler) isOnline(ctx context.Context, o *onlineCheck, c runner.Container) (online bool) {
 	if r.opts.GitHub == nil || c.Role != runner.RoleRunner {
 		return true

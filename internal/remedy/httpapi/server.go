@@ -16,12 +16,12 @@ import (
 const (
 	// maxBody bounds a payload in bytes.
 	maxBody = 16 << 20
-	// maxBodies bounds the payloads in bytes that are read and decoded at the same time, in which they
-	// grow several times.
+	// maxBodies bounds the payloads in bytes that are read and decoded at the same time, in which
+	// they grow several times.
 	maxBodies = 2 * maxBody
-	// maxRequests bounds the requests that are answered at the same time, those of the webhook apart
-	// from all others: a client that reads the page slowly, for which no token is needed, must not
-	// keep alerts out.
+	// maxRequests bounds the requests that are answered at the same time, those of the webhook
+	// apart from all others: a client that reads the page slowly, for which no token is needed,
+	// must not keep alerts out.
 	maxRequests = 64
 )
 
@@ -51,8 +51,8 @@ func New(r *remedy.Remediator, registry prometheus.Registerer) *Server {
 	return s
 }
 
-// Routes adds the webhook and the API to mux, each behind auth. The buttons of the page are the same
-// requests: what comes from a form is answered with the page.
+// Routes adds the webhook and the API to mux, each behind auth. The buttons of the page are the
+// same requests: what comes from a form is answered with the page.
 func (s *Server) Routes(mux *http.ServeMux, auth func(http.Handler) http.Handler) {
 	mux.Handle("/webhook", s.Webhook(auth))
 	for pattern, fn := range map[string]http.HandlerFunc{

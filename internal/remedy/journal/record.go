@@ -33,7 +33,8 @@ func (a Alert) Same(b Alert) bool {
 // Outcome of a decision.
 type Outcome string
 
-// The outcomes. An action that was interrupted stays Running until it is finished after the restart.
+// The outcomes. An action that was interrupted stays Running until it is finished after the
+// restart.
 const (
 	Running   Outcome = "running"
 	Completed Outcome = "completed" // done and verified

@@ -2,17 +2,17 @@
 //
 // It removes what can be made again, in this order: the build cache, dangling images, stopped
 // containers that carry the prune label and no role, then unused images older than the least age,
-// the least recently used first. It ends as soon as the target is free by what the file system says.
-// An image that a container uses, running or not, or that one of our containers is made from by
-// name, or that the keep list names, is never removed, nor is anything by force; volumes and
+// the least recently used first. It ends as soon as the target is free by what the file system
+// says. An image that a container uses, running or not, or that one of our containers is made from
+// by name, or that the keep list names, is never removed, nor is anything by force; volumes and
 // networks are never touched. With a label only what carries it is removed and the build cache,
 // which has no labels, is left alone; without one no container is removed, because nothing says
 // which are ours.
 //
-// A job that begins meanwhile ends a prune before the next object, because an image that the job has
-// just pulled and not yet run looks unused. Below the floor it goes on while a job runs, but spares
-// everything that was used within the last hour. Nothing is undone: images are pulled or built again
-// when they are needed.
+// A job that begins meanwhile ends a prune before the next object, because an image that the job
+// has just pulled and not yet run looks unused. Below the floor it goes on while a job runs, but
+// spares everything that was used within the last hour. Nothing is undone: images are pulled or
+// built again when they are needed.
 package prune
 
 import (
@@ -142,8 +142,8 @@ type run struct {
 	err      error  // what could not be listed or removed, and matters
 }
 
-// Run removes step by step until the target is free. A single object that cannot be removed does not
-// end it.
+// Run removes step by step until the target is free. A single object that cannot be removed does
+// not end it.
 func (p *Pruner) Run(ctx context.Context, task Task) error {
 	r := &run{Pruner: p, Task: task}
 	if err := r.measure(ctx); err != nil {
