@@ -25,8 +25,8 @@ type rule struct {
 	many string
 	// object judges the object that the path names, with the engine's help. Nil: it names none.
 	object func(ctx context.Context, name string) error
-	// limit is the timeout of the call. 0: a stream, or a stop that takes as long as a job; the client
-	// ends it by disconnecting.
+	// limit is the timeout of the call. 0: a stream, or a stop that takes as long as a job; the
+	// client ends it by disconnecting.
 	limit time.Duration
 
 	pattern *regexp.Regexp // of path
@@ -45,7 +45,7 @@ type params map[string]func(value string) error
 
 var (
 	versionPrefix = regexp.MustCompile(`^/v1\.[0-9]{1,3}`)
-	objects       = strings.NewReplacer(
+	placeholders  = strings.NewReplacer(
 		`\{id\}`, `([0-9a-f]{64})`,
 		`\{image\}`, `([A-Za-z0-9][A-Za-z0-9._:@/-]{0,254})`,
 	)
@@ -53,7 +53,7 @@ var (
 
 // compile sets the pattern of a rule's path.
 func (r rule) compile() rule {
-	r.pattern = regexp.MustCompile(`^` + objects.Replace(regexp.QuoteMeta(r.path)) + `$`)
+	r.pattern = regexp.MustCompile(`^` + placeholders.Replace(regexp.QuoteMeta(r.path)) + `$`)
 	return r
 }
 
@@ -118,7 +118,8 @@ func exactly(word string) func(string) error {
 	}
 }
 
-// maxSeconds fits into the engine's nanoseconds. More would overflow, and a long stop become a kill.
+// maxSeconds fits into the engine's nanoseconds. More would overflow, and a long stop become a
+// kill.
 const maxSeconds = 9e9
 
 // number accepts seconds, of a stop or since 1970, and absence.

@@ -97,7 +97,7 @@ func TestUnusableTokenFile(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	// Root may read everything, so this one case is made by hand.
+	// Root may read everything, so this case is constructed.
 	if err := withRemedy(&os.PathError{Op: "open", Path: forbidden, Err: os.ErrPermission}); !strings.Contains(err.Error(), "let the user of this process read it") {
 		t.Error(err)
 	}
@@ -175,7 +175,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 	}
 }
 
-func TestHelpIsNoError(t *testing.T) {
+func TestHelpIsNotAnError(t *testing.T) {
 	for _, arg := range []string{"--help", "--version", "-h"} {
 		var out strings.Builder
 		_, done, err := New("program", "Does things.", &out).Parse([]string{arg})

@@ -32,8 +32,8 @@ func GitHubFlags(a *App) *GitHub {
 	return g
 }
 
-// ScopesFlag adds the flag for scopes beside that of --github.owner and --github.repo. Parse fills the
-// result.
+// ScopesFlag adds the flag for scopes beside that of --github.owner and --github.repo. Parse fills
+// the result.
 func ScopesFlag(a *App) *[]github.Scope {
 	s := &scopes{}
 	a.Flag("github.scope", "Further scope of runners: OWNER/REPO, ORGANIZATION or enterprises/NAME. Repeatable, or separated by commas.").
@@ -67,8 +67,8 @@ func (s *scopes) Set(text string) error {
 	return nil
 }
 
-// Token returns a function that reads the token, or nil if none is configured. A file has precedence
-// over the environment. Errors contain a remedy and nothing of the token.
+// Token returns a function that reads the token, or nil if none is configured. A file has
+// precedence over the environment. Errors contain a remedy and nothing of the token.
 func (g *GitHub) Token() func() (string, error) {
 	secret := Secret("github.token-file", g.TokenFile, g.TokenEnv)
 	if secret == nil {
@@ -111,8 +111,8 @@ var placeholders = []string{"your", "my", "here", "changeme", "change", "replace
 // minToken is the length of GitHub's shortest tokens: 40 hexadecimal digits, or ghp_ and 36 more.
 const minToken = 40
 
-// CheckToken returns why a text cannot be a token of GitHub, and what to do. The error contains nothing
-// of the text.
+// CheckToken returns why a text cannot be a token of GitHub, and what to do. The error contains
+// nothing of the text.
 func CheckToken(s string) error {
 	const paste = "; put a token from GitHub, Settings, Developer settings, in its place"
 	placeholder := errors.New("is a placeholder, not a token" + paste)

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// WaitLimit is how long a test waits for something that takes much less time, on a busy machine too.
+// WaitLimit is how long a test waits for something that takes much less time, on a busy machine
+// too.
 const WaitLimit = 2 * time.Minute
 
 // Output is what a program wrote; it can be read while the program runs.
@@ -32,8 +33,8 @@ func (o *Output) String() string {
 
 var address = regexp.MustCompile(`address=(127\.0\.0\.1:\d+)`)
 
-// Address waits for the address in the program's log. With 127.0.0.1:0 the program chooses a free port;
-// a port that the test chose could be in use by then.
+// Address waits for the address in the program's log. With 127.0.0.1:0 the program chooses a free
+// port; a port that the test chose could be in use by then.
 func (o *Output) Address(t testing.TB) string {
 	t.Helper()
 	var found []string
