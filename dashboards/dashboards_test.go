@@ -40,7 +40,7 @@ func TestCommittedIsGenerated(t *testing.T) {
 			continue
 		}
 		if diff := cmp.Diff(strings.Split(string(got), "\n"), strings.Split(string(want), "\n")); diff != "" {
-			t.Errorf("%s is out of date (- committed, + generated). Write it with\n\n\tcd dashboards && go run .\n\n%s", name, diff)
+			t.Errorf("%s is out of date (- committed, + generated). Run `make generate`.\n\n%s", name, diff)
 		}
 	}
 }

@@ -4,23 +4,23 @@
 //
 // # What passes
 //
-// The calls in internal/dockerproxy/exporter.go or remediator.go, by --client. A container must have
-// every --docker.label; to be stopped or started it also needs ghostrunner.heal. With --prune.label an
-// image must have that label to be removed, and the build cache stays. A refusal is answered with 403
-// and logged with its reason.
+// The calls in internal/dockerproxy/exporter.go or remediator.go, by --client. A container must
+// have every --docker.label; to be stopped or started it also needs ghostrunner.heal. With
+// --prune.label an image must have that label to be removed, and the build cache stays. A refusal
+// is answered with 403 and logged with its reason.
 //
 // # Where it listens
 //
-// On --listen.socket, a socket for this user only. It needs no network: mount the socket's volume into
-// the client too, and set its DOCKER_HOST=unix://PATH.
+// On --listen.socket, a socket for this user only. It needs no network: mount the socket's volume
+// into the client too, and set its DOCKER_HOST=unix://PATH.
 //
 //	ghostrunner-proxy --client=exporter --docker.label=com.docker.compose.project=ghostrunner
 //	ghostrunner-proxy healthcheck      exit 1 if the engine does not answer through that socket
 //
-// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the program with
-// exit code 0. A wrong flag ends it with exit code 1 and one line before anything is started. If
-// Docker's socket has had no listener for a minute it exits with 1 too, so that its restart policy
-// mounts the engine's new socket.
+// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the program
+// with exit code 0. A wrong flag ends it with exit code 1 and one line before anything is started.
+// If Docker's socket has had no listener for a minute it exits with 1 too, so that its restart
+// policy mounts the engine's new socket.
 package main
 
 import (

@@ -85,12 +85,12 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	return l, nil
 }
 
-// watchSocket returns an error when the engine's socket has had no listener for maxMissed checks, and
-// nil when ctx ends.
+// watchSocket returns an error when the engine's socket has had no listener for maxMissed checks,
+// and nil when ctx ends.
 //
-// An engine that restarts may replace its socket. A container that survived the engine (live-restore)
-// keeps the old one, and only its own restart mounts the new one, so the proxy ends and its restart
-// policy starts it again. An engine that is slow, or hangs, still listens.
+// An engine that restarts may replace its socket. A container that survived the engine
+// (live-restore) keeps the old one, and only its own restart mounts the new one, so the proxy ends
+// and its restart policy starts it again. An engine that is slow, or hangs, still listens.
 func watchSocket(ctx context.Context, path string, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -46,7 +46,7 @@ func dockerCLI(t *testing.T, stdin io.Reader, args ...string) string {
 }
 
 func tryDocker(stdin io.Reader, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Stdin = stdin

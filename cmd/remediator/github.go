@@ -19,8 +19,8 @@ import (
 type githubView struct {
 	client *github.Client
 	home   string // of runners whose label names none
-	// labelled is what the labels name; containers are listed far more often than it changes.
-	labelled atomic.Pointer[[]github.Scope]
+	// labeled is what the labels name; containers are listed far more often than it changes.
+	labeled atomic.Pointer[[]github.Scope]
 }
 
 // knownAge is how old GitHub's answer may be and still count.
@@ -65,7 +65,7 @@ func (v *githubView) orNil() remedy.GitHub {
 }
 
 func (v *githubView) moreScopes() []github.Scope {
-	if s := v.labelled.Load(); s != nil {
+	if s := v.labeled.Load(); s != nil {
 		return *s
 	}
 	return nil
@@ -91,7 +91,7 @@ func (v *githubView) note(list []runner.Container) {
 		}
 	}
 	scopes = github.Distinct(scopes...)
-	v.labelled.Store(&scopes)
+	v.labeled.Store(&scopes)
 }
 
 // Known implements remedy.GitHub.

@@ -55,7 +55,7 @@ func openBrowser(t *testing.T, url string) *browser {
 // see runs one action and returns what came of it.
 func see[T any](b *browser, action chromedp.Action[T]) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, clitest.Patience)
+	ctx, cancel := context.WithTimeout(b.ctx, clitest.WaitLimit)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
 	if err != nil {
@@ -113,7 +113,7 @@ func (b *browser) scripts(on bool) {
 	}
 }
 
-// prefers sets the colour scheme.
+// prefers sets the color scheme.
 func (b *browser) prefers(scheme string) {
 	b.t.Helper()
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{

@@ -9,9 +9,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// clocks returns the offset of the local clock by the first source that knows the time: chronyd, SNTP,
-// GitHub's Date header. They are asked before each registration. An answer is reused for some time,
-// and so is the lack of one, so that a job does not wait for a source that is down.
+// clocks returns the offset of the local clock by the first source that knows the time: chronyd,
+// SNTP, GitHub's Date header. They are asked before each registration. An answer is reused for some
+// time, and so is the lack of one, so that a job does not wait for a source that is down.
 type clocks struct {
 	sources []*timeSource
 	github  *registrar

@@ -69,7 +69,7 @@ func TestClocks(t *testing.T) {
 	s.fault("github-date", "-600")
 	_, _ = r.Runners(t.Context()) // any answer has a Date
 	expect(unknown, "GitHub", 9*time.Minute, 11*time.Minute)
-	s.mend("github-date")
+	s.clearFault("github-date")
 	expect(unknown, "GitHub", 0, 0) // at once: an offset is not reused
 
 	if o, known := newClocks(config{}, &registrar{client: mustNew(t, "https://127.0.0.1:1"), scope: scope}).offset(t.Context()); known {

@@ -18,8 +18,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// settings is the content of the command line and the environment. Values are text, because preflight
-// reports every wrong one, and a flag parser stops at the first.
+// settings is the content of the command line and the environment. Values are text, because
+// preflight reports every wrong one, and a flag parser stops at the first.
 type settings struct {
 	command string
 	app     *cli.App

@@ -1,20 +1,21 @@
 // Ghostrunner-runner is PID 1 of a runner container and keeps one self-hosted GitHub Actions runner
-// slot alive. It registers a runner for exactly one job, runs the Actions listener as an unprivileged
-// user, cleans up after the job, and starts again. SIGTERM (docker stop) drains: a running job is
-// never interrupted.
+// slot alive. It registers a runner for exactly one job, runs the Actions listener as an
+// unprivileged user, cleans up after the job, and starts again. SIGTERM (docker stop) drains: a
+// running job is never interrupted.
 //
 // # Commands
 //
 //	run          the default: run the slot until SIGTERM or SIGINT
-//	preflight    check everything that the slot needs and print every problem with its remedy; exit 1 if there is one
-//	healthcheck  for Docker's HEALTHCHECK: one line, exit 0 or 1, from the state file and the process table
+//	preflight    check everything that the slot needs; exit 1 and print each problem with its remedy
+//	healthcheck  for Docker's HEALTHCHECK: one line, exit 0 or 1
 //
 // run starts with the same checks. A problem that only a new container can solve (a setting, the
-// runner's program, a directory that cannot be written) ends it with exit code 1; others are logged.
+// runner's program, a directory that cannot be written) ends it with exit code 1; others are
+// logged.
 //
 // # What it needs
 //
-//	REPO_OWNER, REPO_NAME        where to register; REPO_NAME empty: the organization, or enterprises/NAME
+//	REPO_OWNER, REPO_NAME        where to register; REPO_NAME empty: organization or enterprises/NAME
 //	GITHUB_PAT_FILE              file with a token that may administer runners; read on each use
 //	RUNNER_NAME                  name of the slot, such as ci-runner-1, and the value of its label
 //	                             ghostrunner.runner; registrations are named ci-runner-1-SUFFIX.
@@ -26,7 +27,7 @@
 //	/var/run/docker.sock         optional: jobs get the socket's group, and with it the machine
 //	RUNNER_SUDO                  true: jobs may become root by sudo, and can then read the token
 //	CHRONY_ADDRESS, NTP_SERVERS  sources of time; the last one is GitHub's Date header
-//	DNS_FALLBACK                 name servers for when the container's own do not resolve GitHub's names
+//	DNS_FALLBACK                 name servers for when the container's own do not work
 //
 // A token in GITHUB_PAT works too; it is removed from the environment at the start. Jobs never get
 // either: they run as another user, with an environment made from a list of allowed names
@@ -36,8 +37,8 @@
 //
 // HOME of a job is _home in the runner's directory. After a job _home, _work and _diag are emptied,
 // and what the job's user owns in the temporary directories is removed. If the runner's directory
-// belongs to root with mode 1777, as in our image, so is everything else that the job's user owns in
-// it, and no job can replace the runner's program. Volumes mounted below these directories stay.
+// belongs to root with mode 1777, as in our image, so is everything else that the job's user owns
+// in it, and no job can replace the runner's program. Volumes mounted below these directories stay.
 //
 // # Before each registration
 //
@@ -48,22 +49,23 @@
 // # Health
 //
 // Unhealthy means that a restart or a person is needed: no supervisor, no listener, a listener that
-// GitHub twice calls offline (it is asked once a minute), names that do not resolve for five minutes,
-// five failures in a row; and at once a rejected token and an Actions runner that is too old. A
-// container with a running job is healthy.
+// GitHub twice calls offline (it is asked once a minute), names that do not resolve for five
+// minutes, five failures in a row; and at once a rejected token and an Actions runner that is too
+// old. A container with a running job is healthy.
 //
 // # What it prints
 //
-// The listener's lines go to the same stream as the listener wrote them to. Standard output also gets
-// "Runner registered. Waiting for a job..." when a session exists and "Runner listener exited with
-// code N." when it ended, standard error one log line for each change of state, with its cause.
+// The listener's lines go to the same stream as the listener wrote them to. Standard output also
+// gets "Runner registered. Waiting for a job..." when a session exists and "Runner listener exited
+// with code N." when it ended, standard error one log line for each change of state, with its
+// cause.
 //
 // # Stopping
 //
-// SIGTERM asks GitHub to delete the registration. If GitHub does, no job can arrive and the listener is
-// interrupted. If GitHub refuses, a job runs, and the program waits for it without limit: set a
-// stop_grace_period that is longer than your jobs. What could not be deleted is in the state file and
-// is deleted at the next start.
+// SIGTERM asks GitHub to delete the registration. If GitHub does, no job can arrive and the
+// listener is interrupted. If GitHub refuses, a job runs, and the program waits for it without
+// limit: set a stop_grace_period that is longer than your jobs. What could not be deleted is in the
+// state file and is deleted at the next start.
 //
 // # If GitHub cannot be reached
 //
@@ -101,8 +103,8 @@ var systemPaths = paths{procfs: "/proc", sudoers: "/etc/sudoers.d/ghostrunner-ru
 
 func main() { systemPaths.main() }
 
-// main handles SIGPIPE, because an output that is no longer read must not end the program, and a job
-// with it.
+// main handles SIGPIPE, because an output that is no longer read must not end the program, and a
+// job with it.
 func (p paths) main() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	cli.Main(p.run)

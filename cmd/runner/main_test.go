@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 type cleaning struct{ *testing.M }
 
 func (c cleaning) Run() int {
-	_ = flag.Set("test.parallel", "8") // slots wait for most of their time; a command line that says otherwise wins
+	_ = flag.Set("test.parallel", "8") // slots wait most of the time; the command line has precedence
 	defer func() {
 		for _, clean := range cleanups {
 			clean()
@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal("these tests are about a program that is PID 1 and root: run them as root")
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, Setup: func(e *testscript.Env) error {
-		// For scripts without a PATH.
+		// For scripts that unset PATH.
 		path, err := exec.LookPath(filepath.Join(strings.Split(e.Getenv("PATH"), ":")[0], program))
 		e.Setenv("RUNNER", path)
 		return err

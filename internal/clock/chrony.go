@@ -14,8 +14,8 @@ import (
 	"github.com/facebook/time/ntp/chrony"
 )
 
-// Values of chronyd's `tracking` when it does not know the time (chrony ntp.h, reference.h). They come
-// with an offset of 0.
+// Values of chronyd's `tracking` when it does not know the time (chrony ntp.h, reference.h). They
+// come with an offset of 0.
 const (
 	leapUnsynchronized = 3
 	refIDNone          = 0
@@ -37,8 +37,8 @@ const (
 	maxOffset = math.MaxInt32
 )
 
-// queryChrony asks chronyd for `tracking` by UDP. Each request has a new socket and sequence number,
-// so that a late answer is not taken for another one.
+// queryChrony asks chronyd for `tracking` by UDP. Each request has a new socket and sequence
+// number, so that a late answer is not taken for another one.
 func queryChrony(ctx context.Context, address string, timeout time.Duration) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -74,11 +74,11 @@ func exchange(conn io.ReadWriter) (*chrony.Tracking, error) {
 	return &tracking.Tracking, nil
 }
 
-// chronySample translates the daemon's answer. Its "system time" correction is positive if the local
-// clock is behind; ours is positive if it is ahead.
+// chronySample translates the daemon's answer. Its "system time" correction is positive if the
+// local clock is behind; ours is positive if it is ahead.
 //
-// A daemon that lost all its sources still says that it is synchronized, and its offset goes to 0 as
-// it corrects its last measurement. So an offset counts only after a recent update.
+// A daemon that lost all its sources still says that it is synchronized, and its offset goes to 0
+// as it corrects its last measurement. So an offset counts only after a recent update.
 func chronySample(t *chrony.Tracking) (Sample, error) {
 	s := Sample{Source: SourceChrony, At: time.Now().Round(0), SynchronizedKnown: true}
 	distance := t.RootDispersion + t.RootDelay/2

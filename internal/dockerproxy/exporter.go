@@ -7,8 +7,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// exporterRules are the calls of ghostrunner-exporter. It only reads: which of our containers exist,
-// their events, what our runners print, and how much space could be freed.
+// exporterRules are the calls of ghostrunner-exporter. It only reads: which of our containers
+// exist, their events, what our runners print, and how much space could be freed.
 func exporterRules(e engine, labels pairs) []rule {
 	ourRunner := func(ctx context.Context, id string) error {
 		l, err := e.container(ctx, id)

@@ -37,8 +37,8 @@ func (p pairs) in(labels map[string]string) bool {
 	return true
 }
 
-// healable reports whether the container may be stopped and started at all. To Docker a back-off and
-// a restart are the same calls; the remediator decides which of the two is allowed.
+// healable reports whether the container may be stopped and started at all. To Docker a back-off
+// and a restart are the same calls; the remediator decides which of the two is allowed.
 func healable(labels map[string]string) bool {
 	c := runner.Container{Role: labels[runner.LabelRole], Heal: runner.ParseHeal(labels[runner.LabelHeal])}
 	return (c.Role == runner.RoleRunner || c.Role == runner.RoleService) && (c.Allows("restart") || c.Allows("backoff"))

@@ -1,19 +1,19 @@
-// Package dockerproxy stands between one of our programs and the Docker engine and passes on only the
-// calls that this program makes. A program that may write to Docker's socket is root on the host; one
-// that may write to this socket can read the state of our containers (Exporter), or restart them and
-// remove unused images (Remediator), and nothing else.
+// Package dockerproxy stands between one of our programs and the Docker engine and passes on only
+// the calls that this program makes. A program that may write to Docker's socket is root on the
+// host; one that may write to this socket can read the state of our containers (Exporter), or
+// restart them and remove unused images (Remediator), and nothing else.
 //
 // Other proxies decide by method and path. That is not enough to make our calls harmless: a log may
-// be read and a container restarted only if its labels say that it is ours; a prune is safe or not by
-// its filters, a kill by its signal, a process list by the options of ps, which can also print every
-// environment.
+// be read and a container restarted only if its labels say that it is ours; a prune is safe or not
+// by its filters, a kill by its signal, a process list by the options of ps, which can also print
+// every environment.
 //
 // Three rules hold for every request:
 //
 //   - A call that is not in its client's table (exporter.go, remediator.go) is refused with 403:
 //     method, path, each parameter with its value, upgrades and bodies.
-//   - The request to the engine is written from what was judged. Of the client's request only the user
-//     agent is kept.
+//   - The request to the engine is written from what was judged. Of the client's request only the
+//     user agent is kept.
 //   - A container is named by its full id. The engine is asked for its labels right before the call.
 //     Labels never change and ids are never reused, so the answer still holds during the call.
 //

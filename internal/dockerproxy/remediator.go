@@ -9,8 +9,8 @@ import (
 )
 
 // remediatorRules are the calls of ghostrunner-remediator. It may stop and start what the label
-// ghostrunner.heal allows, and remove what is not in use. It sees containers of others only in lists,
-// because an image that one of them is made from is in use.
+// ghostrunner.heal allows, and remove what is not in use. It sees containers of others only in
+// lists, because an image that one of them is made from is in use.
 func remediatorRules(e engine, labels, prune pairs) []rule {
 	ours := func(ctx context.Context, id string) (map[string]string, error) {
 		l, err := e.container(ctx, id)
@@ -61,7 +61,8 @@ func remediatorRules(e engine, labels, prune pairs) []rule {
 		{method: "GET", path: "/containers/{id}/top", object: own, query: params{"ps_args": exactly("-eo pid,args")}, limit: quick},
 		{method: "POST", path: "/containers/{id}/kill", object: mayHeal, query: params{"signal": exactly("SIGTERM")}, limit: quick},
 		{method: "POST", path: "/containers/{id}/start", object: mayHeal, limit: slow},
-		// A stop with less than a second is a kill. Without a time the container's grace period holds.
+		// A stop with less than a second is a kill. Without a time the container's grace period
+		// holds.
 		{method: "POST", path: "/containers/{id}/stop", object: mayHeal, query: params{"t": number(1)}},
 		{method: "POST", path: "/containers/{id}/restart", object: mayHeal, query: params{"t": number(1)}},
 		{method: "DELETE", path: "/containers/{id}", object: leftover, limit: slow},

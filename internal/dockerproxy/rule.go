@@ -25,8 +25,8 @@ type rule struct {
 	many string
 	// object judges the object that the path names, with the engine's help. Nil: it names none.
 	object func(ctx context.Context, name string) error
-	// limit is the timeout of the call. 0: a stream, or a stop that takes as long as a job; the client
-	// ends it by disconnecting.
+	// limit is the timeout of the call. 0: a stream, or a stop that takes as long as a job; the
+	// client ends it by disconnecting.
 	limit time.Duration
 
 	pattern *regexp.Regexp // of path
@@ -118,7 +118,8 @@ func exactly(word string) func(string) error {
 	}
 }
 
-// maxSeconds fits into the engine's nanoseconds. More would overflow, and a long stop become a kill.
+// maxSeconds fits into the engine's nanoseconds. More would overflow, and a long stop become a
+// kill.
 const maxSeconds = 9e9
 
 // number accepts seconds, of a stop or since 1970, and absence.

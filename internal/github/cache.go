@@ -22,15 +22,15 @@ type cacheKey struct {
 	token       tokenHash
 }
 
-// entry is a page to ask for conditionally. It is immutable, so a request keeps the body of its ETag
-// even if the cache drops it meanwhile.
+// entry is a page to ask for conditionally. It is immutable, so a request keeps the body of its
+// ETag even if the cache drops it meanwhile.
 type entry struct {
 	etag, link, contentType string
 	body                    []byte
 }
 
-// cache keeps pages. A page without room is not kept. No older one makes room, because all pages are
-// read in turn: a cache that drops the oldest would be useless as soon as one page has no room.
+// cache keeps pages. A page without room is not kept. No older one makes room, because all pages
+// are read in turn: a cache that drops the oldest would be useless as soon as one page has no room.
 type cache struct {
 	maxEntries, maxBytes int
 

@@ -24,8 +24,8 @@ const (
 	defaultUserAgent    = "ghostrunner"    // GitHub refuses requests without one
 )
 
-// MaxScopes bounds what one Client polls. At the default interval these are 64 requests a minute, of
-// the 900 that GitHub's secondary limit allows a user.
+// MaxScopes bounds what one Client polls. At the default interval these are 64 requests a minute,
+// of the 900 that GitHub's secondary limit allows a user.
 const MaxScopes = 32
 
 // Options configure a Client.

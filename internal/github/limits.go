@@ -32,8 +32,8 @@ func (a *answer) rateLimited(msg string) bool {
 	}
 }
 
-// retryAfter returns how long GitHub asks to wait, 0 if it does not say. If GitHub sent its time, it
-// is a difference of two of GitHub's times, so that a wrong local clock does not matter.
+// retryAfter returns how long GitHub asks to wait, 0 if it does not say. If GitHub sent its time,
+// it is a difference of two of GitHub's times, so that a wrong local clock does not matter.
 func (a *answer) retryAfter() time.Duration {
 	if d := a.retryAfterHeader(); d > 0 {
 		return d

@@ -24,13 +24,13 @@ const (
 	maxServerWait = time.Minute
 	// maxSecondaryWait bounds the delay after a rate limit without a time.
 	maxSecondaryWait = 16 * time.Minute
-	// fullCheck is how often pages are read unconditionally, because GitHub does not document that a
-	// 304 states the token's scopes and expiry.
+	// fullCheck is how often pages are read unconditionally, because GitHub does not document that
+	// a 304 states the token's scopes and expiry.
 	fullCheck = 6 * time.Hour
 )
 
-// Poll lists every scope each PollInterval until ctx ends, and then returns nil. Call it once. A new
-// scope of Options.MoreScopes is listed within seconds.
+// Poll lists every scope each PollInterval until ctx ends, and then returns nil. Call it once. A
+// new scope of Options.MoreScopes is listed within seconds.
 //
 // A failure of one scope delays that scope. A rejected token or a used-up quota delays all, because
 // both belong to the user:

@@ -14,8 +14,8 @@ import (
 // Runner reads one registration with one conditional request. It returns runner.ErrNotFound as
 // DeleteRunner does.
 //
-// A slot gets a new registration after each job, so the cache keeps one page for all of a scope. That
-// is safe: the body names the runner, so its ETag cannot confirm another runner's.
+// A slot gets a new registration after each job, so the cache keeps one page for all of a scope.
+// That is safe: the body names the runner, so its ETag cannot confirm another runner's.
 func (c *Client) Runner(ctx context.Context, scope Scope, id int64) (runner.Registration, error) {
 	l, err := c.begin(fmt.Sprintf("read runner %d of %s", id, scope), scope)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// oneRunner serves the runners of one scope one by one.
+// oneRunner serves single runners of one scope.
 func oneRunner(f *fakeGitHub, root string, status map[int64]string) {
 	f.before = func(w http.ResponseWriter, r *http.Request) bool {
 		var id int64
@@ -76,7 +76,7 @@ func TestCheckRegister(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status int
 		reason string
-	}{"may": {201, ""}, "may not": {403, runner.ReasonPermission}, "rejected": {401, runner.ReasonAuth}, "out of sight": {404, runner.ReasonNotFound}} {
+	}{"may": {201, ""}, "may not": {403, runner.ReasonPermission}, "rejected": {401, runner.ReasonAuth}, "not visible": {404, runner.ReasonNotFound}} {
 		f := newFakeGitHub(0)
 		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
 			if tc.status != 201 {

@@ -81,8 +81,8 @@ func (l *call) pages(ctx context.Context) (list []runner.Registration, complete 
 	return nil, false, fmt.Errorf("more than %d runners", maxPages*pageSize)
 }
 
-// request makes a request below the scope's runners. go-github has a function for each kind of scope,
-// with the same paths, and none for one runner of an enterprise.
+// request makes a request below the scope's runners. go-github has a function for each kind of
+// scope, with the same paths, and none for one runner of an enterprise.
 func (l *call) request(ctx context.Context, method, below string, body, into any) (*gogithub.Response, error) {
 	root := map[scopeKind]string{
 		scopeRepository: "repos", scopeOrganization: "orgs", scopeEnterprise: "enterprises",

@@ -125,8 +125,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestSmallPages has a server that gives less than it is asked for: the Link
-// header alone leads on, also where it comes from the cache.
+// A server sends smaller pages than requested: only the Link header leads on, also that of a cached
+// page.
 func TestSmallPages(t *testing.T) {
 	f := newFakeGitHub(25)
 	f.maxSize = 10
@@ -141,8 +141,7 @@ func TestSmallPages(t *testing.T) {
 	}
 }
 
-// TestPagesShift has a runner vanish between two pages, which hides another one
-// until the list is read again.
+// A runner that disappears between two pages hides another one until the list is read again.
 func TestPagesShift(t *testing.T) {
 	f := newFakeGitHub(150)
 	first := true
@@ -197,7 +196,7 @@ func TestTokenRotation(t *testing.T) {
 	}
 }
 
-func TestEvictedBody(t *testing.T) {
+func TestPageWithoutRoom(t *testing.T) {
 	f := newFakeGitHub(250)
 	c := newClient(t, f, nil)
 	c.cache = newCache(2, maxCacheBytes)
@@ -211,8 +210,8 @@ func TestEvictedBody(t *testing.T) {
 	}
 }
 
-// TestDroppedBody has the kept page dropped while the question about it is under
-// way: the body that belongs to the 304 is still there.
+// A page may be dropped from the cache during a conditional request: the body of the 304 is still
+// known.
 func TestDroppedBody(t *testing.T) {
 	f := newFakeGitHub(3)
 	c := newClient(t, f, nil)
@@ -268,7 +267,7 @@ func TestDeleteRunner(t *testing.T) {
 		"busy, old":        {status: 400, message: `Runner "x" is still running a job`, id: 1, listed: true, is: runner.ErrBusy, reason: runner.ReasonInvalid},
 		"gone":             {status: 404, message: "Not Found", id: 99, listed: true, is: runner.ErrNotFound, reason: runner.ReasonNotFound},
 		"listed but 404":   {status: 404, message: "Not Found", id: 1, listed: true, reason: runner.ReasonNotFound},
-		"sight lost":       {status: 404, message: "Not Found", id: 99, reason: runner.ReasonNotFound},
+		"access lost":       {status: 404, message: "Not Found", id: 99, reason: runner.ReasonNotFound},
 		"no write access":  {status: 403, message: "Resource not accessible by personal access token", id: 1, listed: true, reason: runner.ReasonPermission},
 		"200 is no answer": {status: 200, id: 1, listed: true, reason: runner.ReasonInvalid},
 	}
@@ -387,7 +386,7 @@ func TestJITConfigRefused(t *testing.T) {
 	}
 }
 
-func TestCancelIsNoFailure(t *testing.T) {
+func TestCanceledIsNotAFailure(t *testing.T) {
 	f := newFakeGitHub(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	f.onRequest = func(*http.Request) { cancel() }

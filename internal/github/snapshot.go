@@ -9,12 +9,12 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Snapshot is everything known at one instant. It is never changed; its maps and slices are shared and
-// must only be read.
+// Snapshot is everything known at one instant. It is never changed; its maps and slices are shared
+// and must only be read.
 //
-// Nothing is dropped for its age: the reader decides by LastSuccess and ClockSample.At. All times have
-// only wall-clock readings, because a monotonic reading stands still while the machine sleeps, and
-// facts of hours ago would look new after it.
+// Nothing is dropped for its age: the reader decides by LastSuccess and ClockSample.At. All times
+// have only wall-clock readings, because a monotonic reading stands still while the machine sleeps,
+// and facts of hours ago would look new after it.
 type Snapshot struct {
 	Scopes     []ScopeSnapshot // in the order of Options.Scopes, then MoreScopes by name
 	Credential Credential

@@ -137,7 +137,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// record takes from an answer what does not depend on the operation: its code, the quota, the clock.
+// record takes from an answer what does not depend on the operation: its code, the quota, the
+// clock.
 func (c *Client) record(a *answer, began, ended time.Time) {
 	code := "other"
 	if a.status >= 100 && a.status < 600 {

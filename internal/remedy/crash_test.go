@@ -236,7 +236,7 @@ func TestKill9(t *testing.T) {
 	}
 }
 
-// kills is how often TestKill9AnyTime kills; `make kills` does it hundreds of times.
+// kills is how often TestKill9AnyTime kills; `make crash-test` does it hundreds of times.
 var kills = flag.Int("kills", 30, "processes that are killed at a random moment")
 
 // TestKill9AnyTime kills at moments that nobody chose, again and again: whatever was going on, the runner runs in the end,

@@ -51,8 +51,8 @@ type Config struct {
 
 	// Clock returns the offset of the local clock; ok is false if it is unknown. May be nil.
 	Clock func(context.Context) (offset Offset, ok bool)
-	// Hostnames must resolve before a registration. While they do not, the servers of Fallback
-	// are added to ResolvConf.
+	// Hostnames must resolve before a registration. While they do not, the servers of Fallback are
+	// added to ResolvConf.
 	Hostnames  []string
 	ResolvConf string
 	Fallback   []netip.Addr

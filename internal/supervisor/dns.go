@@ -28,10 +28,10 @@ const (
 // errNoName is the answer that a name does not exist.
 var errNoName = errors.New("no such name")
 
-// dnsFallback keeps GitHub's names resolvable in this container. While no name server of resolv.conf
-// resolves them, as after a VPN has come or gone, fallback servers are appended; when one does again,
-// twice in a row, they are removed. They are last, so Docker's own server, which alone knows the
-// other containers, is still asked first.
+// dnsFallback keeps GitHub's names resolvable in this container. While no name server of
+// resolv.conf resolves them, as after a VPN has come or gone, fallback servers are appended; when
+// one does again, twice in a row, they are removed. They are last, so Docker's own server, which
+// alone knows the other containers, is still asked first.
 //
 // They help if the first servers are silent or fail. They do not help if one answers that the name
 // does not exist: resolvers then ask no other server.

@@ -58,7 +58,8 @@ func newNameServer(t *testing.T, addr string, code dnsmessage.RCode) *nameServer
 	return s
 }
 
-// TestFallbackNameServers uses real servers, and a resolv.conf that is a bind mount, as Docker makes it.
+// TestFallbackNameServers uses real servers, and a resolv.conf that is a bind mount, as Docker
+// makes it.
 func TestFallbackNameServers(t *testing.T) {
 	first := newNameServer(t, "127.53.0.1", dnsmessage.RCodeSuccess)
 	second := newNameServer(t, "127.53.0.2", dnsmessage.RCodeSuccess)
@@ -107,7 +108,8 @@ func TestFallbackNameServers(t *testing.T) {
 		t.Errorf("log:\n%s", got)
 	}
 
-	// A container that was killed starts again with our lines, and another network has added its server.
+	// A container that was killed starts again with our lines, and another network has added its
+	// server.
 	if err := os.WriteFile(path, []byte(with+"nameserver 127.53.0.9\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

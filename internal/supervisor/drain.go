@@ -73,9 +73,9 @@ func (s *Supervisor) hasJob() bool {
 	}
 }
 
-// working reports whether a worker runs, or may: between the announcement of a job and the line that
-// completes it there is none for moments, and for minutes if GitHub is slow. A job without a worker
-// for longer than GitHub's lock on it is over.
+// working reports whether a worker runs, or may: between the announcement of a job and the line
+// that completes it there is none for moments, and for minutes if GitHub is slow. A job without a
+// worker for longer than GitHub's lock on it is over.
 func (s *Supervisor) working(p progress) bool {
 	if s.workerRuns() {
 		s.workerAt = time.Now()

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// passedVariables are the variables that the listener, and so every step of every job, gets from the
-// supervisor's environment. It lists what is allowed, because a list of secrets is never complete.
+// passedVariables are the variables that the listener, and so every step of every job, gets from
+// the supervisor's environment. It lists what is allowed, because a list of secrets is never
+// complete.
 var passedVariables = []string{
 	"PATH", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "TZ",
 	"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",

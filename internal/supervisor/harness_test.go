@@ -21,16 +21,17 @@ import (
 // errToken is GitHub's refusal of the token.
 var errToken = &runner.Error{Op: "register runner", Reason: runner.ReasonAuth, Status: http.StatusUnauthorized, Err: errors.New("bad credentials")}
 
-// waitLimit is how long a test waits for something that takes much less time, on a busy machine too.
+// waitLimit is how long a test waits for something that takes much less time, on a busy machine
+// too.
 const waitLimit = 2 * time.Minute
 
-// fakeGitHub hands out one behaviour of the stub listener per registration, and then "idle" ones.
+// fakeGitHub hands out one behavior of the stub listener per registration, and then "idle" ones.
 type fakeGitHub struct {
-	behaviours []string
-	onJIT      func(name string) error
-	onDelete   func(id int64) error
-	onRunners  func() ([]runner.Registration, error)
-	onRunner   func(id int64) (runner.Registration, error)
+	behaviors []string
+	onJIT     func(name string) error
+	onDelete  func(id int64) error
+	onRunners func() ([]runner.Registration, error)
+	onRunner  func(id int64) (runner.Registration, error)
 
 	mu      sync.Mutex
 	names   []string
@@ -47,11 +48,11 @@ func (f *fakeGitHub) JITConfig(_ context.Context, name string) (runner.JIT, erro
 	}
 	n := len(f.names)
 	f.names = append(f.names, name)
-	behaviour := "idle"
-	if n < len(f.behaviours) {
-		behaviour = f.behaviours[n]
+	behavior := "idle"
+	if n < len(f.behaviors) {
+		behavior = f.behaviors[n]
 	}
-	return runner.JIT{ID: int64(n + 1), Encoded: behaviour + "|" + name}, nil
+	return runner.JIT{ID: int64(n + 1), Encoded: behavior + "|" + name}, nil
 }
 
 func (f *fakeGitHub) DeleteRunner(_ context.Context, id int64) error {
@@ -88,7 +89,7 @@ func (f *fakeGitHub) seen() (names []string, deleted []int64) {
 	return append(names, f.names...), append(deleted, f.deleted...)
 }
 
-// record is an output that can be waited for.
+// record is an output whose text a test can wait for.
 type record struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
@@ -155,7 +156,8 @@ func fastTiming() timing {
 	return t
 }
 
-// startSlot runs a supervisor over the real operating system and a stub listener until the test ends.
+// startSlot runs a supervisor over the real operating system and a stub listener until the test
+// ends.
 func startSlot(t *testing.T, github *fakeGitHub, change func(*Config)) *slot {
 	t.Helper()
 	if os.Geteuid() != 0 {

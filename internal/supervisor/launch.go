@@ -46,9 +46,9 @@ func listenerPath(root string) string { return filepath.Join(root, "bin", "Runne
 
 // launch starts the listener as the job's user, in its own session and process group.
 //
-// Its pipes are not those of os/exec, whose Wait would wait for a process that a job left behind and
-// that holds them open. The listener needs SIGINT's default action: an ignored signal stays ignored
-// across exec, a handled one does not, so the program must handle SIGINT (cmd does).
+// Its pipes are not those of os/exec, whose Wait would wait for a process that a job left behind
+// and that holds them open. The listener needs SIGINT's default action: an ignored signal stays
+// ignored across exec, a handled one does not, so the program must handle SIGINT (cmd does).
 func (s *Supervisor) launch(jit string) (*listenerProcess, error) {
 	cmd := exec.Command(listenerPath(s.cfg.Root), "run") //nolint:noctx // Its end is decided by the state machine: SIGINT first, and never while a job runs.
 	cmd.Dir = s.cfg.Root

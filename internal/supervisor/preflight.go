@@ -72,7 +72,8 @@ func CheckProgram(root string, u User) []Problem {
 	return nil
 }
 
-// CheckToken checks that the supervisor can read the token's file, if there is one, and jobs cannot.
+// CheckToken checks that the supervisor can read the token's file, if there is one, and jobs
+// cannot.
 func CheckToken(path string, u User) []Problem {
 	if path == "" {
 		return nil
@@ -88,8 +89,8 @@ func CheckToken(path string, u User) []Problem {
 	return nil
 }
 
-// DockerGroup returns the group of the Docker socket, which the job's user gets. ok is false without a
-// socket, and if the group is root's.
+// DockerGroup returns the group of the Docker socket, which the job's user gets. ok is false
+// without a socket, and if the group is root's.
 func DockerGroup(path string) (gid int, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&fs.ModeSocket == 0 {
@@ -99,8 +100,8 @@ func DockerGroup(path string) (gid int, ok bool) {
 	return int(st.Gid), isStat && st.Gid != 0
 }
 
-// CheckDocker checks that the job's user may use the Docker socket, if there is one, and that an engine
-// answers.
+// CheckDocker checks that the job's user may use the Docker socket, if there is one, and that an
+// engine answers.
 func CheckDocker(ctx context.Context, path string, u User) []Problem {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 
 // processTree is the supervisor's descendants: the listener, which os/exec waits for, and orphans.
 //
-// PID 1 must wait for orphans, but a general wait4(-1) would sometimes take the listener's exit code
-// from os/exec. So orphans are found in the process table and waited for one by one, without the
-// listener, from before it exists (start holds the lock) until os/exec has waited for it.
+// PID 1 must wait for orphans, but a general wait4(-1) would sometimes take the listener's exit
+// code from os/exec. So orphans are found in the process table and waited for one by one, without
+// the listener, from before it exists (start holds the lock) until os/exec has waited for it.
 //
 // A process belongs to a job by descent, not by user: as child subreaper the supervisor becomes the
 // parent of every orphan of a job, also of one that has become root. A shell of docker exec has its
@@ -29,8 +29,8 @@ type processTree struct {
 	child int // os/exec waits for it; 0: none
 }
 
-// becomeSubreaper makes this process the parent of its orphaned descendants, also if it is not PID 1
-// (prctl(2), PR_SET_CHILD_SUBREAPER).
+// becomeSubreaper makes this process the parent of its orphaned descendants, also if it is not PID
+// 1 (prctl(2), PR_SET_CHILD_SUBREAPER).
 func becomeSubreaper() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become child subreaper: %w", err)

@@ -47,8 +47,8 @@ func TestOutcomeOfAListener(t *testing.T) {
 	}
 }
 
-// TestRegistrationIsRetriedForEver measures the waits between attempts in simulated time.
-func TestRegistrationIsRetriedForEver(t *testing.T) {
+// TestRegistrationIsRetriedForever measures the delays between attempts in fake time.
+func TestRegistrationIsRetriedForever(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err  error
 		want []time.Duration
@@ -97,7 +97,7 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 				if diff := cmp.Diff(tc.want, got); diff != "" {
 					t.Errorf("waits in seconds (-want +got):\n%s", diff)
 				}
-				// Unhealthy after five failures, or at once where waiting does not help.
+				// Unhealthy after five failures, or at once if waiting does not help.
 				want := 75 * time.Second
 				if errors.Is(tc.err, errToken) {
 					want = 0
@@ -110,8 +110,8 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 	}
 }
 
-// While the clock is wrong GitHub would take new registrations for deleted ones, so none is made; there is one line a minute, and no
-// call to GitHub. That it waits is no failure, and no reason to restart.
+// With a wrong clock GitHub takes new registrations for deleted ones, so none is made. There is one
+// log line a minute, no call to GitHub, and the slot is healthy.
 func TestNoRegistrationWithAWrongClock(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ahead, first time.Duration
@@ -167,8 +167,8 @@ func TestNoRegistrationWithAWrongClock(t *testing.T) {
 	}
 }
 
-// Where nobody knows the time, nothing is held up.
-func TestUnknownTimeHoldsUpNothing(t *testing.T) {
+// An unknown time delays nothing.
+func TestUnknownTimeDelaysNothing(t *testing.T) {
 	s := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
 		cfg.Clock = func(context.Context) (Offset, bool) { return Offset{Ahead: time.Hour}, false }
 	})

@@ -22,8 +22,9 @@ const (
 	statusUnreachable   = "unreachable"
 )
 
-// pollStatus reads the registration of a listening slot from GitHub until ctx ends. The result is in
-// the state file for the health check, which runs more often, in its own process, without a token.
+// pollStatus reads the registration of a listening slot from GitHub until ctx ends. The result is
+// in the state file for the health check, which runs more often, in its own process, without a
+// token.
 func (s *Supervisor) pollStatus(ctx context.Context) {
 	for sleep(ctx, s.t.statusCheck) {
 		s.mu.Lock()

@@ -13,8 +13,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// GitHub is asked at most once a minute, only while the slot listens, and a bad answer twice in a row
-// makes it unhealthy.
+// GitHub is asked at most once a minute, only while the slot listens, and a bad answer twice in a
+// row makes it unhealthy.
 func TestPollStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer  error
@@ -111,8 +111,8 @@ func TestKilledSupervisorDeletesItsRegistrations(t *testing.T) {
 	}
 }
 
-// A registration that looks stale is deleted after five minutes and not before: another slot of this
-// name may be starting.
+// A registration that looks stale is deleted after five minutes and not before: another slot of
+// this name may be starting.
 func TestYoungRegistrationsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, at := time.Now(), time.Duration(0)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxOffset is the largest clock offset at which a registration is made. From some minutes on GitHub
-// takes the listener's signature, made with local time, for that of a deleted registration
+// maxOffset is the largest clock offset at which a registration is made. From some minutes on
+// GitHub takes the listener's signature, made with local time, for that of a deleted registration
 // (actions/runner#4648). An offset of seconds already shows that nothing corrects the clock.
 const maxOffset = 2 * time.Second
 

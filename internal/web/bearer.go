@@ -10,9 +10,9 @@ import (
 // Bearer passes on only requests with "Authorization: Bearer TOKEN" (RFC 6750). It calls token for
 // each request, so a token file can be replaced while the program runs.
 //
-// A wrong or missing token is 401 with WWW-Authenticate. A token that cannot be read, or is empty, is
-// 500: the request may be right, and Alertmanager repeats only what failed with 5xx. token should log
-// its own error; the client does not get it.
+// A wrong or missing token is 401 with WWW-Authenticate. A token that cannot be read, or is empty,
+// is 500: the request may be right, and Alertmanager repeats only what failed with 5xx. token
+// should log its own error; the client does not get it.
 func Bearer(token func() (string, error), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		want, err := token()

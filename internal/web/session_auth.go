@@ -105,8 +105,8 @@ func newCookie(r *http.Request, token, value string, maxAge int) *http.Cookie {
 	}
 }
 
-// cookieName differs between servers with different tokens. All ports of a host share cookies, and a
-// demo on another port must not sign anyone out.
+// cookieName differs between servers with different tokens. All ports of a host share cookies, and
+// a demo on another port must not sign anyone out.
 func cookieName(token string) string { return "ghostrunner-" + mac(token, "cookie name")[:8] }
 
 // signed returns the value of a cookie with this expiry time.

@@ -129,7 +129,8 @@ func TestSessionAuth(t *testing.T) {
 	})
 }
 
-// FuzzSessionAuth sends arbitrary cookies, forms and headers. Without the token nothing is let through.
+// FuzzSessionAuth sends arbitrary cookies, forms and headers. Without the token nothing is let
+// through.
 func FuzzSessionAuth(f *testing.F) {
 	const token = "a-long-token"
 	auth := NewSessionAuth(func() (string, error) { return token, nil })

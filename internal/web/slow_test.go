@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pipes is a listener in memory, so that a slow client takes no time.
+// pipes is a listener in memory, for fake time.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}

@@ -1,14 +1,14 @@
 // Package web is the HTTP server that the exporter and the remediator share: one private mux with
-// /metrics, /-/healthy and /-/ready, a landing page, limits and timeouts for clients, authentication,
-// and graceful shutdown.
+// /metrics, /-/healthy and /-/ready, a landing page, limits and timeouts for clients,
+// authentication, and graceful shutdown.
 //
-// It handles no signals: the context of [Server.Run] is the only way to stop it, so a test can start
-// a server on port 0.
+// It handles no signals: the context of [Server.Run] is the only way to stop it, so a test can
+// start a server on port 0.
 //
 // TLS, mutual TLS, basic authentication and rate limits are the exporter-toolkit's, through
 // --web.config.file. They cover every route, also the health endpoints, so a health check needs the
-// same credentials. Basic authentication and [Bearer] both use the Authorization header: for a route
-// behind Bearer use mutual TLS, not basic authentication.
+// same credentials. Basic authentication and [Bearer] both use the Authorization header: for a
+// route behind Bearer use mutual TLS, not basic authentication.
 package web
 
 import (
@@ -92,8 +92,8 @@ func New(o Options) (*Server, error) {
 // Run serves until ctx ends. Then /-/ready answers 503, requests in flight get ten seconds, and Run
 // returns nil.
 //
-// Each listener has its own http.Server, because the toolkit puts its authentication handler into the
-// server it is given: two listeners with one server would wrap it twice, and race.
+// Each listener has its own http.Server, because the toolkit puts its authentication handler into
+// the server it is given: two listeners with one server would wrap it twice, and race.
 func (s *Server) Run(ctx context.Context) error {
 	g, serveCtx := errgroup.WithContext(ctx)
 	for _, l := range s.listeners {

@@ -28,7 +28,7 @@ func flags(addresses ...string) *web.FlagConfig {
 // address is the first bound address.
 func (s *Server) address() string { return s.listeners[0].Addr().String() }
 
-// start runs a server on a free port and returns its base URL and a function that stops it and waits for it.
+// start runs a server on a free port and returns its base URL and a function that stops it.
 func start(t *testing.T, o Options) (base string, stop func() error) {
 	t.Helper()
 	if o.Flags == nil {
@@ -182,7 +182,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 			close(entered)
 			<-release
 			if r.Context().Err() != nil {
-				t.Error("the request was cancelled by the shutdown")
+				t.Error("the request was canceled by the shutdown")
 			}
 			text(w, 200, "done")
 		})
@@ -271,7 +271,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 
 func TestListenTakesEveryPortOrNone(t *testing.T) {
 	var err error
-	for range 5 { // somebody else on this machine may take the port just then
+	for range 5 { // another program may take the port meanwhile
 		free, listenErr := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port
 		if listenErr != nil {
 			t.Fatal(listenErr)
@@ -379,7 +379,7 @@ func TestBearer(t *testing.T) {
 				t.Errorf("WWW-Authenticate: %q", got)
 			}
 			if strings.Contains(w.Body.String(), token) || strings.Contains(w.Body.String(), "secrets") {
-				t.Errorf("the answer tells too much: %q", w.Body)
+				t.Errorf("the answer contains a secret: %q", w.Body)
 			}
 		})
 	}
