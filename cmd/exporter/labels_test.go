@@ -24,7 +24,8 @@ func TestScopesOf(t *testing.T) {
 	}
 }
 
-// TestLabelScopes keeps what labels said while Docker is down, and complains about each bad label once.
+// TestLabelScopes keeps what labels said while Docker is down, and complains about each bad label
+// once.
 func TestLabelScopes(t *testing.T) {
 	var log clitest.Output
 	up, containers := true, []runner.Container{{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b", Scope: "b d"}}
@@ -42,8 +43,8 @@ func TestLabelScopes(t *testing.T) {
 	if got := l.current(); len(got) != 0 {
 		t.Errorf("without containers: %v", got)
 	}
-	if n := strings.Count(log.String(), "names no place of runners"); n != 1 || !strings.Contains(log.String(), "remedy=") {
-		t.Errorf("said %d times:\n%s", n, &log)
+	if n := strings.Count(log.String(), "is not a scope of GitHub"); n != 1 || !strings.Contains(log.String(), "remedy=") {
+		t.Errorf("logged %d times:\n%s", n, &log)
 	}
 }
 
@@ -70,8 +71,8 @@ func (m *manyPlaces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply(w, map[string]any{"total_count": 1, "runners": []map[string]any{{"id": 7, "name": name, "os": "linux", "status": "online", "labels": []any{}}}})
 }
 
-// TestSeveralScopes has a repository and an enterprise configured, and an organisation that only a label names. Slots
-// and registrations have the same names everywhere.
+// TestSeveralScopes has a repository and an enterprise configured, and an organization that only a
+// label names. Slots and registrations have the same names everywhere.
 func TestSeveralScopes(t *testing.T) {
 	clean(t)
 	gh := &manyPlaces{asked: map[string]int{}, runners: map[string]string{
@@ -92,7 +93,7 @@ func TestSeveralScopes(t *testing.T) {
 
 	code, table := checked(t, args...)
 	has(t, table, "github      ok     o/r has 1 runner, 1 online", "github      ok     enterprises/big has 1 runner", "github      ok     Labelled has 1 runner",
-		"github      FAIL   list runners of o/closed: not_found", `ghostrunner.scope="no scope"`, "→ let the label ghostrunner.scope be")
+		"github      FAIL   list runners of o/closed: not_found", `ghostrunner.scope="no scope"`, "→ set the label ghostrunner.scope to")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -106,5 +107,5 @@ func TestSeveralScopes(t *testing.T) {
 		`ghostrunner_github_runners{scope="enterprises/big",state="idle"} 1`,
 	)
 	b.without(body, `ghostrunner_runner_online{runner="ci-runner-3"}`, `ghostrunner_runner_online{runner="ci-runner-4"}`, `ghostrunner_github_up{scope="O/R"}`)
-	b.logsOnce("a container's label names no place of runners")
+	b.logsOnce("A container's label is not a scope of GitHub")
 }

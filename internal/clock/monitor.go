@@ -175,7 +175,7 @@ func (m *Monitor) poll(ctx context.Context, source string, interval time.Duratio
 
 // hints say what the operator can do about a silent source.
 var hints = map[string]string{
-	SourceChrony: "is chronyd running, and does it answer commands at this address (cmdport, bindcmdaddress, cmdallow)? Switch the source off if there is none",
+	SourceChrony: "check that chronyd runs and answers commands at this address (cmdport, bindcmdaddress, cmdallow), or switch the source off",
 	SourceNTP:    "UDP port 123 is often blocked by firewalls and VPNs; name a server of your own network, or switch the source off",
 }
 

@@ -50,7 +50,7 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 	var wg sync.WaitGroup
 	for i, server := range s.servers {
 		if time.Now().Before(s.paused[server]) {
-			errs[i] = fmt.Errorf("ntp server %s: wants to be left alone", server)
+			errs[i] = fmt.Errorf("ntp server %s: rate-limited us (kiss-o'-death)", server)
 			continue
 		}
 		wg.Go(func() { offsets[i], errs[i] = ask(ctx, server, s.timeout, s.dial) })

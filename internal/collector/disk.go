@@ -12,9 +12,9 @@ import (
 )
 
 // Free space comes from statfs during the scrape: it costs microseconds and is never old. On a dead
-// network or 9p mount (a Windows drive under WSL2) statfs can hang for ever and cannot be interrupted,
-// so each path is asked in a goroutine of its own, at most one at a time, and a path that does not
-// answer is an error of that path alone.
+// network or 9p mount (a Windows drive under WSL2) statfs can hang for ever and cannot be
+// interrupted, so each path is asked in a goroutine of its own, at most one at a time, and a path
+// that does not answer is an error of that path alone.
 
 // diskTimeout is how long a path may take. A file system needs microseconds, a Windows drive
 // milliseconds.
@@ -88,7 +88,8 @@ var errNoPath = errors.New("no path is given, and the root of Docker, which is t
 
 var errNoAnswer = errors.New("the file system does not answer")
 
-// ask waits for the answer until ctx ends, but not at all for a question that has been open for too long.
+// ask waits for the answer until ctx ends, but not at all for a question that has been open for too
+// long.
 func (s *diskSource) ask(ctx context.Context, path string) (*disk.UsageStat, error) {
 	call := s.call(ctx, path)
 	if time.Since(call.begun) >= diskTimeout {

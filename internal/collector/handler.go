@@ -34,11 +34,11 @@ var names = []string{
 
 // Handler serves the set, and own, which holds the exporter's metrics about itself.
 //
-// The URL selects: collect[]=health&collect[]=listener serves only these sources, exclude[]=… all but
-// these; without either all are served. So one Prometheus can scrape what is urgent every second, and
-// the rest every fifteen. A name that no source has is answered with 400 and the list of names; the
-// name of a source that is turned off selects nothing, so that the same scrape configuration fits every
-// host.
+// The URL selects: collect[]=health&collect[]=listener serves only these sources, exclude[]=… all
+// but these; without either all are served. So one Prometheus can scrape what is urgent every
+// second, and the rest every fifteen. A name that no source has is answered with 400 and the list
+// of names; the name of a source that is turned off selects nothing, so that the same scrape
+// configuration fits every host.
 func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		keep, err := selection(r.URL.Query()["collect[]"], r.URL.Query()["exclude[]"])

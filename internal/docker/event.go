@@ -11,9 +11,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The container events that tell of a change. A health change is the action "health_status: unhealthy"; the filter of
-// that name makes the engine match all the others by prefix as well (moby daemon/events/filter.go), so a filtered
-// stream may still carry others.
+// The container events that report a change. A health change is the action "health_status:
+// unhealthy"; the filter of that name makes the engine match all the others by prefix as well (moby
+// daemon/events/filter.go), so a filtered stream may still carry others.
 const (
 	actionCreate  = "create"
 	actionStart   = "start"
@@ -29,7 +29,7 @@ const (
 	actionHealth = "health_status"
 )
 
-// event is a container event, read.
+// event is a container event.
 type event struct {
 	id, action  string
 	at          time.Time
@@ -50,8 +50,8 @@ func eventFilters(s selector) filters.Args {
 	return args
 }
 
-// readEvent reads what the table needs. It reports false for what does not concern us: a foreign container, or an
-// action that was matched by its prefix only. An event carries the container's labels among its attributes.
+// readEvent reads what the table needs. It reports false for a foreign container, and for an action
+// that matched by its prefix only. An event carries the container's labels among its attributes.
 func readEvent(m events.Message, s selector) (event, bool) {
 	if m.Type != events.ContainerEventType || m.Actor.ID == "" || !s.matches(m.Actor.Attributes) {
 		return event{}, false
@@ -80,32 +80,4 @@ func readEvent(m events.Message, s selector) (event, bool) {
 		}
 	}
 	return ev, true
-}
-
-// eventKey identifies an event: a stream that is opened again repeats some.
-type eventKey struct {
-	at         int64
-	id, action string
-}
-
-// seenEvents remembers the last events, to recognise repeated ones. The engine itself keeps 256 for repetition.
-type seenEvents struct {
-	keys map[eventKey]struct{}
-	ring [1024]eventKey
-	next int
-}
-
-// first reports whether the event is new, and remembers it.
-func (s *seenEvents) first(k eventKey) bool {
-	if _, dup := s.keys[k]; dup {
-		return false
-	}
-	if s.keys == nil {
-		s.keys = make(map[eventKey]struct{}, len(s.ring))
-	}
-	delete(s.keys, s.ring[s.next])
-	s.ring[s.next] = k
-	s.next = (s.next + 1) % len(s.ring)
-	s.keys[k] = struct{}{}
-	return true
 }

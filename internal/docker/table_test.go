@@ -33,7 +33,8 @@ func only(t *testing.T, tab *table) runner.Container {
 	return s.containers[0]
 }
 
-// A list that was under way while events came may be older than they are: they win, and are counted once.
+// A list that was under way while events came may be older than they are: they win, and are counted
+// once.
 func TestMergeKeepsEvents(t *testing.T) {
 	tab := newTable()
 	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, nil, at(1))
@@ -223,25 +224,5 @@ func TestReadEvent(t *testing.T) {
 		if got, ok := readEvent(tc.m, sel); !ok || got != tc.want {
 			t.Errorf("got %+v, %t; want %+v", got, ok, tc.want)
 		}
-	}
-}
-
-func TestSeenEvents(t *testing.T) {
-	var s seenEvents
-	for round := range 2 {
-		for i := range int64(len(s.ring)) {
-			if got := s.first(eventKey{i, "1", actionStart}); got != (round == 0) {
-				t.Fatalf("round %d, event %d: first %t", round, i, got)
-			}
-		}
-	}
-	if !s.first(eventKey{0, "1", actionDie}) || !s.first(eventKey{0, "2", actionStart}) {
-		t.Error("another action, another container are taken for the same")
-	}
-	for i := range int64(10 * len(s.ring)) {
-		s.first(eventKey{1e6 + i, "1", actionStart})
-	}
-	if len(s.keys) != len(s.ring) {
-		t.Errorf("%d keys are kept, want %d", len(s.keys), len(s.ring))
 	}
 }

@@ -16,12 +16,12 @@ const (
 	kindBuildCache = "build_cache"
 )
 
-// ReclaimableBytes returns how many bytes could be freed on the whole engine, by kind: images that no container is made
-// from, the own layers of containers that do not run, and build cache that no build is using. Layers that such an image
-// shares with one that is in use are not counted.
+// ReclaimableBytes returns how many bytes could be freed on the whole engine, by kind: images that
+// no container is made from, the own layers of containers that do not run, and build cache that no
+// build is using. Layers that such an image shares with one that is in use are not counted.
 //
-// This is expensive: the engine measures every container, and before API 1.42 every volume too. It may take minutes, so
-// ask rarely and in the background, never in a scrape.
+// This is expensive: the engine measures every container, and before API 1.42 every volume too. It
+// may take minutes, so ask rarely and in the background, never in a scrape.
 func (e *Engine) ReclaimableBytes(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()

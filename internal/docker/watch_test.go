@@ -28,7 +28,8 @@ func TestWatchHealth(t *testing.T) {
 	}))
 	w.spoken(id)
 	for _, step := range []struct{ signal, want string }{{"USR2", runner.HealthHealthy}, {"USR1", runner.HealthUnhealthy}, {"USR2", runner.HealthHealthy}, {"USR1", runner.HealthUnhealthy}} {
-		// A plain client beside ours: what the machine takes to bring the event to this process is not ours to judge.
+		// A plain client beside ours: what the machine takes to bring the event to this process is
+		// not ours to judge.
 		received := make(chan time.Time, 1)
 		go func() {
 			for m := range told {
@@ -98,8 +99,8 @@ func TestWatchLife(t *testing.T) {
 	}))
 }
 
-// Docker calls a container unhealthy from a pause on until a check has passed after it, and this one is
-// checked too seldom for that.
+// Docker calls a container unhealthy from a pause on until a check has passed after it, and this
+// one is checked too seldom for that.
 func TestWatchPause(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
@@ -130,8 +131,8 @@ func TestWatchTwice(t *testing.T) {
 	}
 }
 
-// It is a child that is killed: where it is the container's first process, its end can overtake the event of its cause
-// within the engine, which then never tells.
+// It is a child that is killed: where it is the container's first process, its end can overtake the
+// event of its cause within the engine, which then never tells.
 func TestWatchOOM(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
@@ -193,7 +194,8 @@ func TestBystander(t *testing.T) {
 	}
 }
 
-// An engine that dies is down within a second and recovered by itself, and what happened meanwhile is counted once.
+// An engine that dies is down within a second and recovered by itself, and what happened meanwhile
+// is counted once.
 func TestWatchEngineDies(t *testing.T) {
 	w := newWorld(t)
 	p, host := newProxy(w)

@@ -179,8 +179,9 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// BenchmarkScan reads logs as text, line by line, through the session of a slot: what a job prints, and what a listener says in
-// the life of one job and one outage, with the diagnostic lines that repeat it.
+// BenchmarkScan reads logs as text, line by line, through the session of a slot: what a job prints,
+// and what a listener says in the life of one job and one outage, with the diagnostic lines that
+// repeat it.
 func BenchmarkScan(b *testing.B) {
 	worker := strings.Repeat("[WORKER 2026-08-20 12:00:00Z INFO ProcessInvokerWrapper] STDOUT/STDERR stream read: go: downloading github.com/prometheus/client_golang v1.23.2, and what a build prints besides\n", 5000)
 	var spoken strings.Builder
