@@ -36,7 +36,8 @@ func compose(t *testing.T, env []string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// pinned finds the Compose that make builds; an older one, which a distribution may install, reads these files otherwise.
+// pinned finds the Compose that make builds. An older one, which a distribution may install, reads these
+// files in another way.
 var pinned = sync.OnceValues(func() (string, error) {
 	path, err := exec.LookPath("docker-compose")
 	if err != nil {
@@ -112,7 +113,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestEnterpriseServer wants every program that asks GitHub to ask that server, and to trust whom this host trusts.
+// TestEnterpriseServer wants every program that uses GitHub to use that server, and to trust the
+// certificate authorities of this host.
 func TestEnterpriseServer(t *testing.T) {
 	out, err := config(t, slices.Concat(required, overrides["ghes.yaml"]), "-f", "compose.yaml", "-f", "ghes.yaml")
 	if err != nil {
@@ -127,8 +129,8 @@ func TestEnterpriseServer(t *testing.T) {
 	}
 }
 
-// TestEmptyValuesReachInit wants Compose to accept a .env whose required values are empty, so that init
-// can report them all at once.
+// TestEmptyValuesReachInit wants Compose to accept a .env whose required values are empty, so that
+// init can report them all at once.
 func TestEmptyValuesReachInit(t *testing.T) {
 	env := []string{"GITHUB_PAT=", "DOCKERHUB_TOKEN=", "CLOCK_MODE=slew"}
 	services, _ := resolve(t, env, "compose.yaml", "dockerhub.yaml", "ghes.yaml")
@@ -152,8 +154,8 @@ func TestEmptyValuesReachInit(t *testing.T) {
 	}
 }
 
-// TestSettingsAndSecretsWaitForInit wants nothing that reads a setting or a secret to start before init
-// has found all values right.
+// TestSettingsAndSecretsWaitForInit wants every service that reads a setting or a secret to start
+// after init has accepted all values.
 func TestSettingsAndSecretsWaitForInit(t *testing.T) {
 	services, _ := resolve(t, append(required, "COMPOSE_PROFILES=mongo,grafana,"+everySlot), "compose.yaml")
 	for name, raw := range services {

@@ -38,7 +38,7 @@ func release(t *testing.T, file string) []byte {
 	return buf.Bytes()
 }
 
-// TestUnpackRunner runs the script that brings the runner into the image against a GitHub of its own.
+// TestUnpackRunner runs unpack.sh against a simulated GitHub.
 func TestUnpackRunner(t *testing.T) {
 	for _, tool := range []string{"curl", "jq"} { // both are in the image
 		if _, err := exec.LookPath(tool); err != nil {
@@ -129,7 +129,8 @@ func TestUnpackRunner(t *testing.T) {
 	}
 }
 
-// TestRunnerVersionsArePinned: the version that is built by default is the one that Compose names, and both of its tarballs are pinned.
+// TestRunnerVersionsArePinned wants the default version of Dockerfile and Compose to be the same, and
+// both of its tarballs to be pinned.
 func TestRunnerVersionsArePinned(t *testing.T) {
 	read := func(name string) string {
 		text, err := os.ReadFile(name)

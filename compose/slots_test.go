@@ -72,7 +72,7 @@ func decode(t *testing.T, raw json.RawMessage) (s service) {
 	return s
 }
 
-// TestThirdSlot resolves the slot that the documents add: all that a slot is, under a name of its own.
+// TestThirdSlot resolves the slot that the documents add: the same service under its own name.
 func TestThirdSlot(t *testing.T) {
 	for _, prefix := range []string{"", "demo-"} {
 		services, volumes := resolve(t, []string{"COMPOSE_PROFILES=mongo,runner-3", "CONTAINER_PREFIX=" + prefix}, "compose.yaml")
@@ -116,8 +116,8 @@ func TestThirdSlot(t *testing.T) {
 
 var slotLine = regexp.MustCompile(`(?m)^  runner-(\d+): \{ extends: runner-1, .*\}\n`)
 
-// TestSlotsDifferByNameAlone wants every further slot to be one line, and to be the first one under another name, whatever files
-// are added.
+// TestSlotsDifferByNameAlone wants every further slot to be one line, and to differ from the first one
+// in its name only, with every override.
 func TestSlotsDifferByNameAlone(t *testing.T) {
 	text, err := os.ReadFile("compose.yaml")
 	if err != nil {
@@ -138,8 +138,8 @@ func TestSlotsDifferByNameAlone(t *testing.T) {
 	})
 }
 
-// TestNinthSlot does what the comment above the lines and docs/scaling.md say: a copy of the last one with another number, and the name
-// of its volume.
+// TestNinthSlot follows the comment above the lines and docs/scaling.md: a copy of the last line with
+// another number, and its volume.
 func TestNinthSlot(t *testing.T) {
 	text, err := os.ReadFile("compose.yaml")
 	if err != nil {

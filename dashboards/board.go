@@ -11,7 +11,7 @@ type board struct {
 	name         string // of its file; with "ghostrunner-" before it, its uid
 	title, about string
 	rows         []row
-	// everyHost hides the choice of runners where nothing is about a runner.
+	// everyHost hides the choice of runners on a dashboard without metrics of runners.
 	everyHost bool
 }
 
@@ -25,10 +25,11 @@ const (
 	tag      = "ghostrunner"
 )
 
-// source is the data source that the reader chose.
+// source is the chosen data source.
 var source = common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasource}")}
 
-// build makes a dashboard of the classic schema: the one that every Grafana reads from a file, and dashboard-linter too.
+// build makes a dashboard of the classic schema, which every Grafana and dashboard-linter read from
+// a file.
 func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // see above
 	d := dashboard.NewDashboardBuilder(b.title) //nolint:staticcheck // see above
 	d.Uid(tag+"-"+b.name).Description(b.about).Tags([]string{tag}).
@@ -55,7 +56,7 @@ func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // se
 	if err != nil {
 		return built, err
 	}
-	// The builders hide links and switches in a menu; where they are seen is their usual place.
+	// The builders put links and switches into a menu. Show them in their usual place.
 	for i := range built.Links {
 		built.Links[i].Placement = nil
 	}
@@ -77,7 +78,7 @@ func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // se
 	return built, nil
 }
 
-// choice is a variable of which several values, or all, can be chosen.
+// choice is a variable with which a reader chooses several values, or all.
 func choice(name, label, query string) *dashboard.QueryVariableBuilder {
 	return dashboard.NewQueryVariableBuilder(name).Label(label).Datasource(source).Query(dashboard.StringOrMap{String: &query}).
 		Refresh(dashboard.VariableRefreshOnTimeRangeChanged).Sort(dashboard.VariableSortNaturalAsc).
@@ -85,8 +86,8 @@ func choice(name, label, query string) *dashboard.QueryVariableBuilder {
 		Current(dashboard.VariableOption{Selected: new(true), Text: texts("All"), Value: texts("$__all")})
 }
 
-// annotations mark on every graph what was done, and when something critical began. The first is drawn where the remediator
-// says that it was, to the millisecond, and not where the next sample lies.
+// annotations mark actions and the begin of critical alerts on every graph. The first is drawn at
+// the time that the remediator reports, to the millisecond, not at the next sample.
 var annotations = []cog.Builder[dashboard.AnnotationQuery]{
 	dashboard.NewAnnotationQueryBuilder().Name("Actions").Datasource(source).IconColor("blue").
 		Expr(`1000 * max by (host, action, target, outcome, reason) (ghostrunner_remediator_last_decision_timestamp_seconds{host=~"$host", outcome!="refused"})`).

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,8 +11,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// limits are the thresholds of the rules, read from the rules: a line that is drawn elsewhere than the alert fires would be
-// believed. What a host may override is drawn as a series instead (rules/thresholds.yml), with these for the colours.
+// limits are the thresholds of the rules, read from the rules, so that a line is drawn where the
+// alert fires. Thresholds that a host may override are drawn as the series that the alerts read
+// (host_name:ghostrunner_threshold:effective); their defaults here are for the colors.
 type limits struct {
 	diskLow, diskCritical       float64 // bytes free
 	clockDrift, clockSkew       float64 // seconds off
@@ -20,7 +22,7 @@ type limits struct {
 }
 
 func readLimits(folder string) (limits, error) {
-	expressions, err := alertExpressions(folder)
+	expressions, err := ruleExpressions(folder)
 	if err != nil {
 		return limits{}, err
 	}
@@ -29,38 +31,39 @@ func readLimits(folder string) (limits, error) {
 	for _, want := range []struct {
 		value   *float64
 		factor  float64
-		alert   string
+		rule    string
 		nth     int
 		pattern string
 	}{
-		{&l.diskLow, 1, "GhostrunnerDiskLow", 0, `(\S+) \* group by`},
+		{&l.diskLow, 1, "disk_prune_bytes", 0, `(\S+) \* group by`},
 		{&l.diskCritical, 1, "GhostrunnerDiskCritical", 0, `< (\S+)\s*$`},
-		{&l.clockDrift, 1, "GhostrunnerClockDrift", 0, `(\S+) \* group by`},
+		{&l.clockDrift, 1, "clock_drift_seconds", 0, `(\S+) \* group by`},
 		{&l.clockSkew, 1, "GhostrunnerClockSkewSevere", 0, `> (\d+)\)`},
 		{&l.rateLimit, 1, "GhostrunnerRateLimitLow", 0, `< (\S+)\s*$`},
 		{&l.patInfo, day, "GhostrunnerPATExpiring", 0, `< (\d+) \* 86400\s*$`},
 		{&l.patWarn, day, "GhostrunnerPATExpiring", 1, `< (\d+) \* 86400\s*$`},
 		{&l.patExpire, day, "GhostrunnerPATExpiring", 2, `< (\d+) \* 86400\s*$`},
 	} {
-		of := expressions[want.alert]
+		of := expressions[want.rule]
 		if len(of) <= want.nth {
-			return limits{}, fmt.Errorf("%s: no alert %s (%d)", folder, want.alert, want.nth)
+			return limits{}, fmt.Errorf("%s: no rule %s (%d)", folder, want.rule, want.nth)
 		}
 		found := regexp.MustCompile(want.pattern).FindStringSubmatch(of[want.nth])
 		if found == nil {
-			return limits{}, fmt.Errorf("%s: %s has nothing like %s: say in limits.go where its threshold stands now", folder, want.alert, want.pattern)
+			return limits{}, fmt.Errorf("%s: %s does not match %s: update the pattern in limits.go", folder, want.rule, want.pattern)
 		}
 		value, err := strconv.ParseFloat(found[1], 64)
 		if err != nil {
-			return limits{}, fmt.Errorf("%s: %s: %w", folder, want.alert, err)
+			return limits{}, fmt.Errorf("%s: %s: %w", folder, want.rule, err)
 		}
 		*want.value = value * want.factor
 	}
 	return l, nil
 }
 
-// alertExpressions are those of every alert, in the order in which they stand.
-func alertExpressions(folder string) (map[string][]string, error) {
+// ruleExpressions returns the expressions of every alert by its name, and of every threshold by the
+// label `name` of its recording rule, in the order of the files.
+func ruleExpressions(folder string) (map[string][]string, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.yml"))
 	if err != nil {
 		return nil, err
@@ -73,7 +76,10 @@ func alertExpressions(folder string) (map[string][]string, error) {
 		}
 		var content struct {
 			Groups []struct {
-				Rules []struct{ Alert, Expr string }
+				Rules []struct {
+					Alert, Expr string
+					Labels      struct{ Name string }
+				}
 			}
 		}
 		if err := yaml.Unmarshal(text, &content); err != nil {
@@ -81,9 +87,8 @@ func alertExpressions(folder string) (map[string][]string, error) {
 		}
 		for _, group := range content.Groups {
 			for _, rule := range group.Rules {
-				if rule.Alert != "" {
-					all[rule.Alert] = append(all[rule.Alert], rule.Expr)
-				}
+				name := cmp.Or(rule.Alert, rule.Labels.Name)
+				all[name] = append(all[name], rule.Expr)
 			}
 		}
 	}

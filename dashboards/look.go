@@ -15,15 +15,15 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
-// panel says what is shown; how it looks follows from its kind.
+// panel is what is shown; its kind determines the look.
 type panel struct {
 	kind               kind
 	title, about, unit string
 	width              uint32 // of 24
 	queries            []query
-	steps              []step   // colours from a value on; on a graph also lines
-	states             []state  // what a value means
-	alerts             []string // whose runbooks are linked
+	steps              []step   // colors from a value on; on a graph also lines
+	states             []state  // the meaning of values
+	alerts             []string // runbooks to link
 	hidden             []string // columns of a table
 }
 
@@ -32,15 +32,16 @@ type kind int
 const (
 	answer   kind = iota // one large value
 	graph                // lines
-	bars                 // what happened, stacked
+	bars                 // events, stacked
 	timeline             // states over time
-	list                 // a table of what is so now
+	list                 // a table of the present state
 )
 
-// query is PromQL and the name of what it finds. A name that begins with "threshold" is drawn as a dashed red line.
+// query is PromQL and the name of its series. A name that begins with "threshold" is drawn as a
+// dashed red line.
 type query struct{ expr, name string }
 
-// step is a colour from a value on.
+// step is a color from a value on.
 type step struct {
 	from  float64
 	color string
@@ -57,14 +58,14 @@ const (
 	seconds, bytes, count, share, none = "s", "decbytes", "short", "percentunit", "none"
 )
 
-// yes and no are the states of a truth.
+// truth has the states of a metric that is 0 or 1.
 var truth = []state{{0, "no", red}, {1, "yes", green}}
 
 func (p panel) builder() cog.Builder[dashboard.Panel] {
 	switch p.kind {
 	case answer:
 		return style(p, stat.NewPanelBuilder(), 5).ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
-			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).NoValue("not known")
+			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).NoValue("unknown")
 	case graph:
 		b := style(p, timeseries.NewPanelBuilder(), 8).ShowPoints(common.VisibilityModeNever).FillOpacity(8).Legend(legend()).Tooltip(tooltip()).
 			ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdPaletteClassic)).
@@ -95,7 +96,7 @@ func (p panel) builder() cog.Builder[dashboard.Panel] {
 	}
 }
 
-// styled is what the builders of all kinds of panels have in common.
+// styled is the common interface of the builders of all panels.
 type styled[B any] interface {
 	cog.Builder[dashboard.Panel]
 	Title(string) B
@@ -110,11 +111,11 @@ type styled[B any] interface {
 	WithTarget(cog.Builder[variants.Dataquery]) B
 }
 
-// style applies what does not depend on the kind.
+// style applies what is common to all kinds.
 func style[B styled[B]](p panel, b B, height uint32) B {
 	about := p.about
 	if p.kind == bars {
-		about += " A bar counts what came within the minute before it, or longer where more time is shown, so that one event can stand in several."
+		about += " A bar counts the events of the minute before it, or of a longer time if more is shown, so one event can be in several bars."
 	}
 	b.Title(p.title).Description(about).Unit(p.unit).Span(p.width).Height(height).Datasource(source).Thresholds(p.thresholds())
 	var links []cog.Builder[dashboard.DashboardLink]
@@ -138,7 +139,7 @@ func (p panel) thresholds() *dashboard.ThresholdsConfigBuilder {
 	steps := []dashboard.Threshold{{Color: green}}
 	for i, s := range p.steps {
 		if i == 0 {
-			steps[0].Color = s.color // the first one has no beginning
+			steps[0].Color = s.color // the first one has no lower limit
 			continue
 		}
 		steps = append(steps, dashboard.Threshold{Value: &s.from, Color: s.color})
@@ -167,7 +168,8 @@ func (q query) target(k kind, ref string) *prometheus.DataqueryBuilder {
 	return t.Range()
 }
 
-// scrapedEachMinute tells what Prometheus and Alertmanager say of themselves, which is asked of them that rarely.
+// scrapedEachMinute reports whether a query uses metrics of the programs themselves, scraped once a
+// minute.
 func scrapedEachMinute(expr string) bool {
 	return strings.Contains(expr, "prometheus_") || strings.Contains(expr, "alertmanager_") || strings.Contains(expr, "process_")
 }

@@ -1,9 +1,11 @@
-// Writes the three dashboards as the JSON that Grafana reads. Run it in this folder after every change:
+// Writes the three dashboards as the JSON that Grafana reads. Run it in this folder after every
+// change:
 //
 //	go run .
 //
-// A module of its own, so that the programs do not carry what only this needs. What a dashboard asks and says stands in
-// overview.go, remediation.go and pipeline.go; how a panel looks, in look.go; what all have in common, in board.go.
+// It is a separate module so that the programs do not depend on its libraries. Queries and texts
+// are in overview.go, remediation.go and pipeline.go, the look of panels in look.go, the rest in
+// board.go.
 package main
 
 import (
@@ -32,7 +34,8 @@ func write() error {
 	return nil
 }
 
-// generate returns each dashboard by the name of its file. Thresholds come from the rules in a folder.
+// generate returns each dashboard by the name of its file, with the thresholds of the rules in a
+// folder.
 func generate(rules string) (map[string][]byte, error) {
 	limits, err := readLimits(rules)
 	if err != nil {

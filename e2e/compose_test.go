@@ -69,7 +69,7 @@ func containers(t *testing.T) (list []container) {
 	return list
 }
 
-// TestEveryContainerIsWell wants every program of the stack to run and to be healthy, and what is made at the start to be made.
+// TestEveryContainerIsWell wants every program of the stack to be healthy, and init to have ended well.
 func TestEveryContainerIsWell(t *testing.T) {
 	await(t, "every container to be healthy", func(context.Context) (bool, error) {
 		var errs []error
@@ -92,7 +92,7 @@ func TestEveryContainerIsWell(t *testing.T) {
 	}
 }
 
-// TestConfinement wants every container as small as it can be: nothing to write to, no rights, bounds on all that grows.
+// TestConfinement wants every container to have no more rights than it needs, and bounded resources.
 func TestConfinement(t *testing.T) {
 	sockets := map[string]string{}
 	for _, c := range containers(t) {
@@ -135,7 +135,7 @@ func TestConfinement(t *testing.T) {
 	}
 }
 
-// TestJobsAreOutside stands where jobs do, and tries to reach everything of ours by address and port.
+// TestJobsAreOutside tries to reach all our programs, by address and port, from the network of the jobs.
 func TestJobsAreOutside(t *testing.T) {
 	ctx := t.Context()
 	image, err := output(ctx, "docker", "inspect", "--format={{.Config.Image}}", system.Container("prometheus-1"))
@@ -228,7 +228,7 @@ func TestGrafana(t *testing.T) {
 	}
 }
 
-// TestWrongValues starts another stack with wrong values, and then with another PAT than it began with.
+// TestWrongValues starts another stack with wrong values, and then replaces its PAT by another one.
 func TestWrongValues(t *testing.T) {
 	ctx := t.Context()
 	other, err := stack.New(stack.Options{Project: project + "-pat", FirstPort: 21168, Out: io.Discard})
@@ -279,8 +279,8 @@ func TestWrongValues(t *testing.T) {
 	}
 }
 
-// TestUpgrade gives one program another image, as `docker compose pull` or a build does, and sees that program alone anew, with
-// all that it knew.
+// TestUpgrade gives one program another image, as `docker compose pull` or a build does. Only that
+// program gets a new container, and it keeps its state.
 func TestUpgrade(t *testing.T) {
 	ctx := t.Context()
 	runs := func() map[string]string {

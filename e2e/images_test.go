@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"slices"
@@ -155,20 +154,55 @@ func TestRunnerImage(t *testing.T) {
 	}
 	// The supervisor grants sudo, which the image does not: see compose/sudo.yaml.
 	for sudo, want := range map[string]string{"true": "0", "false": ""} {
-		name := project + "-sudo-" + sudo
-		if _, err := output(ctx, "docker", "run", "--detach", "--name="+name, "--label=com.docker.compose.project="+project, "--network=none",
-			"--env=RUNNER_SUDO="+sudo, "--env=GITHUB_PAT="+stack.Token, "--env=REPO_OWNER=acme", "--env=RUNNER_NAME=ci-runner-1", "--env=DNS_FALLBACK=none",
-			"--env=GITHUB_API_URL=http://127.0.0.1:1", built.runner); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _, _ = output(context.Background(), "docker", "rm", "--force", name) })
-		await(t, "the supervisor to start", func(ctx context.Context) (bool, error) {
-			log, err := exec.CommandContext(ctx, "docker", "logs", name).CombinedOutput()
-			return strings.Contains(string(log), "failures="), err
-		})
+		name := startRunner(t, "ci-sudo-"+sudo, "--env=RUNNER_SUDO="+sudo)
 		got, err := output(ctx, "docker", "exec", "--user=1001:1001", name, "sudo", "-n", "id", "-u")
 		if got != want || (err == nil) != (sudo == "true") {
 			t.Errorf("RUNNER_SUDO=%s: a job runs as %q, %v", sudo, got, err)
 		}
 	}
+}
+
+// startRunner starts the shipped image as it is, without a time scale, and waits until it listens.
+// When the test ends the container is stopped, which must delete the registration.
+func startRunner(t *testing.T, slot string, more ...string) (container string) {
+	t.Helper()
+	container = project + "-" + slot
+	args := append([]string{
+		"run", "--detach", "--name=" + container, "--label=com.docker.compose.project=" + project, "--network=" + project + "_jobs",
+		"--env=GITHUB_PAT=" + stack.Token, "--env=REPO_OWNER=acme", "--env=REPO_NAME=widgets", "--env=RUNNER_NAME=" + slot,
+		"--env=GITHUB_API_URL=http://lab:10070", "--env=CHRONY_ADDRESS=", "--env=NTP_SERVERS=", "--env=DNS_FALLBACK=none",
+	}, more...)
+	if _, err := output(t.Context(), "docker", append(args, built.runner)...); err != nil {
+		t.Fatal(err)
+	}
+	registrations := func(ctx context.Context) (online, all int, err error) {
+		state, err := system.Lab().State(ctx)
+		for _, r := range state.Registrations {
+			if r.Slot == slot {
+				all++
+			}
+			if r.Slot == slot && r.Status == "online" {
+				online++
+			}
+		}
+		return online, all, err
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		_, stopErr := output(ctx, "docker", "stop", "--time=60", container)
+		code, codeErr := output(ctx, "docker", "inspect", "--format={{.State.ExitCode}}", container)
+		_, left, stateErr := registrations(ctx)
+		_, removeErr := output(ctx, "docker", "rm", "--force", container)
+		if err := errors.Join(stopErr, codeErr, stateErr, removeErr); err != nil || code != "0" || left > 0 {
+			t.Errorf("%s exited with %s and left %d registrations (%v)", slot, code, left, err)
+		}
+	})
+	await(t, slot+" to be online", func(ctx context.Context) (bool, error) {
+		online, _, err := registrations(ctx)
+		return online == 1, err
+	})
+	if _, err := output(t.Context(), "docker", "exec", container, "ghostrunner-runner", "healthcheck"); err != nil {
+		t.Errorf("the health check of %s: %v", slot, err)
+	}
+	return container
 }

@@ -20,6 +20,9 @@ import (
 // shown is the time range of the queries, longer than this stack exists.
 const shown = 45 * time.Minute
 
+// absentUntilItHappens matches metrics without a sample before their first event, which no fault here causes.
+var absentUntilItHappens = regexp.MustCompile(`ghostrunner_(clock_last_jump_seconds|runner_last_failure_timestamp_seconds)`)
+
 func TestDashboardsShowData(t *testing.T) {
 	runMissingFaults(t)
 	if n := samples(t, dashboardQuery{where: "an unknown metric", expr: "ghostrunner_unknown", step: time.Minute}); n != 0 {
@@ -32,6 +35,9 @@ func TestDashboardsShowData(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			for _, q := range dashboardQueries(t, file) {
+				if absentUntilItHappens.MatchString(q.expr) {
+					continue
+				}
 				// An instant query can fall between two scrapes, and rare events take a while.
 				var found int
 				for range 20 {

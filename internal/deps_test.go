@@ -70,7 +70,7 @@ func TestOneImporter(t *testing.T) {
 	for _, only := range []struct{ importer, imported, why string }{
 		{"internal/docker", "github.com/docker/docker", "frozen upstream at v28: replacing it is the work of one package"},
 		{"internal/github", "github.com/google/go-github", "frozen at v60: replacing it is the work of one package"},
-		{"internal/remedy", "github.com/prometheus/alertmanager", "only the remediator reads Alertmanager's payload"},
+		{"internal/remedy/httpapi", "github.com/prometheus/alertmanager", "only the remediator's webhook reads Alertmanager's payload"},
 	} {
 		for _, line := range list(t, `{{.ImportPath}} {{join .Imports " "}}`, module+"/...") {
 			pkg, imports, _ := strings.Cut(line, " ")

@@ -32,6 +32,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/httpapi"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -233,13 +234,13 @@ func remediatorMetrics(t *testing.T) []*dto.MetricFamily {
 	background(t, remediator.Run)
 	synctest.Wait() // the journal is open
 	const payload = `{"version": "4", "alerts": [
-		{"status": "firing", "fingerprint": "a", "startsAt": "2000-01-01T00:00:00Z", "labels": {"alertname": "GhostrunnerWatchdog"}},
+		{"status": "firing", "fingerprint": "a", "startsAt": "2000-01-01T00:00:00Z", "labels": {"alertname": "GhostrunnerWatchdog", "heartbeat": "true"}},
 		{"status": "firing", "fingerprint": "b", "startsAt": "2000-01-01T00:00:00Z",
 		 "labels": {"alertname": "GhostrunnerWatchdogStorm", "remediation": "backoff", "runner": "` + slot + `"}}]}`
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/webhook", strings.NewReader(payload))
 	request.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
-	remediator.Webhook(func(next http.Handler) http.Handler { return next }).ServeHTTP(answer, request)
+	httpapi.New(remediator, registry).Webhook(func(next http.Handler) http.Handler { return next }).ServeHTTP(answer, request)
 	if answer.Code != http.StatusAccepted {
 		t.Fatalf("the webhook answers %d: %s", answer.Code, answer.Body)
 	}
@@ -264,7 +265,7 @@ func (o *oneRunner) Containers(context.Context) ([]runner.Container, error) {
 		state = "exited"
 	}
 	return []runner.Container{{
-		ID: slotContainer, Name: slotContainer, Role: remedy.RoleRunner, Runner: slot, Heal: []string{remedy.ActionBackoff}, State: state,
+		ID: slotContainer, Name: slotContainer, Role: runner.RoleRunner, Runner: slot, Heal: []string{remedy.ActionBackoff}, State: state,
 	}}, nil
 }
 

@@ -1,10 +1,11 @@
-// The policy of this folder, for pint (https://cloudflare.github.io/pint/): TestRulesFollowThePolicy runs it offline, and a
-// warning fails. Beside what is asked for here, pint looks by itself for what can never match, repeats another rule, divides
-// by zero, or has a template that reads a label that is not there.
+// The policy of this folder, for pint (https://cloudflare.github.io/pint/).
+// TestRulesFollowThePolicy runs it offline, and a warning fails. Pint itself also finds what can
+// never match, repeats another rule, divides by zero, or has a template that reads a missing label.
 //
-// What pint cannot ask offline (that a metric and its labels exist, that no selector names a container) stands in
-// metrics_test.go. A check that is wrong about a rule is turned off at the end, for that rule and with the reason; comments in
-// the rules cannot turn off what is locked. A regexp must match as a whole, and its alternatives need parentheses for that.
+// metrics_test.go checks what pint cannot check offline: that metrics and labels exist, and that no
+// selector names a container. A check that is wrong about a rule is disabled at the end, for that
+// rule and with the reason; comments in the rules cannot disable what is locked. A regexp must
+// match as a whole, and its alternatives need parentheses for that.
 
 // What routing, remediator, dashboards and people rely on.
 rule {
@@ -25,6 +26,9 @@ rule {
   label "remediation" {
     value = "(restart|backoff|prune)"
   }
+  label "recheck" {
+    value = "(health|online|disk)"
+  }
   annotation "summary" {
     required = true
     value    = "[A-Z][^{}0-9]+[.]"
@@ -39,7 +43,7 @@ rule {
   }
   reject "(?s).*ci-(runner|mongo).*" {
     annotation_values = true
-    comment           = "Rules name no container: what is a runner, and what a service, is said by labels."
+    comment           = "Rules name no container: labels say what is a runner and what is a service."
   }
 }
 
@@ -53,7 +57,7 @@ rule {
   }
 }
 
-// What waits longer comes after people have noticed by themselves; what stands longer after its end is a lie.
+// An alert that waits longer comes after people have noticed the fault.
 rule {
   locked = true
   match { kind = "alerting" }
@@ -65,26 +69,28 @@ rule {
   }
 }
 
-// level:metric:operation (https://prometheus.io/docs/practices/rules/); the level is the labels that are left.
+// level:metric:operation (https://prometheus.io/docs/practices/rules/); the level is the labels
+// that are left.
 rule {
   locked = true
   match { kind = "recording" }
-  name "(host|host_container|host_container_runner|host_name|host_runner|host_source):ghostrunner_[a-z_]+:[a-z0-9]+" {
+  name "(host|host_container|host_name|host_runner|host_source):ghostrunner_[a-z_]+:[a-z0-9]+" {
     severity = "bug"
   }
 }
 
-// A machine is its `host`: inhibition, remediator and dashboards go by it.
+// `host` is the identity of a machine in inhibition, remediator and dashboards.
 rule {
   locked = true
-  ignore { name = "GhostrunnerWatchdog" }                    // is of no machine
-  ignore { name = "Ghostrunner(Exporter|Remediator)Down" }   // what is gone from the configuration has no host any more
+  ignore { name = "GhostrunnerWatchdog" }                    // belongs to no machine
+  ignore { name = "Ghostrunner(Exporter|Remediator)Down" }   // a job that was removed has no host
   aggregate ".+" {
     keep = ["host"]
   }
 }
 
-// The scrape job is no part of an alert's identity, or what two jobs scrape would be two alerts, and two restarts.
+// The scrape job is no part of an alert's identity: two jobs would make two alerts, and two
+// restarts.
 rule {
   locked = true
   aggregate ".+" {
@@ -92,21 +98,16 @@ rule {
   }
 }
 
-// The heartbeat is vector(1), which fires always, as it must. The other two ask absent(), whose only value is a fault.
+// The heartbeat is vector(1), which always fires. The other two use absent(), whose only value is a
+// fault.
 rule {
   match { name = "(GhostrunnerWatchdog|Ghostrunner(Exporter|Remediator)Down)" }
   disable = ["alerts/comparison"]
 }
 
-// A difference of two aggregations is fragile where a Prometheus that has just started knows only some of their targets.
-// These subtract from a counter its own past, runner by runner: both sides are of one target.
+// A difference of two aggregations is fragile if Prometheus has just started and knows only some of
+// their targets. Here both sides are of one target: a counter minus its own past.
 rule {
-  match { name = "Ghostrunner(RunnerVersionDeprecated|SessionConflict|WatchdogStorm)" }
+  match { name = "GhostrunnerWatchdogStorm" }
   disable = ["promql/fragile"]
-}
-
-// What is in force of the clock's threshold is drawn as a line, for which one evaluation late is soon enough.
-rule {
-  match { name = "host_name:ghostrunner_threshold:effective" }
-  disable = ["rule/dependency"]
 }

@@ -21,15 +21,15 @@ import (
 	"time"
 )
 
-// A running Alertmanager with the shipped configuration, of which only the receivers' addresses are changed, and what a test
-// says it changes besides.
+// A running Alertmanager with the shipped configuration. Only the receivers' addresses are changed,
+// and what a test changes explicitly.
 
 const (
 	alertmanagerTemplates = "../compose/alertmanager/*.tmpl"
 	webhookToken          = "a-token-of-this-test" //nolint:gosec // not a credential of anything
 )
 
-// changed returns the text with its one occurrence of old replaced; a text without it is no longer what the test is about.
+// changed returns the text with its one occurrence of old replaced, and fails the test without one.
 func changed(t *testing.T, text, old, new string) string {
 	t.Helper()
 	if strings.Count(text, old) != 1 {
@@ -38,14 +38,14 @@ func changed(t *testing.T, text, old, new string) string {
 	return strings.Replace(text, old, new, 1)
 }
 
-// toldAtOnce makes the receiver `people` a path of the test's own server, which hears of everything without a pause.
-func toldAtOnce(t *testing.T, config, receivers string) string {
+// notifyAtOnce makes the receiver `people` a path of the test's own server, notified without delay.
+func notifyAtOnce(t *testing.T, config, receivers string) string {
 	t.Helper()
 	config = changed(t, config, "\n  - name: people\n", "\n  - name: people\n    webhook_configs: [{ url: '"+receivers+"/people' }]\n")
 	return paced(t, config, "0s", "3s")
 }
 
-// paced changes how long people wait for the first message about a host and for the next.
+// paced changes the wait before the first message about a host and before the next.
 func paced(t *testing.T, config, wait, interval string) string {
 	t.Helper()
 	config = changed(t, config, "group_wait: 30s\n", "group_wait: "+wait+"\n")
@@ -53,19 +53,19 @@ func paced(t *testing.T, config, wait, interval string) string {
 	return changed(t, config, "group_interval: 5m\n", "group_interval: "+interval+"\n")
 }
 
-// alertmanager is a running Alertmanager and what has left it.
+// alertmanager is a running Alertmanager and the notifications that it sent.
 type alertmanager struct {
 	url string
 
 	mu      sync.Mutex
 	arrival map[string]time.Time // first firing notification by receiver and labels
-	count   map[string]int       // notifications by receiver and labels; by "receiver over" of those that say it is over
+	count   map[string]int       // notifications by receiver and labels; resolved ones by "receiver resolved" and labels
 	refused int
-	naked   []string
+	badAuth []string // receivers that got the remediator's token wrongly, or did not get it
 }
 
-// startAlertmanager runs until the test ends. change gets the configuration and the address of the server whose paths are
-// the receivers `people`, `remediator`, `heartbeat` and `dead-mans-switch`.
+// startAlertmanager runs until the test ends. change gets the configuration and the address of the
+// server whose paths are the receivers `people`, `remediator`, `heartbeat` and `dead-mans-switch`.
 func startAlertmanager(t *testing.T, change func(t *testing.T, config, receivers string) string) *alertmanager {
 	t.Helper()
 	am := &alertmanager{arrival: map[string]time.Time{}, count: map[string]int{}}
@@ -101,7 +101,7 @@ func startAlertmanager(t *testing.T, change func(t *testing.T, config, receivers
 		cancel()
 		_ = cmd.Wait() // ended by us
 		if t.Failed() {
-			t.Logf("Alertmanager said:\n%s", log.String())
+			t.Logf("Alertmanager logged:\n%s", log.String())
 		}
 	})
 	am.await(t, "Alertmanager is ready", func() bool {
@@ -133,7 +133,7 @@ func freeAddress(t testing.TB) string {
 	return address
 }
 
-// receive plays all receivers; the path is the receiver's name.
+// receive serves all receivers; the path is the receiver's name.
 func (a *alertmanager) receive(w http.ResponseWriter, r *http.Request) {
 	var message struct {
 		Alerts []struct {
@@ -150,7 +150,7 @@ func (a *alertmanager) receive(w http.ResponseWriter, r *http.Request) {
 	defer a.mu.Unlock()
 	inside := receiver == "remediator" || receiver == "heartbeat"
 	if shown := r.Header.Get("Authorization") == "Bearer "+webhookToken; shown != inside {
-		a.naked = append(a.naked, receiver)
+		a.badAuth = append(a.badAuth, receiver)
 	}
 	for _, alert := range message.Alerts {
 		if receiver == "remediator" && alert.Labels["host"] == "refuse-once" && a.refused == 0 {
@@ -159,7 +159,7 @@ func (a *alertmanager) receive(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if alert.Status != "firing" {
-			a.count[receiver+" over "+key(alert.Labels)]++
+			a.count[receiver+" resolved "+key(alert.Labels)]++
 			continue
 		}
 		k := receiver + " " + key(alert.Labels)
@@ -175,27 +175,28 @@ func (a *alertmanager) refusals() int {
 	return a.refused
 }
 
-func (a *alertmanager) unauthorised() []string {
+func (a *alertmanager) badAuthorization() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.naked
+	return a.badAuth
 }
 
-// times is how often the receiver has heard that the alert fires.
+// times returns how often the receiver was notified that the alert fires.
 func (a *alertmanager) times(receiver string, labels map[string]string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.count[receiver+" "+key(labels)]
 }
 
-// at is when the receiver first heard that the alert fires; zero: not yet.
+// at returns when the receiver was first notified that the alert fires; zero: not yet.
 func (a *alertmanager) at(receiver string, labels map[string]string) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.arrival[receiver+" "+key(labels)]
 }
 
-// arrived tells whether everybody who must hear of the alert has.
+// arrived reports whether people and, if it is remediated, the remediator were notified of the
+// alert.
 func (a *alertmanager) arrived(labels map[string]string) bool {
 	return !a.at("people", labels).IsZero() && (labels["remediation"] == "" || !a.at("remediator", labels).IsZero())
 }
@@ -221,7 +222,8 @@ type alert struct {
 	End         time.Time         `json:"endsAt,omitzero"`
 }
 
-// post sends alerts without annotations that began a minute ago; with an end in the past they are over.
+// post sends alerts without annotations that began a minute ago; with an end in the past they are
+// resolved.
 func (a *alertmanager) post(t *testing.T, all []map[string]string, end time.Time) {
 	t.Helper()
 	var alerts []alert
@@ -245,7 +247,7 @@ func (a *alertmanager) send(t *testing.T, path string, what any) []byte {
 	return answer
 }
 
-// states are Alertmanager's words for all alerts it has: active or suppressed.
+// states returns the state of each alert by its key: active or suppressed.
 func (a *alertmanager) states(t *testing.T) map[string]string {
 	t.Helper()
 	code, body := a.do(t, http.MethodGet, "/api/v2/alerts", nil)
@@ -266,7 +268,7 @@ func (a *alertmanager) states(t *testing.T) map[string]string {
 	return states
 }
 
-// do returns code 0 as long as nothing answers.
+// do sends a request; code 0: no answer.
 func (a *alertmanager) do(t *testing.T, method, path string, body []byte) (int, []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -288,7 +290,7 @@ func (a *alertmanager) do(t *testing.T, method, path string, body []byte) (int, 
 	return response.StatusCode, answer
 }
 
-// await asks five times a second, for a minute.
+// await checks five times a second, for a minute.
 func (a *alertmanager) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -298,7 +300,7 @@ func (a *alertmanager) await(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("a minute has passed and not yet: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

@@ -23,14 +23,15 @@ import (
 	"time"
 )
 
-// media are the integrations that carry a subject and a text; the webhook carries Alertmanager's own JSON.
+// media are the integrations with a subject and a text; the webhook gets Alertmanager's own JSON.
 var media = []string{"slack", "discord", "ntfy", "mail"}
 
 const mailPassword = "a-password-of-this-test" //nolint:gosec // not a credential of anything
 
 type message struct{ subject, text string }
 
-// fakes are servers that answer as Slack, Discord, ntfy and a mail server do, and refuse what those would.
+// fakes are servers that answer like Slack, Discord, ntfy and a mail server, and refuse what those
+// would.
 type fakes struct {
 	url, smtp string
 
@@ -44,8 +45,8 @@ func startFakes(t *testing.T) *fakes {
 	t.Helper()
 	f := &fakes{inbox: map[string][]message{}, hosts: map[string]bool{}}
 	t.Cleanup(func() {
-		for _, complaint := range f.complaints() {
-			t.Error(complaint)
+		for _, failure := range f.failures() {
+			t.Error(failure)
 		}
 	})
 	mux := http.NewServeMux()
@@ -54,7 +55,7 @@ func startFakes(t *testing.T) *fakes {
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if err := take(w, r); err != nil {
-				f.complain(r.URL.Path, err)
+				f.fail(r.URL.Path, err)
 				http.Error(w, err.Error(), http.StatusBadRequest)
 			}
 		})
@@ -79,7 +80,7 @@ func startFakes(t *testing.T) *fakes {
 				defer conn.Close()
 				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 				if err := f.mail(conn); err != nil {
-					f.complain("mail", err)
+					f.fail("mail", err)
 				}
 			}()
 		}
@@ -87,26 +88,26 @@ func startFakes(t *testing.T) *fakes {
 	return f
 }
 
-func (f *fakes) tell(medium string, m message) {
+func (f *fakes) record(medium string, m message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.inbox[medium] = append(f.inbox[medium], m)
 }
 
-func (f *fakes) complain(who string, err error) {
+func (f *fakes) fail(who string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.errors = append(f.errors, who+": "+err.Error())
 }
 
-func (f *fakes) complaints() []string {
+func (f *fakes) failures() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.errors
 }
 
-// heard are the messages about a host, oldest first.
-func (f *fakes) heard(medium, host string) []message {
+// messages returns the messages about a host, oldest first.
+func (f *fakes) messages(medium, host string) []message {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(f.inbox[medium]), func(m message) bool { return hostOf(m.subject) != host })
@@ -118,8 +119,9 @@ func (f *fakes) posted(host string) bool {
 	return f.hosts[host]
 }
 
-// slack is an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks. Where markup is on,
-// < begins a link or a mention.
+// slack is an incoming webhook:
+// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks. Where markup is
+// enabled, < begins a link or a mention.
 func (f *fakes) slack(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Attachments []struct {
@@ -138,12 +140,13 @@ func (f *fakes) slack(w http.ResponseWriter, r *http.Request) error {
 	if a.Fallback != a.Title || a.TitleLink == "" || slices.Contains(a.MrkdwnIn, "text") || strings.ContainsAny(a.Title+a.Text, "<>") {
 		return fmt.Errorf("not what Slack should get: %+v", a)
 	}
-	f.tell("slack", message{a.Title, a.Text})
+	f.record("slack", message{a.Title, a.Text})
 	_, err := io.WriteString(w, "ok")
 	return err
 }
 
-// embeds is the JSON of a webhook of Discord: https://docs.discord.com/developers/resources/webhook#execute-webhook
+// embeds is the JSON of a webhook of Discord:
+// https://docs.discord.com/developers/resources/webhook#execute-webhook
 type embeds struct {
 	Content string
 	Embeds  []struct{ Description string }
@@ -157,13 +160,13 @@ func (f *fakes) discord(w http.ResponseWriter, r *http.Request) error {
 	if len(body.Embeds) != 1 || len(body.Content) > 2000 || len(body.Embeds[0].Description) > 4096 || strings.Contains(body.Content, "@") {
 		return fmt.Errorf("not what Discord should get: %+v", body)
 	}
-	f.tell("discord", message{body.Content, body.Embeds[0].Description})
+	f.record("discord", message{body.Content, body.Embeds[0].Description})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// ntfy fills the templates in the query with the JSON of the body, and refuses more than 4,096 bytes:
-// https://docs.ntfy.sh/publish/#message-templating
+// ntfy fills the templates in the query with the JSON of the body, and refuses more than 4,096
+// bytes: https://docs.ntfy.sh/publish/#message-templating
 func (f *fakes) ntfy(w http.ResponseWriter, r *http.Request) error {
 	var body any
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
@@ -186,9 +189,9 @@ func (f *fakes) ntfy(w http.ResponseWriter, r *http.Request) error {
 		filled[name] = b.String()
 	}
 	if query.Get("tpl") != "yes" || filled["m"] == "" || len(filled["m"]) > 4096 {
-		return fmt.Errorf("not what ntfy takes: %v, %d bytes", query, len(filled["m"]))
+		return fmt.Errorf("not what ntfy accepts: %v, %d bytes", query, len(filled["m"]))
 	}
-	f.tell("ntfy", message{filled["t"], filled["m"]})
+	f.record("ntfy", message{filled["t"], filled["m"]})
 	_, err = io.WriteString(w, `{"id":"x","event":"message"}`)
 	return err
 }
@@ -208,7 +211,7 @@ func (f *fakes) webhook(_ http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// mail takes one message by SMTP (RFC 5321), after AUTH PLAIN.
+// mail accepts one message by SMTP (RFC 5321), after AUTH PLAIN.
 func (f *fakes) mail(conn net.Conn) error {
 	c := textproto.NewConn(conn)
 	say := func(line string) error { return c.PrintfLine("%s", line) }
@@ -240,7 +243,7 @@ func (f *fakes) mail(conn net.Conn) error {
 			if err != nil {
 				return err
 			}
-			f.tell("mail", m)
+			f.record("mail", m)
 		case verb == "QUIT":
 			return say("221 bye")
 		}

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// The inhibition is proven by a running Alertmanager. Every alert is posted as source together with every alert as target,
-// each pair on a host of its own; then it counts which notification leaves.
+// Inhibition is tested with a running Alertmanager. Every alert is posted as source together with
+// every alert as target, each pair on its own host, and the notifications that leave are compared.
 
-// inhibits is the contract: causes in the order clock, DNS, credential, GitHub, Docker silence the runners of their host,
-// the storm the other alerts of its runner, and the worse of two degrees the lesser one.
+// inhibits is the contract: the causes clock, DNS, credential, GitHub and Docker silence the
+// runners of their host, the storm silences the other alerts of its runner, and the worse of two
+// degrees of one fault the lesser one.
 func inhibits(source, target Rule) bool {
 	switch source.Alert {
 	case "GhostrunnerClockSkewSevere":
@@ -29,13 +30,13 @@ func inhibits(source, target Rule) bool {
 	}
 }
 
-// ofOneRunner tells alerts about a runner from those about a host's runners.
+// ofOneRunner reports whether an alert is about one runner, not about all runners of a host.
 func ofOneRunner(r Rule) bool {
 	return r.Labels["layer"] == "runner" &&
 		r.Alert != "GhostrunnerAllRunnersOffline" && r.Alert != "GhostrunnerRunnersSaturated"
 }
 
-// labels are those of an alert of the rule; without a host it is as if Prometheus had added none.
+// labels returns the labels of an alert of the rule; an empty host or runner is left out.
 func labels(r Rule, host, runner string) map[string]string {
 	l := maps.Clone(r.Labels)
 	l["alertname"] = r.Alert
@@ -51,7 +52,7 @@ func labels(r Rule, host, runner string) map[string]string {
 	return l
 }
 
-// pair is one question to Alertmanager: does the source silence the target?
+// pair is a source, a target, and whether the source silences the target.
 type pair struct {
 	name           string
 	source, target map[string]string
@@ -78,29 +79,29 @@ func pairs(t *testing.T) []pair {
 	}
 	github, retry, storm := byName["GhostrunnerGitHubUnreachable"], byName["GhostrunnerRunnerRetryLoop"], byName["GhostrunnerWatchdogStorm"]
 	drift, mild := byName["GhostrunnerClockSkewSevere"], maps.Clone(byName["GhostrunnerClockDrift"].Labels)
-	mild["alertname"], mild["host"], mild["severity"] = "SomebodysOwnCause", "own", "critical"
+	mild["alertname"], mild["host"], mild["severity"] = "UserCause", "own", "critical"
 	return append(all,
 		pair{"a cause on another host", labels(github, "one", "r"), labels(retry, "two", "r"), false},
 		pair{"the storm of another runner", labels(storm, "same", "r1"), labels(retry, "same", "r2"), false},
 		pair{"the storm of another host's runner", labels(storm, "three", "r1"), labels(retry, "four", "r1"), false},
 		pair{"neither names a host", labels(drift, "", "r"), labels(retry, "", "no-host"), false},
 		pair{"storm and alert name no runner", labels(storm, "no-runner", ""), labels(retry, "no-runner", ""), false},
-		pair{"a critical cause of somebody's own", mild, labels(retry, "own", "r"), true},
+		pair{"a critical cause of the user", mild, labels(retry, "own", "r"), true},
 	)
 }
 
 func TestCauseSilencesSymptom(t *testing.T) {
-	am := startAlertmanager(t, toldAtOnce)
+	am := startAlertmanager(t, notifyAtOnce)
 	cases := pairs(t)
 	var sources, targets []map[string]string
 	for _, c := range cases {
 		sources, targets = append(sources, c.source), append(targets, c.target)
 	}
 	am.post(t, sources, time.Time{})
-	am.await(t, "the sources are known", func() bool { return len(am.states(t)) >= len(sources) })
+	am.await(t, "Alertmanager has the sources", func() bool { return len(am.states(t)) >= len(sources) })
 
 	am.post(t, targets, time.Time{})
-	am.await(t, "what is not silenced has left for all its receivers", func() bool {
+	am.await(t, "what is not silenced was sent to all its receivers", func() bool {
 		return !slices.ContainsFunc(cases, func(c pair) bool { return !c.silenced && !am.arrived(c.target) })
 	})
 	states := am.states(t)
@@ -109,22 +110,22 @@ func TestCauseSilencesSymptom(t *testing.T) {
 			t.Errorf("%s: silenced %v, want %v (state %q)", c.name, got, want, states[key(c.target)])
 		}
 		if c.silenced && am.anywhere(c.target) {
-			t.Errorf("%s: a notification of the symptom has left", c.name)
+			t.Errorf("%s: a notification of the symptom was sent", c.name)
 		}
 	}
 	if t.Failed() {
 		return
 	}
 
-	// Nothing but the source held the symptom back: it leaves as soon as the source is over.
+	// Only the source silenced the symptom: it is sent as soon as the source has ended.
 	am.post(t, sources, time.Now())
-	am.await(t, "what was silenced has left", func() bool {
+	am.await(t, "what was silenced was sent", func() bool {
 		return !slices.ContainsFunc(cases, func(c pair) bool { return !am.arrived(c.target) })
 	})
 }
 
 func TestDelivery(t *testing.T) {
-	am := startAlertmanager(t, toldAtOnce)
+	am := startAlertmanager(t, notifyAtOnce)
 	byName := map[string]Rule{}
 	for _, r := range alerts(t) {
 		byName[r.Alert] = r
@@ -138,7 +139,7 @@ func TestDelivery(t *testing.T) {
 		return am.arrived(restart) && am.arrived(refused) && am.at("heartbeat", heartbeat) != (time.Time{})
 	})
 	if took := am.at("remediator", restart).Sub(begin); took > 2*time.Second {
-		t.Errorf("the remediator heard of an alert after %s; group_wait is not 0s", took)
+		t.Errorf("the remediator received an alert after %s; group_wait is not 0s", took)
 	}
 	for _, receiver := range []string{"people", "remediator"} {
 		if at := am.at(receiver, heartbeat); !at.IsZero() {
@@ -148,7 +149,7 @@ func TestDelivery(t *testing.T) {
 	if am.refusals() != 1 {
 		t.Errorf("the remediator refused %d times, want once, and then the same again", am.refusals())
 	}
-	if got := am.unauthorised(); len(got) > 0 {
+	if got := am.badAuthorization(); len(got) > 0 {
 		t.Errorf("requests without the token: %v", got)
 	}
 }

@@ -2,12 +2,9 @@ package rules_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,9 +15,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Rules and dashboards ask for metrics by their names, and a name that nobody exports is no error anywhere: the alert is
-// silent for ever. So every name and every label is looked up in the table of metrics in docs/metrics.md, which is what the
-// programs export (internal/metrics_test.go).
+// A metric name in a rule or a dashboard that no program exports causes no error: the alert never
+// fires. So every name and every label is looked up in the table in docs/metrics.md, which lists
+// what the programs export (internal/metrics_test.go).
 
 const (
 	metricsPage = "../docs/metrics.md"
@@ -55,12 +52,13 @@ func TestMetricsExist(t *testing.T) {
 	}
 }
 
-// A rule that names a container, a runner or a machine is good for one installation.
+// TestRulesNameNoContainer: a rule that names a container, a runner or a machine fits one
+// installation only.
 func TestRulesNameNoContainer(t *testing.T) {
 	prometheus := startPrometheus(t)
 	for _, e := range ruleExpressions(t) {
 		if e.template {
-			continue // is about the alert's own labels
+			continue // uses the alert's own labels
 		}
 		tree, err := prometheus.parse(t.Context(), e.text)
 		if err != nil {
@@ -70,14 +68,14 @@ func TestRulesNameNoContainer(t *testing.T) {
 		tree.walk(func(n *node) {
 			for _, m := range n.Matchers {
 				if slices.Contains([]string{"container", "runner", "target", "host", "instance"}, m.Name) && m.Value != "" {
-					t.Errorf("%s: %s{%s%s%q} names one of them; say what it is by its other labels", e.where, n.Name, m.Name, m.Type, m.Value)
+					t.Errorf("%s: %s{%s%s%q} names one of them; select by other labels", e.where, n.Name, m.Name, m.Type, m.Value)
 				}
 			}
 		})
 	}
 }
 
-// What finds no fault must be able to find one.
+// TestCheckerFindsFaults gives the checker expressions with and without a fault.
 func TestCheckerFindsFaults(t *testing.T) {
 	prometheus := startPrometheus(t)
 	known := map[string]labelSet{"a": set("host", "x"), "b": set("host", "x", "y"), "ALERTS": anyLabel()}
@@ -88,9 +86,9 @@ func TestCheckerFindsFaults(t *testing.T) {
 		{`sum by (anything) (ALERTS{whatever="1"}) or vector(1)`, ""},
 		{`sum by (y) (a or b)`, ""},
 		{`sum by (x) (min by (x) (max_over_time(a[1h:5m])))`, ""},
-		{`c`, "nobody exports c"},
+		{`c`, "no program exports c"},
 		{`{__name__=~"a|b"}`, "a selector without a name"},
-		{`max_over_time(rate(c[5m])[1h:])`, "nobody exports c"},
+		{`max_over_time(rate(c[5m])[1h:])`, "no program exports c"},
 		{`a{y="1"}`, "has no label y"},
 		{`rate(a{y=""}[5m])`, "has no label y"},
 		{`sum by (y) (a)`, "no label y"},
@@ -102,9 +100,9 @@ func TestCheckerFindsFaults(t *testing.T) {
 		{`a * on (x) group_left (z) b`, "no label z"},
 		{`sum by (y) (b * on (x) a)`, "no label y"},
 		{`label_replace(a, "z", "$1", "y", "(.+)")`, "no label y"},
-		{`topk(3, c)`, "nobody exports c"},
-		{`quantile(scalar(c), a)`, "nobody exports c"},
-		{`1 + -(c)`, "nobody exports c"},
+		{`topk(3, c)`, "no program exports c"},
+		{`quantile(scalar(c), a)`, "no program exports c"},
+		{`1 + -(c)`, "no program exports c"},
 	} {
 		tree, err := prometheus.parse(t.Context(), test.expr)
 		if err != nil {
@@ -119,7 +117,7 @@ func TestCheckerFindsFaults(t *testing.T) {
 	}
 }
 
-// labelSet is the labels that a vector can have. With "*" it can have any.
+// labelSet is the set of labels that a vector can have. "*" stands for any label.
 type labelSet map[string]bool
 
 func set(names ...string) labelSet {
@@ -142,7 +140,8 @@ func union(sets ...labelSet) labelSet {
 	return all
 }
 
-// knownMetrics are those of the table, and those that Prometheus makes of its own, each with its labels.
+// knownMetrics returns the metrics of the table and those that Prometheus itself adds, each with
+// its labels.
 func knownMetrics(t *testing.T) map[string]labelSet {
 	t.Helper()
 	target := set("host", "job", "instance")
@@ -167,7 +166,7 @@ func knownMetrics(t *testing.T) map[string]labelSet {
 	return known
 }
 
-// engines matches what Prometheus keeps of the metrics that it and Alertmanager export.
+// engines matches the metrics of Prometheus and Alertmanager that the configuration keeps.
 func engines(t *testing.T) *regexp.Regexp {
 	t.Helper()
 	var config struct {
@@ -195,10 +194,10 @@ func engines(t *testing.T) *regexp.Regexp {
 	return regexp.MustCompile("^(?:" + strings.Join(kept, "|") + ")$")
 }
 
-// checker follows the labels through an expression and notes what cannot be.
+// checker follows the labels through an expression and records what is impossible.
 type checker struct {
 	known    map[string]labelSet
-	engines  *regexp.Regexp // names of the engines' metrics; nil: none
+	engines  *regexp.Regexp // metrics of Prometheus and Alertmanager; nil: none
 	problems []string
 }
 
@@ -206,7 +205,7 @@ func (c *checker) problem(format string, args ...any) {
 	c.problems = append(c.problems, fmt.Sprintf(format, args...))
 }
 
-// need notes which of the labels a part cannot have.
+// need records which of the labels a part cannot have.
 func (c *checker) need(part string, have labelSet, labels ...string) {
 	for _, l := range labels {
 		if !have.has(l) {
@@ -215,7 +214,7 @@ func (c *checker) need(part string, have labelSet, labels ...string) {
 	}
 }
 
-// labels returns those that the result can have.
+// labels returns the labels that the result can have.
 func (c *checker) labels(n *node) labelSet {
 	if n == nil {
 		return labelSet{}
@@ -229,7 +228,7 @@ func (c *checker) labels(n *node) labelSet {
 		c.need("what "+n.Op+" reads", inner, n.Grouping...)
 		switch {
 		case slices.Contains([]string{"topk", "bottomk", "limitk", "limit_ratio"}, n.Op):
-			return inner // these choose series and change none
+			return inner // these select series and change none
 		case !n.Without:
 			return set(n.Grouping...)
 		}
@@ -247,7 +246,7 @@ func (c *checker) labels(n *node) labelSet {
 	case "parenExpr", "unaryExpr", "subquery":
 		return c.labels(n.Expr)
 	default:
-		c.problem("this test does not know what %q is", n.Type)
+		c.problem("unknown part of an expression: %q", n.Type)
 		return anyLabel()
 	}
 }
@@ -262,7 +261,7 @@ func (c *checker) selector(n *node) labelSet {
 	case !ok && c.engines != nil && c.engines.MatchString(n.Name):
 		return anyLabel()
 	case !ok:
-		c.problem("nobody exports %s", n.Name)
+		c.problem("no program exports %s", n.Name)
 		return anyLabel()
 	}
 	for _, m := range n.Matchers {
@@ -276,7 +275,7 @@ func (c *checker) selector(n *node) labelSet {
 func (c *checker) binary(n *node) labelSet {
 	left, right := c.labels(n.LHS), c.labels(n.RHS)
 	if n.Matching == nil {
-		return union(left, right) // one of them is a number and has none
+		return union(left, right) // one of them is a number and has no labels
 	}
 	c.need("the left side of "+n.Op, left, n.Matching.Labels...)
 	c.need("the right side of "+n.Op, right, n.Matching.Labels...)
@@ -328,12 +327,12 @@ func (n *node) walk(visit func(*node)) {
 	}
 }
 
-// expression is PromQL and where it stands.
+// expression is PromQL and its place.
 type expression struct {
 	where, text string
 	record      string   // what the rule records
-	labels      labelSet // that the rule adds to it
-	template    bool     // asked by an annotation when the alert is sent
+	labels      labelSet // added by the rule
+	template    bool     // a query in a template of the alert
 }
 
 type parsed struct {
@@ -342,7 +341,7 @@ type parsed struct {
 	tree *node
 }
 
-// ruleExpressions are those of the rules, and the queries in the templates of their annotations.
+// ruleExpressions returns the expressions of the rules and the queries in their templates.
 func ruleExpressions(t *testing.T) []expression {
 	t.Helper()
 	var all []expression
@@ -362,13 +361,15 @@ func ruleExpressions(t *testing.T) []expression {
 			for _, r := range group.Rules {
 				where := file + ": " + r.Alert + r.Record
 				all = append(all, expression{where: where, text: r.Expr, record: r.Record, labels: set(slices.Collect(maps.Keys(r.Labels))...)})
-				for name, annotation := range r.Annotations {
-					queries, err := templateQueries(annotation)
-					if err != nil {
-						t.Errorf("%s: annotation %s: %v", where, name, err)
-					}
-					for _, text := range queries {
-						all = append(all, expression{where: where + ": annotation " + name, text: text, template: true})
+				for _, templates := range []map[string]string{r.Labels, r.Annotations} {
+					for name, text := range templates {
+						queries, err := templateQueries(text)
+						if err != nil {
+							t.Errorf("%s: %s: %v", where, name, err)
+						}
+						for _, text := range queries {
+							all = append(all, expression{where: where + ": " + name, text: text, template: true})
+						}
 					}
 				}
 			}
@@ -377,20 +378,23 @@ func ruleExpressions(t *testing.T) []expression {
 	return all
 }
 
-// templateQueries runs an annotation as Prometheus would (prometheus/prometheus template/template.go), once with an answer to
-// its queries and once without, and returns what it asked.
+// templateQueries executes a template as Prometheus does (prometheus/prometheus
+// template/template.go), once with and once without a result of its queries, and returns the
+// queries.
 func templateQueries(text string) ([]string, error) {
 	type sample struct {
 		Labels map[string]string
 		Value  float64
 	}
-	var asked []string
-	for _, answer := range [][]sample{nil, {{}}} {
+	var queries []string
+	for _, result := range [][]sample{nil, {{}}} {
 		functions := template.FuncMap{
 			"query": func(q string) []sample {
-				asked = append(asked, q)
-				return answer
+				queries = append(queries, q)
+				return result
 			},
+			"first": func(all []sample) sample { return append(all, sample{})[0] },
+			"value": func(s sample) float64 { return s.Value },
 		}
 		for _, name := range []string{"humanize", "humanize1024", "humanizeDuration", "humanizePercentage", "humanizeTimestamp"} {
 			functions[name] = func(any) string { return "" }
@@ -403,17 +407,13 @@ func templateQueries(text string) ([]string, error) {
 			return nil, err
 		}
 	}
-	slices.Sort(asked)
-	return slices.Compact(asked), nil
+	slices.Sort(queries)
+	return slices.Compact(queries), nil
 }
 
-// dashboardExpressions are those of every dashboard. Without the folder there are none, and nothing here is proven about
-// dashboards; a folder without a dashboard, and a dashboard that asks for nothing, are faults.
+// dashboardExpressions returns the expressions of every dashboard, of which each must have some.
 func dashboardExpressions(t *testing.T) []expression {
 	t.Helper()
-	if _, err := os.Stat(dashboards); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	var all []expression
 	for _, file := range glob(t, filepath.Join(dashboards, "*.json")) {
 		var content any
@@ -422,7 +422,7 @@ func dashboardExpressions(t *testing.T) []expression {
 		}
 		found := grafana(content)
 		if len(found) == 0 {
-			t.Errorf("%s asks Prometheus for nothing", file)
+			t.Errorf("%s has no query", file)
 		}
 		for _, text := range found {
 			all = append(all, expression{where: file, text: text})
@@ -431,7 +431,8 @@ func dashboardExpressions(t *testing.T) []expression {
 	return all
 }
 
-// Grafana's variables that stand where PromQL wants a duration or a number; others stand in strings, where all is well.
+// Grafana's variables in place of a duration or a number in PromQL; others are in strings and need
+// no change.
 var (
 	duration    = regexp.MustCompile(`\$\{?__(rate_interval|interval|range)\}?\b`)
 	number      = regexp.MustCompile(`\$\{?__(interval_ms|range_m?s|from|to)\}?\b`)
@@ -439,7 +440,8 @@ var (
 	queryResult = regexp.MustCompile(`^query_result\((.+)\)$`)
 )
 
-// grafana finds the expressions in a dashboard: "expr" of panels and annotations, and "query" of variables.
+// grafana finds the expressions in a dashboard: "expr" of panels and annotations, and "query" of
+// variables.
 func grafana(v any) []string {
 	var found []string
 	switch v := v.(type) {

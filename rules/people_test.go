@@ -17,45 +17,47 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Everything that alertmanager.yml offers to people is switched on, as a person would do it, and delivered by a running
-// Alertmanager to servers that take what Slack, Discord, ntfy, a mail server and a dead man's switch take.
+// Every example in alertmanager.yml is enabled, as a person would do it. A running Alertmanager
+// delivers to servers that accept what Slack, Discord, ntfy, a mail server and a dead man's switch
+// accept.
 
-// example is a line that is offered: in the lists at the end, a # without a space, or with the indentation of YAML behind it.
+// example is a line that can be enabled: in the lists at the end, a # without a space, or with the
+// indentation of YAML after it.
 var example = regexp.MustCompile(`(?m)^( {4,})#(\S|  )`)
 
-func switchedOn(t *testing.T, config string) string {
+func enableExamples(t *testing.T, config string) string {
 	t.Helper()
 	if !example.MatchString(config) {
-		t.Fatalf("%s offers nothing", alertmanagerConfig)
+		t.Fatalf("%s has no examples", alertmanagerConfig)
 	}
 	return example.ReplaceAllString(config, "$1$2")
 }
 
-func TestEveryExampleIsRight(t *testing.T) {
+func TestExamplesAreValid(t *testing.T) {
 	dir := t.TempDir()
 	for _, file := range glob(t, alertmanagerTemplates) {
 		write(t, dir, filepath.Base(file), read(t, file))
 	}
-	config := switchedOn(t, read(t, alertmanagerConfig))
+	config := enableExamples(t, read(t, alertmanagerConfig))
 	for _, want := range []string{
 		"slack_configs:", "discord_configs:", "/ntfy_url", "email_configs:", "webhook_configs:", "/dead_mans_switch_url", "- weekdays:",
 	} {
 		if !regexp.MustCompile(`(?m)^ +[^#\n]*` + want).MatchString(config) {
-			t.Errorf("%s does not offer %s", alertmanagerConfig, want)
+			t.Errorf("%s has no example of %s", alertmanagerConfig, want)
 		}
 	}
 	run(t, "amtool", "check-config", write(t, dir, "alertmanager.yml", config))
 }
 
-// toEverybody switches the receivers on and sends all to the given servers; the quiet times stay as they are, because a
-// test must not depend on the hour.
-func toEverybody(f *fakes) func(t *testing.T, config, receivers string) string {
+// toAllReceivers enables the receivers and sends everything to the given servers. Mute times stay
+// off, because a test must not depend on the hour.
+func toAllReceivers(f *fakes) func(t *testing.T, config, receivers string) string {
 	return func(t *testing.T, config, receivers string) string {
 		t.Helper()
 		secrets := t.TempDir()
 		ntfy := regexp.MustCompile(`# (https://ntfy\.sh/TOPIC\S+)`).FindStringSubmatch(config)
 		if ntfy == nil {
-			t.Fatalf("%s does not say what secrets/ntfy_url is", alertmanagerConfig)
+			t.Fatalf("%s does not explain secrets/ntfy_url", alertmanagerConfig)
 		}
 		for name, content := range map[string]string{
 			"slack_url":            f.url + "/slack",
@@ -71,7 +73,7 @@ func toEverybody(f *fakes) func(t *testing.T, config, receivers string) string {
 		if !found {
 			t.Fatalf("%s has no time_intervals", alertmanagerConfig)
 		}
-		config = switchedOn(t, receiversPart) + "\ntime_intervals:" + times
+		config = enableExamples(t, receiversPart) + "\ntime_intervals:" + times
 		config = strings.ReplaceAll(config, "/etc/alertmanager/secrets", secrets)
 		config = changed(t, config, "smarthost: smtp.example.com:587\n", "smarthost: "+f.smtp+"\n        require_tls: false\n")
 		config = changed(t, config, "group_interval: 10s\n", "group_interval: 1s\n") // of the remediator
@@ -79,11 +81,11 @@ func toEverybody(f *fakes) func(t *testing.T, config, receivers string) string {
 	}
 }
 
-// story is one thing that happens on a host named like it, and what people read.
+// story is what happens on a host of the same name, and the message that people read.
 type story struct {
 	host    string
 	alerts  []alert
-	then    func([]alert) // what changes once the message is there; nil: nothing
+	then    func([]alert) // what changes after the message; nil: nothing
 	subject string
 	text    string // of the last message; SINCE stands for the time of the test
 }
@@ -99,10 +101,10 @@ func fires(name, severity string, labels, annotations map[string]string) alert {
 
 func unhealthy(runner, healing string) alert {
 	return fires("GhostrunnerRunnerUnhealthy", "warning",
-		map[string]string{"layer": "runner", "remediation": "restart", "runner": runner},
+		map[string]string{"layer": "runner", "remediation": "restart", "recheck": "health", "runner": runner},
 		map[string]string{
 			"summary":     "A runner's container is unhealthy.",
-			"description": "Docker reports container " + runner + " unhealthy, after three failed checks in a row.",
+			"description": "Docker reports container " + runner + " as unhealthy, after three failed checks in a row.",
 			"healing":     healing,
 		})
 }
@@ -132,16 +134,17 @@ func stories(start time.Time) []story {
 			host:    "healed",
 			alerts:  []alert{unhealthy("ci-runner-1", "restart completed 20s ago")},
 			subject: "WARNING on healed: A runner's container is unhealthy.",
-			text: "Docker reports container ci-runner-1 unhealthy, after three failed checks in a row.\n" +
+			text: "Docker reports container ci-runner-1 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: restart completed 20s ago\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") + dashboard,
 		}, {
 			host:    "refused",
 			alerts:  []alert{unhealthy("ci-runner-1", "restart refused (cooldown) 10s ago; restart completed 40s ago")},
 			subject: "WARNING on refused: A runner's container is unhealthy.",
-			text: "Docker reports container ci-runner-1 unhealthy, after three failed checks in a row.\n" +
+			text: "Docker reports container ci-runner-1 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: restart refused (cooldown) 10s ago; restart completed 40s ago\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") + dashboard,
 		}, {
-			// GitHub is unreachable because the clock is wrong, and so is everything else: one message.
+			// GitHub is unreachable because the clock is wrong, and so is everything else: one
+			// message.
 			host: "cause",
 			alerts: append(unhealthyOnes(5),
 				cause("GhostrunnerClockSkewSevere", "clock", "A host's clock is wrong by more than a minute.", "The clock is 400 s off."),
@@ -149,37 +152,37 @@ func stories(start time.Time) []story {
 			),
 			subject: "CRITICAL on cause: A host's clock is wrong by more than a minute. [2 firing]",
 			text: "The clock is 400 s off.\n" +
-				"Healing: nothing is done by itself; the runbook says why, and what to do.\nSince SINCE.\n" + runbook("GhostrunnerClockSkewSevere") +
+				"Healing: no automatic action; follow the runbook.\nSince SINCE.\n" + runbook("GhostrunnerClockSkewSevere") +
 				"No poll has succeeded for 5 minutes.\n" +
-				"Healing: nothing is done by itself; the runbook says why, and what to do.\nSince SINCE.\n" + runbook("GhostrunnerGitHubUnreachable") +
+				"Healing: no automatic action; follow the runbook.\nSince SINCE.\n" + runbook("GhostrunnerGitHubUnreachable") +
 				dashboard,
 		}, {
 			host:    "several",
 			alerts:  unhealthyOnes(40),
 			subject: "WARNING on several: A runner's container is unhealthy. [40 firing]",
-			text: "Docker reports container ci-runner-01 unhealthy, after three failed checks in a row.\n" +
+			text: "Docker reports container ci-runner-01 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: nothing yet\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") +
-				"Docker reports container ci-runner-02 unhealthy, after three failed checks in a row.\n" +
+				"Docker reports container ci-runner-02 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: nothing yet\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") +
-				"Docker reports container ci-runner-03 unhealthy, after three failed checks in a row.\n" +
+				"Docker reports container ci-runner-03 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: nothing yet\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") +
-				"These are 3 of 40 that fire.\n\n" + dashboard,
+				"3 of 40 firing alerts are shown.\n\n" + dashboard,
 		}, {
 			host:    "over",
 			alerts:  []alert{unhealthy("ci-runner-1", "restart completed 2m ago")},
 			then:    func(all []alert) { over(&all[0]) },
 			subject: "RESOLVED on over: A runner's container is unhealthy.",
-			text: "Over after 3m 12s. It was: Docker reports container ci-runner-1 unhealthy, after three failed checks in a row.\n" +
-				"Healing by then: restart completed 2m ago\n\n" + dashboard,
+			text: "Resolved after 3m 12s: Docker reports container ci-runner-1 as unhealthy, after three failed checks in a row.\n" +
+				"Healing: restart completed 2m ago\n\n" + dashboard,
 		}, {
 			host:    "half-over",
 			alerts:  []alert{unhealthy("ci-runner-1", "restart completed 2m ago"), unhealthy("ci-runner-2", "restart refused (busy) 5s ago")},
 			then:    func(all []alert) { over(&all[0]) },
 			subject: "WARNING on half-over: A runner's container is unhealthy. [1 firing, 1 resolved]",
-			text: "Docker reports container ci-runner-2 unhealthy, after three failed checks in a row.\n" +
+			text: "Docker reports container ci-runner-2 as unhealthy, after three failed checks in a row.\n" +
 				"Healing: restart refused (busy) 5s ago\nSince SINCE.\n" + runbook("GhostrunnerRunnerUnhealthy") +
-				"Over after 3m 12s. It was: Docker reports container ci-runner-1 unhealthy, after three failed checks in a row.\n" +
-				"Healing by then: restart completed 2m ago\n\n" + dashboard,
+				"Resolved after 3m 12s: Docker reports container ci-runner-1 as unhealthy, after three failed checks in a row.\n" +
+				"Healing: restart completed 2m ago\n\n" + dashboard,
 		}, {
 			host: "degrees",
 			alerts: []alert{
@@ -187,18 +190,18 @@ func stories(start time.Time) []story {
 				fires("GhostrunnerRateLimitLow", "warning", nil, map[string]string{"summary": "The quota is nearly used up."}),
 			},
 			subject: "WARNING on degrees: The quota is nearly used up. [2 firing]",
-			text: "The token expires soon.\nHealing: nothing is done by itself.\nSince SINCE.\n\n" +
-				"The quota is nearly used up.\nHealing: nothing is done by itself.\nSince SINCE.\n\n" + dashboard,
+			text: "The token expires soon.\nHealing: no automatic action.\nSince SINCE.\n\n" +
+				"The quota is nearly used up.\nHealing: no automatic action.\nSince SINCE.\n\n" + dashboard,
 		}, {
-			// Somebody's own rules, with as little as Prometheus demands.
+			// Rules of the user, with the least that Prometheus demands.
 			host: "bare",
 			alerts: []alert{
 				fires("DoorOpen", "page", nil, nil),
 				fires("QueueStuck", "page", map[string]string{"remediation": "restart"}, nil),
 			},
 			subject: "ALERT on bare: DoorOpen [2 firing]",
-			text: "DoorOpen\nHealing: nothing is done by itself.\nSince SINCE.\n\n" +
-				"QueueStuck\nHealing: asked for; what came of it is on the remediator's page.\nSince SINCE.\n\n" + dashboard,
+			text: "DoorOpen\nHealing: no automatic action.\nSince SINCE.\n\n" +
+				"QueueStuck\nHealing: requested; the remediator's page shows the result.\nSince SINCE.\n\n" + dashboard,
 		}, {
 			host: "hostile" + evil,
 			alerts: []alert{fires("Hostile", "warning", map[string]string{"runner": evil}, map[string]string{
@@ -211,14 +214,15 @@ func stories(start time.Time) []story {
 	}
 }
 
-func TestPeopleAreTold(t *testing.T) {
+func TestMessagesToPeople(t *testing.T) {
 	t.Parallel()
 	f := startFakes(t)
-	am := startAlertmanager(t, toEverybody(f))
+	am := startAlertmanager(t, toAllReceivers(f))
 	start := time.Now().UTC()
 	all := stories(start)
 
-	// A silence on this host is there before its alert is: neither people nor the remediator hear of it.
+	// A silence on this host exists before its alert: neither people nor the remediator are
+	// notified.
 	silenced := unhealthy("ci-runner-1", "nothing yet")
 	silenced.Labels["host"], silenced.Start = "silenced", start
 	silence := am.silence(t, "silenced")
@@ -231,11 +235,11 @@ func TestPeopleAreTold(t *testing.T) {
 		post = append(post, s.alerts...)
 	}
 	am.send(t, "/api/v2/alerts", post)
-	told := func(s story, times int) bool {
-		return !slices.ContainsFunc(media, func(medium string) bool { return len(f.heard(medium, hostOf(s.subject))) < times })
+	notified := func(s story, times int) bool {
+		return !slices.ContainsFunc(media, func(medium string) bool { return len(f.messages(medium, hostOf(s.subject))) < times })
 	}
-	am.await(t, "everybody was told everything", func() bool {
-		return !slices.ContainsFunc(all, func(s story) bool { return !told(s, 1) })
+	am.await(t, "every receiver has every message", func() bool {
+		return !slices.ContainsFunc(all, func(s story) bool { return !notified(s, 1) })
 	})
 
 	var later []alert
@@ -246,8 +250,8 @@ func TestPeopleAreTold(t *testing.T) {
 		}
 	}
 	am.send(t, "/api/v2/alerts", later)
-	am.await(t, "everybody was told what came after", func() bool {
-		return !slices.ContainsFunc(all, func(s story) bool { return s.then != nil && !told(s, 2) })
+	am.await(t, "every receiver has the later messages", func() bool {
+		return !slices.ContainsFunc(all, func(s story) bool { return s.then != nil && !notified(s, 2) })
 	})
 
 	for _, s := range all {
@@ -258,16 +262,16 @@ func TestPeopleAreTold(t *testing.T) {
 			}
 			want := s.subject + "\n\n" + strings.ReplaceAll(s.text, "SINCE", start.Format("2 Jan 15:04 MST"))
 			for _, medium := range media {
-				heard := f.heard(medium, hostOf(s.subject))
-				if len(heard) != messages {
-					t.Fatalf("%s heard %d messages, want %d: one cause is one message", medium, len(heard), messages)
+				got := f.messages(medium, hostOf(s.subject))
+				if len(got) != messages {
+					t.Fatalf("%s got %d messages, want %d: one cause is one message", medium, len(got), messages)
 				}
-				if diff := cmp.Diff(want, heard[messages-1].subject+"\n\n"+heard[messages-1].text); diff != "" {
+				if diff := cmp.Diff(want, got[messages-1].subject+"\n\n"+got[messages-1].text); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", medium, diff)
 				}
 			}
 			if !f.posted(s.host) {
-				t.Error("the webhook was not told")
+				t.Error("the webhook was not notified")
 			}
 		})
 	}
@@ -275,18 +279,18 @@ func TestPeopleAreTold(t *testing.T) {
 		t.Errorf("the silenced alert is %q", state)
 	}
 	quiet := story{subject: "WARNING on silenced: "}
-	if told(quiet, 1) || f.posted("silenced") || am.anywhere(silenced.Labels) {
-		t.Error("a silenced alert has left")
+	if notified(quiet, 1) || f.posted("silenced") || am.anywhere(silenced.Labels) {
+		t.Error("a silenced alert was sent")
 	}
 	if code, answer := am.do(t, http.MethodDelete, "/api/v2/silence/"+silence, nil); code != http.StatusOK {
 		t.Fatalf("Alertmanager answers %d: %s", code, answer)
 	}
-	am.await(t, "nothing but the silence held it back", func() bool {
-		return told(quiet, 1) && !am.at("remediator", silenced.Labels).IsZero()
+	am.await(t, "it is sent when the silence ends", func() bool {
+		return notified(quiet, 1) && !am.at("remediator", silenced.Labels).IsZero()
 	})
 }
 
-// ntfy takes 4,096 bytes; the other integrations take more.
+// TestTextIsBounded: ntfy accepts 4,096 bytes, the other integrations more.
 func TestTextIsBounded(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 11, 23, 14, 2, 0, 0, time.UTC)
@@ -307,18 +311,18 @@ func TestTextIsBounded(t *testing.T) {
 	}
 	text := run(t, "amtool", "template", "render", "--template.glob="+alertmanagerTemplates,
 		`--template.text={{ template "ghostrunner.text" . }}`, "--template.data="+write(t, t.TempDir(), "data.json", string(data)))
-	if len(text) > 4096 || !strings.Contains(text, "These are 3 of 40 that are over.") || strings.Count(text, "Healing") != 6 {
+	if len(text) > 4096 || !strings.Contains(text, "3 of 40 resolved alerts are shown.") || strings.Count(text, "Healing") != 6 {
 		t.Errorf("%d bytes:\n%s", len(text), text)
 	}
 }
 
-// hostOf is the first word of the host that a subject names.
+// hostOf returns the first word of the host in a subject.
 func hostOf(subject string) string {
 	_, rest, _ := strings.Cut(subject, " on ")
 	return rest[:max(0, strings.IndexAny(rest, ": "))]
 }
 
-// silence silences a host and returns the silence's ID.
+// silence silences a host and returns the ID of the silence.
 func (a *alertmanager) silence(t *testing.T, host string) string {
 	t.Helper()
 	var answer struct{ SilenceID string }
@@ -331,18 +335,18 @@ func (a *alertmanager) silence(t *testing.T, host string) string {
 	return answer.SilenceID
 }
 
-// In a quiet time only what is critical is told; the remediator does not sleep.
-func TestQuietTimes(t *testing.T) {
+// TestMuteTimes: people get only critical alerts in a mute time, the remediator gets all.
+func TestMuteTimes(t *testing.T) {
 	t.Parallel()
 	am := startAlertmanager(t, func(t *testing.T, config, receivers string) string {
 		t.Helper()
 		config = changed(t, config, "      #- weekdays: [saturday, sunday]\n", "      - years: ['2020:2100']\n")
-		return toldAtOnce(t, config, receivers)
+		return notifyAtOnce(t, config, receivers)
 	})
 	warning := map[string]string{"alertname": "GhostrunnerDiskLow", "severity": "warning", "remediation": "prune", "host": "h"}
 	critical := map[string]string{"alertname": "GhostrunnerDiskCritical", "severity": "critical", "remediation": "prune", "host": "h"}
 	am.post(t, []map[string]string{warning, critical}, time.Time{})
-	am.await(t, "what is critical is told, and all is healed", func() bool {
+	am.await(t, "people have the critical alert, the remediator has both", func() bool {
 		return am.arrived(critical) && !am.at("remediator", warning).IsZero()
 	})
 	am.await(t, "Alertmanager has muted the warning", func() bool {
@@ -350,17 +354,18 @@ func TestQuietTimes(t *testing.T) {
 		return strings.Contains(string(metrics), `alertmanager_notifications_suppressed_total{reason="mute_time_interval"} 1`)
 	})
 	if !am.at("people", warning).IsZero() {
-		t.Error("people were told a warning in a quiet time")
+		t.Error("people were notified of a warning in a mute time")
 	}
 }
 
-// The ping goes outwards as often as to the remediator, without the remediator's token, and stops with the Watchdog alone.
+// TestDeadMansSwitch: the heartbeat goes outside as often as to the remediator, without the
+// remediator's token, and stops only with the Watchdog.
 func TestDeadMansSwitch(t *testing.T) {
 	t.Parallel()
 	f := startFakes(t)
 	am := startAlertmanager(t, func(t *testing.T, config, receivers string) string {
 		t.Helper()
-		config = toEverybody(f)(t, config, receivers)
+		config = toAllReceivers(f)(t, config, receivers)
 		config = strings.ReplaceAll(config, "group_interval: 15s\n", "group_interval: 1s\n")
 		return strings.ReplaceAll(config, "repeat_interval: 50s\n", "repeat_interval: 500ms\n")
 	})
@@ -372,28 +377,29 @@ func TestDeadMansSwitch(t *testing.T) {
 	am.post(t, []map[string]string{dies, lives}, time.Time{})
 	am.await(t, "three pings", func() bool { return pings(dies) >= 3 && pings(lives) >= 3 })
 	if out, in := pings(lives), am.times("heartbeat", lives); out-in > 1 || in-out > 1 {
-		t.Errorf("%d pings outwards and %d to the remediator", out, in)
+		t.Errorf("%d heartbeats outside and %d to the remediator", out, in)
 	}
 
 	am.post(t, []map[string]string{dies}, time.Now())
-	am.await(t, "Alertmanager knows that it is over", func() bool { return am.states(t)[key(dies)] == "" })
+	am.await(t, "Alertmanager has resolved it", func() bool { return am.states(t)[key(dies)] == "" })
 	before := pings(lives)
-	am.await(t, "a ping that was under way has arrived", func() bool { return pings(lives) > before })
+	am.await(t, "a ping that was being sent has arrived", func() bool { return pings(lives) > before })
 	last := pings(dies)
 	am.await(t, "three more of the other", func() bool { return pings(lives) > before+3 })
 	if now := pings(dies); now != last {
 		t.Errorf("%d pings since the Watchdog has stopped", now-last)
 	}
-	if n := am.times("dead-mans-switch over", dies); n != 0 {
-		t.Error("the end of the Watchdog was sent outwards, where each request is a ping")
+	if n := am.times("dead-mans-switch resolved", dies); n != 0 {
+		t.Error("the end of the Watchdog was sent outside, where each request counts as a heartbeat")
 	}
-	if got := am.unauthorised(); len(got) > 0 {
-		t.Errorf("the remediator's token was shown to the wrong ones, or not to the right ones: %v", got)
+	if got := am.badAuthorization(); len(got) > 0 {
+		t.Errorf("receivers with the wrong authorization: %v", got)
 	}
 }
 
-// Prometheus tells Alertmanager what was done, in the annotation `healing`, often enough that a message is not behind.
-func TestHealingIsFreshWhenPeopleAreTold(t *testing.T) {
+// TestHealingIsUpToDate: Prometheus sends the annotation `healing` to Alertmanager often enough
+// that a message to people is not outdated.
+func TestHealingIsUpToDate(t *testing.T) {
 	compose, err := os.ReadFile("../compose/compose.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -410,9 +416,10 @@ func TestHealingIsFreshWhenPeopleAreTold(t *testing.T) {
 		return time.Duration(d)
 	}
 	resend := duration(string(compose), `--rules\.alert\.resend-delay=(\S+)`)
-	interval := duration(read(t, "disk.yml"), `(?m)^    interval: (\S+)`)
+	interval := duration(read(t, "remediation.yml"), `(?m)^    interval: (15s)`)
 	wait := duration(read(t, alertmanagerConfig), `group_wait: (30s)`)
-	// Prometheus sends at the first evaluation that is later than resend after the last time, not at one exactly then.
+	// Prometheus sends at the first evaluation that is later than resend after the last time, not
+	// at one exactly then.
 	if again := resend.Truncate(interval) + interval; again > wait/2 {
 		t.Errorf("an alert is sent again after %s; a message leaves %s after its first alert", again, wait)
 	}

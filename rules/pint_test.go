@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// pintLint is pint over files, without any server to ask, under the policy of this folder. A warning fails.
+// pintLint returns the arguments of pint for files, offline, under the policy of this folder. A
+// warning fails.
 func pintLint(files ...string) []string {
 	return append([]string{
 		"--offline", "--no-color", "--log-level=warn", "--config=.pint.hcl", "lint", "--min-severity=warning", "--fail-on=warning",
@@ -19,8 +20,8 @@ func TestRulesFollowThePolicy(t *testing.T) {
 	run(t, "pint", pintLint(glob(t, "*.yml")...)...)
 }
 
-// A regexp in the policy that matches too much lets everything through. So a rule that is good must pass, and must not with
-// any of these changes.
+// TestPolicyRefuses changes a correct rule in one place at a time: a regexp in the policy that
+// matches too much would let everything through.
 func TestPolicyRefuses(t *testing.T) {
 	const good = `groups:
   - name: a
@@ -35,6 +36,7 @@ func TestPolicyRefuses(t *testing.T) {
           severity: critical
           layer: docker
           remediation: restart
+          recheck: health
         annotations:
           summary: The engine is sick.
           description: The engine of {{ $labels.host }} is sick.
@@ -46,10 +48,11 @@ func TestPolicyRefuses(t *testing.T) {
 		{"name of an alert", "GhostrunnerDockerSick", "DockerSick", "rule/name"},
 		{"severity", "severity: critical", "severity: warningly", "rule/label"},
 		{"no severity", "severity: critical", "serverity: critical", "rule/label"},
-		{"a severity that is the heartbeat's", "severity: critical", "severity: none", "rule/label"},
+		{"the severity of the heartbeat", "severity: critical", "severity: none", "rule/label"},
 		{"layer", "layer: docker", "layer: dockers", "rule/label"},
 		{"no layer", "layer: docker", "level: docker", "rule/label"},
 		{"remediation", "remediation: restart", "remediation: restart now", "rule/label"},
+		{"recheck", "recheck: health", "recheck: weather", "rule/label"},
 		{"summary that is templated", "The engine is sick.", "The engine of {{ $labels.host }} is sick.", "alerts/annotation"},
 		{"no description", "description:", "descriptive:", "alerts/annotation"},
 		{"runbook elsewhere", "https://github.com/", "https://example.com/", "alerts/annotation"},

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// Expressions are parsed by the Prometheus that `make test` builds, over its API: the parser as a library would raise the
-// versions of a dozen modules that the programs are built from.
+// The Prometheus that `make test` builds parses expressions over its API. The parser as a library
+// would raise the versions of a dozen modules that the programs are built from.
 
-// node is a part of a parsed expression, as GET /api/v1/parse_query gives it. Each type fills some of the fields.
+// node is a part of a parsed expression, as GET /api/v1/parse_query returns it. Each type fills
+// some fields.
 type node struct {
 	Type string
 
@@ -87,7 +88,7 @@ func startPrometheus(t *testing.T) promQL {
 	}
 }
 
-// parse returns the tree of an expression, or what Prometheus says against it.
+// parse returns the tree of an expression, or the error of Prometheus.
 func (p promQL) parse(ctx context.Context, expr string) (*node, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

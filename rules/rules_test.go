@@ -1,5 +1,5 @@
-// Package rules_test judges what judges: the rules with promtool, the routing with amtool, and the inhibition with a
-// running Alertmanager. There is no Go code here to be tested.
+// Package rules_test tests the rules with promtool, the routing with amtool, and inhibition and
+// notifications with a running Alertmanager. There is no Go code here to be tested.
 package rules_test
 
 import (
@@ -22,7 +22,8 @@ const (
 	runbookURL         = "https://github.com/blueguy23/ghostrunner/blob/main/INCIDENTS.md#"
 )
 
-// tool returns the path of a developer tool: that of the environment variable (PROMTOOL for promtool), else from PATH.
+// tool returns the path of a developer tool: from its environment variable (PROMTOOL for promtool),
+// else from PATH.
 func tool(t testing.TB, name string) string {
 	t.Helper()
 	if path := os.Getenv(strings.ToUpper(name)); path != "" {
@@ -95,7 +96,7 @@ func alerts(t testing.TB) []Rule {
 	return all
 }
 
-// names are the distinct names of the alerts, sorted.
+// names returns the distinct names of the alerts, sorted.
 func names(rules []Rule) []string {
 	var all []string
 	for _, r := range rules {
@@ -105,11 +106,11 @@ func names(rules []Rule) []string {
 	return slices.Compact(all)
 }
 
-func TestRulesPassEveryLint(t *testing.T) {
+func TestRulesLint(t *testing.T) {
 	run(t, "promtool", append([]string{"check", "rules", "--lint=all", "--lint-fatal"}, glob(t, "*.yml")...)...)
 }
 
-func TestRulesDoWhatTheyPromise(t *testing.T) {
+func TestRules(t *testing.T) {
 	for _, file := range glob(t, "tests/*_test.yml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +134,7 @@ func TestPrometheusConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := run(t, "promtool", "check", "config", "--lint=all", "--lint-fatal", path)
-	if want := "fast.yml"; !strings.Contains(out, want) {
+	if want := "remediation.yml"; !strings.Contains(out, want) {
 		t.Errorf("the rules are not loaded: no %s in\n%s", want, out)
 	}
 }
@@ -147,10 +148,16 @@ func TestRoutes(t *testing.T) {
 		name, receivers string
 		labels          []string
 	}{
-		{"heartbeat", "dead-mans-switch,heartbeat", []string{"alertname=GhostrunnerWatchdog", "severity=none", "layer=pipeline"}},
-		{"remediated", "remediator,people", []string{"alertname=GhostrunnerRunnerRetryLoop", "severity=warning", "layer=runner", "remediation=restart", "host=h", "runner=r"}},
-		{"remediated and critical", "remediator,people", []string{"alertname=GhostrunnerDiskCritical", "severity=critical", "layer=disk", "remediation=prune"}},
-		{"somebody's own rule that heals", "remediator,people", []string{"alertname=QueueStuck", "remediation=restart", "runner=r"}},
+		{"heartbeat", "dead-mans-switch,heartbeat", []string{"alertname=GhostrunnerWatchdog", "severity=none", "layer=pipeline", "heartbeat=true"}},
+		{"remediated", "remediator,people", []string{
+			"alertname=GhostrunnerRunnerRetryLoop", "severity=warning", "layer=runner", "remediation=restart", "recheck=online",
+			"counts_as=watchdog_fire", "host=h", "runner=r",
+		}},
+		{"remediated and critical", "remediator,people", []string{
+			"alertname=GhostrunnerDiskCritical", "severity=critical", "layer=disk", "remediation=prune", "recheck=disk",
+			"threshold_bytes=2000000000", "target_bytes=12000000000",
+		}},
+		{"a rule of the user that heals", "remediator,people", []string{"alertname=QueueStuck", "remediation=restart", "runner=r"}},
 		{"critical", "people", []string{"alertname=GhostrunnerPATInvalid", "severity=critical", "layer=credential", "host=h"}},
 		{"warning", "people", []string{"alertname=GhostrunnerClockDrift", "severity=warning", "layer=clock", "host=h"}},
 		{"info", "people", []string{"alertname=GhostrunnerPATExpiring", "severity=info", "layer=credential", "host=h"}},
@@ -164,11 +171,10 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// The words that remediator, routing and dashboards rely on.
-func TestAlertsSpeakTheContract(t *testing.T) {
+// TestAlertsFollowTheContract checks what remediator, routing and dashboards rely on.
+func TestAlertsFollowTheContract(t *testing.T) {
 	templated := regexp.MustCompile(`\{\{|\d`)
 	plain := regexp.MustCompile(`^([0-9]+[smhd])?$`)
-	healing := ""
 	for _, r := range alerts(t) {
 		if !strings.HasPrefix(r.Alert, "Ghostrunner") {
 			t.Errorf("%s: the name does not begin with Ghostrunner", r.Alert)
@@ -182,23 +188,13 @@ func TestAlertsSpeakTheContract(t *testing.T) {
 		}, l) {
 			t.Errorf("%s: layer %q", r.Alert, l)
 		}
-		if a := r.Labels["remediation"]; !slices.Contains([]string{"", "restart", "backoff", "prune"}, a) {
-			t.Errorf("%s: remediation %q", r.Alert, a)
-		}
 		if s := r.Annotations["summary"]; s == "" || templated.MatchString(s) || !strings.HasSuffix(s, ".") {
 			t.Errorf("%s: summary %q is not one static sentence", r.Alert, s)
 		}
 		if r.Annotations["description"] == "" {
 			t.Errorf("%s: no description", r.Alert)
 		}
-		switch h := r.Annotations["healing"]; {
-		case (h != "") != (r.Labels["remediation"] != ""):
-			t.Errorf("%s: annotation healing and label remediation belong together", r.Alert)
-		case h != "" && healing != "" && h != healing:
-			t.Errorf("%s: its annotation healing is not that of the others", r.Alert)
-		case h != "":
-			healing = h
-		}
+		checkRemediation(t, r)
 		if got, want := r.Annotations["runbook_url"], runbookURL+strings.ToLower(r.Alert); got != want {
 			t.Errorf("%s: runbook_url %q, want %q", r.Alert, got, want)
 		}
@@ -206,9 +202,61 @@ func TestAlertsSpeakTheContract(t *testing.T) {
 			t.Errorf("%s: for %q, keep_firing_for %q: want one number and unit", r.Alert, r.For, r.KeepFiringFor)
 		}
 		for name, value := range r.Labels {
-			if strings.Contains(value, "{{") {
-				t.Errorf("%s: label %s is templated; every value would be another alert", r.Alert, name)
+			// A label that changes makes another alert. Thresholds change only with the
+			// configuration.
+			if strings.Contains(value, "{{") && (!strings.HasSuffix(name, "_bytes") || strings.Contains(value, "$value")) {
+				t.Errorf("%s: label %s has a template that can change while the alert fires: %s", r.Alert, name, value)
 			}
+		}
+	}
+}
+
+// checkRemediation checks the labels by which an alert asks the remediator for an action.
+func checkRemediation(t *testing.T, r Rule) {
+	t.Helper()
+	action := r.Labels["remediation"]
+	if (action != "") != (r.Annotations["healing"] != "") {
+		t.Errorf("%s: annotation healing and label remediation belong together", r.Alert)
+	}
+	rechecks, ok := map[string][]string{"": {""}, "restart": {"health", "online"}, "backoff": {""}, "prune": {"disk"}}[action]
+	if !ok {
+		t.Errorf("%s: remediation %q", r.Alert, action)
+	}
+	if !slices.Contains(rechecks, r.Labels["recheck"]) {
+		t.Errorf("%s: recheck %q for remediation %q", r.Alert, r.Labels["recheck"], action)
+	}
+	for name, want := range map[string]bool{
+		"threshold_bytes": action == "prune",
+		"target_bytes":    action == "prune",
+		"counts_as":       r.Alert == "GhostrunnerRunnerRetryLoop",
+		"heartbeat":       r.Alert == "GhostrunnerWatchdog",
+	} {
+		if (r.Labels[name] != "") != want {
+			t.Errorf("%s: label %s is %q", r.Alert, name, r.Labels[name])
+		}
+	}
+}
+
+// TestHealingIsWrittenOnce: a second copy of the template would go its own way.
+func TestHealingIsWrittenOnce(t *testing.T) {
+	written := 0
+	for _, file := range glob(t, "*.yml") {
+		written += len(regexp.MustCompile(`(?m)^ +healing: [^*]`).FindAllString(read(t, file), -1))
+	}
+	if written != 1 {
+		t.Errorf("the annotation healing is written %d times", written)
+	}
+}
+
+// TestAlertsReadAtMostOneRecordingRule keeps an alert readable without a search through other
+// rules.
+func TestAlertsReadAtMostOneRecordingRule(t *testing.T) {
+	recorded := regexp.MustCompile(`\b\w+:\w+:\w+\b`)
+	for _, r := range alerts(t) {
+		found := recorded.FindAllString(r.Expr, -1)
+		slices.Sort(found)
+		if found = slices.Compact(found); len(found) > 1 {
+			t.Errorf("%s reads several recording rules: %v", r.Alert, found)
 		}
 	}
 }
@@ -255,7 +303,7 @@ func TestEveryAlertHasARunbookAndATest(t *testing.T) {
 	}
 }
 
-// A runbook's links into this document must lead somewhere; the webhook's own path is checked where it is served.
+// TestRunbookLinks follows the links of the runbooks within their document.
 func TestRunbookLinks(t *testing.T) {
 	text := read(t, runbooks)
 	anchors := map[string]bool{}

@@ -13,12 +13,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A runbook is read at night. It has the same parts in the same order each time, and its commands can be copied and run: they
-// name services, subcommands, metrics, variables and files that exist. That each alert has one is in rules_test.go.
+// Each runbook has the same parts in the same order. Its commands can be copied: they name
+// services, subcommands, metrics, variables and files that exist. rules_test.go tests that each
+// alert has a runbook.
 
 const compose = "../compose/compose.yaml"
 
-// section is what stands under a heading of the second level, by its bold parts.
+// section is the text under a heading of the second level, by its bold parts.
 type section struct {
 	title, text string
 	parts       []string
@@ -53,7 +54,7 @@ func sections(t *testing.T, titles string) []section {
 	return all
 }
 
-// hasParts fails unless a section has exactly these parts, in this order, and says something in each.
+// hasParts fails unless a section has exactly these parts, in this order, and none is empty.
 func hasParts(t *testing.T, s section, want ...string) {
 	t.Helper()
 	if diff := cmp.Diff(want, s.parts); diff != "" {
@@ -71,7 +72,8 @@ var (
 	span  = regexp.MustCompile("`([^`\n]+)`")
 )
 
-// commands are the lines of its shell blocks, and what stands between backticks and begins like a command.
+// commands returns the lines of the shell blocks, and the text between backticks that begins like a
+// command.
 func commands(text string) []string {
 	var all []string
 	for _, block := range fence.FindAllStringSubmatch(text, -1) {
@@ -82,7 +84,7 @@ func commands(text string) []string {
 	}
 	for _, m := range span.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
 		program, _, more := strings.Cut(m[1], " ")
-		if more && slices.Contains([]string{"curl", "date", "df", "docker", "free", "getent", "journalctl", "sudo", "systemctl"}, program) {
+		if more && slices.Contains([]string{"curl", "date", "df", "docker", "free", "getent", "journalctl", "stat", "sudo", "systemctl"}, program) {
 			all = append(all, m[1])
 		}
 	}
@@ -90,10 +92,32 @@ func commands(text string) []string {
 }
 
 func TestRunbooksHaveTheirParts(t *testing.T) {
+	step := regexp.MustCompile(`(?m)^1\. `)
 	for _, s := range sections(t, `^Ghostrunner`) {
-		hasParts(t, s, "Means", "Impact", "Confirm", "ghostrunner does", "If that was not enough", "Prevent", "WSL2")
-		if len(commands(s.content["Confirm"])) == 0 {
-			t.Errorf("%s: Confirm has no command that could be copied", s.title)
+		hasParts(t, s, "Meaning", "Impact", "Diagnosis", "Automatic action", "Mitigation", "Prevention", "WSL2")
+		for _, part := range []string{"Diagnosis", "Mitigation"} {
+			if !step.MatchString(s.content[part]) {
+				t.Errorf("%s: %s has no numbered steps", s.title, part)
+			}
+		}
+		if len(commands(s.content["Diagnosis"])) == 0 {
+			t.Errorf("%s: Diagnosis has no command", s.title)
+		}
+	}
+}
+
+// TestRunbookCommandsAreSingle: a person who copies a line runs one command, without another one in
+// it.
+func TestRunbookCommandsAreSingle(t *testing.T) {
+	several := regexp.MustCompile(`;|&&|\|\||\$\(|\bfor \w+ in\b`)
+	for _, command := range commands(read(t, runbooks)) {
+		if several.MatchString(command) {
+			t.Errorf("several commands in one: %s", command)
+		}
+	}
+	for line := range strings.Lines(fence.ReplaceAllString(read(t, runbooks), "")) {
+		if all := commands(line); len(all) > 1 {
+			t.Errorf("several commands in one line: %s", all)
 		}
 	}
 }
@@ -103,7 +127,7 @@ func TestRunbookCommandsExist(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, compose)), &stack); err != nil {
 		t.Fatal(err)
 	}
-	ofCompose := regexp.MustCompile(`docker compose (\w+)((?: +[^ ;|&]+)*)`)
+	ofCompose := regexp.MustCompile(`docker compose (\w+)((?: +[^ |]+)*)`)
 	found := 0
 	for _, command := range commands(read(t, runbooks)) {
 		for _, m := range ofCompose.FindAllStringSubmatch(command, -1) {
@@ -135,10 +159,16 @@ func TestRunbookCommandsExist(t *testing.T) {
 	}
 }
 
-// Metrics may be named by their beginning, as grep wants them.
+// TestRunbookNamesExist checks metrics, of which a prefix is enough, variables and files.
 func TestRunbookNamesExist(t *testing.T) {
 	text, known := read(t, runbooks), knownMetrics(t)
-	for _, name := range regexp.MustCompile(`\bghostrunner_[a-z_]+`).FindAllString(text, -1) {
+	for _, name := range regexp.MustCompile(`\bghostrunner_[a-z_-]+`).FindAllString(text, -1) {
+		if volume, of := strings.CutPrefix(name, "ghostrunner_"); of && strings.Contains(name, "-") {
+			if !regexp.MustCompile(`(?m)^  ` + volume + `:`).MatchString(read(t, compose)) {
+				t.Errorf("%s has no volume %s", compose, volume)
+			}
+			continue
+		}
 		exists := false
 		for metric := range known {
 			exists = exists || strings.HasPrefix(metric, name)
@@ -160,8 +190,8 @@ func TestRunbookNamesExist(t *testing.T) {
 	}
 }
 
-// An incident that no test guards against happens again.
-func TestIncidentsAreGuarded(t *testing.T) {
+// TestIncidentsHaveTests: an entry of the incident log names the test that prevents a repetition.
+func TestIncidentsHaveTests(t *testing.T) {
 	tests := testFunctions(t)
 	for i, s := range sections(t, `^INC-`) {
 		if want := regexp.MustCompile(`^INC-\d{3}: \S`); !want.MatchString(s.title) {
@@ -170,7 +200,7 @@ func TestIncidentsAreGuarded(t *testing.T) {
 		hasParts(t, s, "What happened", "Why it could", "What prevents it here")
 		named := regexp.MustCompile(`\bTest[A-Z]\w*`).FindAllString(s.content["What prevents it here"], -1)
 		if len(named) == 0 {
-			t.Errorf("%s: no test is named that keeps it from happening again", s.title)
+			t.Errorf("%s: no test is named that prevents a repetition", s.title)
 		}
 		for _, name := range named {
 			if !tests[name] {
@@ -180,7 +210,7 @@ func TestIncidentsAreGuarded(t *testing.T) {
 	}
 }
 
-// testFunctions finds the name of every test of this repository.
+// testFunctions returns the names of all tests of this repository.
 func testFunctions(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}

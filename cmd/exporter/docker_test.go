@@ -43,7 +43,7 @@ func (s *stage) docker(stdin io.Reader, args ...string) string {
 }
 
 func tryDocker(stdin io.Reader, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience) // also at the end of a test
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit) // also at the end of a test
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Stdin = stdin

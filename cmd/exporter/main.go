@@ -25,12 +25,10 @@
 //
 // # Scraping
 //
-// GET /metrics returns all metrics. GET /metrics?collect[]=health&collect[]=listener returns only
-// these sources, and ?exclude[]=… all but these. The sources health, container and listener are
-// kept in memory by events, so a scrape of them costs little here; Prometheus pays for the samples,
-// so scrape health every second and the rest every fifteen. /-/healthy is 200 while the process
-// runs; /-/ready is 503 with a reason until Docker answered or five seconds have passed, and during
-// the shutdown.
+// GET /metrics returns all metrics; GET /metrics?collect[]=health&collect[]=listener returns only these
+// sources. Scrape health every second and the rest every fifteen: what Prometheus pays for is the number
+// of samples. /-/healthy is 200 while the process runs; /-/ready is 503 with a reason until Docker
+// answered or five seconds have passed, and during the shutdown.
 //
 // # The token
 //

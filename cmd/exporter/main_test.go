@@ -136,7 +136,7 @@ func TestWithoutChrony(t *testing.T) {
 		"--clock.chrony-address=127.0.0.1:1", "--clock.chrony-interval=1s")
 	body := b.exports(seenInDocker, seenInLogs, seenAtGitHub, seenOfToken, seenOfDisk, seenOfDNS, `ghostrunner_clock_offset_seconds{source="github"} `)
 	b.without(body, `ghostrunner_clock_offset_seconds{source="chrony"}`, "ghostrunner_clock_synchronized")
-	b.logsOnce("clock source does not answer")
+	b.logsOnce("Clock source does not answer")
 }
 
 // The token of the environment is used, is gone from the environment, and is nowhere to be read;

@@ -28,8 +28,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// TestEveryCallOfOurs runs all that internal/docker can do through the real program to the real engine. The tables are right
-// if nothing of it is refused, and if no rule is left that nobody needed.
+// TestEveryCallOfOurs makes every call of internal/docker through the real program to the real
+// engine. The tables are right if nothing is refused and every rule is used.
 func TestEveryCallOfOurs(t *testing.T) {
 	methods := map[string]bool{}
 	for m := range reflect.TypeFor[*docker.Engine]().Methods() {
@@ -58,7 +58,7 @@ func TestEveryCallOfOurs(t *testing.T) {
 			}
 			for _, rule := range rulesOf(t, c.client) {
 				if !needed[rule] {
-					t.Errorf("nobody needs %s: take it out of the table", rule)
+					t.Errorf("no call needs %s: remove it from the table", rule)
 				}
 			}
 		})
@@ -68,7 +68,7 @@ func TestEveryCallOfOurs(t *testing.T) {
 	}
 }
 
-// rulesOf reads a table as a person does.
+// rulesOf reads the rules from the source of a table.
 func rulesOf(t *testing.T, client string) (rules []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../internal/dockerproxy/" + client + ".go")
@@ -111,8 +111,8 @@ func driveExporter(w *world, engine *docker.Engine) []string {
 	return []string{"Watch", "Tail", "Observed", "Containers", "Root", "ReclaimableBytes"}
 }
 
-// unlessBusy drops the answer of an engine that measures for somebody else on this machine: it does so for one at a time. The
-// call has passed the proxy all the same.
+// unlessBusy ignores the answer of an engine that measures for another client, which it does for
+// one at a time. The call has passed the proxy.
 func unlessBusy(err error) error {
 	if err != nil && strings.Contains(err.Error(), "already running") {
 		return nil
@@ -145,7 +145,7 @@ func driveRemediator(w *world, engine *docker.Engine) []string {
 
 	leftover := w.container("exit", "0")
 	clitest.Until(w, "the leftover to end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", leftover) == "exited" })
-	// Only a label says what is left over, so without one nothing is removed.
+	// Only a label shows what is left over, so without one nothing is removed.
 	host, _ := w.proxy("remediator", "--prune.label="+w.label)
 	labelled, err := docker.New(docker.Options{Host: "unix://" + host, Labels: []string{w.label}})
 	w.must("New", err)
@@ -177,14 +177,14 @@ func driveRemediator(w *world, engine *docker.Engine) []string {
 	}
 }
 
-// TestOthersAreOutOfReach asks the real engine, through the remediator's proxy, to touch a container of somebody else and one
-// of ours that must not be healed.
-func TestOthersAreOutOfReach(t *testing.T) {
+// TestOtherContainersAreRefused asks the real engine, through the remediator's proxy, to act on a
+// foreign container and on one of ours that must not be healed.
+func TestOtherContainersAreRefused(t *testing.T) {
 	w := newWorld(t)
 	other := w.docker("run", "--detach", "--network=none", "--label="+w.mine, "--label=ghostrunner.role=runner", "--label=ghostrunner.heal=restart,backoff", w.image, "sleep")
 	untouchable := w.container("ghostrunner.role=runner", "sleep")
 	host, _ := w.proxy("remediator")
-	// An engine without labels believes that every container is its own: only the proxy stands in its way.
+	// Without labels our client treats every container as its own: only the proxy refuses.
 	engine, err := docker.New(docker.Options{Host: "unix://" + host})
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestOthersAreOutOfReach(t *testing.T) {
 	}
 }
 
-// engineSocket is that of the engine that everybody on this machine uses.
+// engineSocket is the socket of this machine's engine.
 var engineSocket = strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"), "unix://")
 
 // lines counts what the log follower reads.
@@ -222,7 +222,7 @@ func (*lines) CaughtUp(string, string)                  {}
 func (l *lines) Ended(string, string)                   { l.ended.Add(1) }
 func (*lines) Removed(string, string)                   {}
 
-// world is what a test makes in the engine.
+// world is what a test creates in the engine.
 type world struct {
 	*testing.T
 
@@ -252,7 +252,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// newImage imports an image that holds nothing but a program with many parts to play.
+// newImage imports an image that contains only one program with several roles.
 func (w *world) newImage(ref string) string {
 	w.Helper()
 	program := filepath.Join(w.dir, "actor")
@@ -285,7 +285,7 @@ func (w *world) newImage(ref string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// container starts one within reach; labels come before the arguments.
+// container starts a container of ours; labels come before the arguments.
 func (w *world) container(labelsAndArgs ...string) string {
 	w.Helper()
 	args := []string{"run", "--detach", "--network=none", "--label=" + w.mine, "--label=" + w.label}
@@ -296,7 +296,8 @@ func (w *world) container(labelsAndArgs ...string) string {
 	return w.docker(append(append(args, w.image), labelsAndArgs[i:]...)...)
 }
 
-// proxy starts the program and returns the socket that it listens on and the log, which all proxies of a test share.
+// proxy starts the program and returns the socket that it listens on and the log, which all proxies
+// of a test share.
 func (w *world) proxy(client string, more ...string) (socket string, logs *clitest.Output) {
 	w.Helper()
 	socket, logs = filepath.Join(w.dir, fmt.Sprintf("%s-%d.sock", client, len(more))), w.logs
@@ -319,8 +320,8 @@ func (w *world) proxy(client string, more ...string) (socket string, logs *clite
 	return socket, logs
 }
 
-// relay stands between the proxy and the engine, for two things that a test cannot ask of an engine that others use: to
-// refuse HEAD /_ping once, as one that is starting does, and to prune the build cache.
+// relay is between the proxy and the engine, for two things that a test cannot ask of a shared
+// engine: to refuse HEAD /_ping once, as a starting one does, and to prune the build cache.
 func (w *world) relay() (socket string) {
 	w.Helper()
 	socket = filepath.Join(w.dir, fmt.Sprintf("relay-%d.sock", time.Now().UnixNano()))
@@ -361,7 +362,7 @@ func (w *world) docker(args ...string) string {
 }
 
 func (w *world) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	var stderr bytes.Buffer

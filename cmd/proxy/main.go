@@ -1,24 +1,26 @@
-// Ghostrunner-proxy is the only one of our programs that opens Docker's socket. It stands before the exporter or the
-// remediator, each with a proxy of its own, and lets through what that program asks for and nothing else: no exec, no new
-// container, no look into one, nothing of others, no volume.
+// Ghostrunner-proxy is the only program of ours that opens Docker's socket. The exporter and the
+// remediator each have one, which passes on the calls of that program and nothing else: no exec, no
+// new container, no file of one, no object of others, no volume.
 //
 // # What passes
 //
-// The calls in internal/dockerproxy/exporter.go or remediator.go, by --client. A container must carry every --docker.label,
-// as for the client itself; to be ended or started it needs ghostrunner.heal. With --prune.label an image must carry that
-// to be removed, and the build cache stays. A refusal is answered with 403 and logged, with its reason.
+// The calls in internal/dockerproxy/exporter.go or remediator.go, by --client. A container must
+// have every --docker.label; to be stopped or started it also needs ghostrunner.heal. With
+// --prune.label an image must have that label to be removed, and the build cache stays. A refusal
+// is answered with 403 and logged with its reason.
 //
 // # Where it listens
 //
-// On --listen.socket, a socket for this user alone. It needs no network: put it into a volume that the client mounts too,
-// and give the client DOCKER_HOST=unix://PATH.
+// On --listen.socket, a socket for this user only. It needs no network: mount the socket's volume
+// into the client too, and set its DOCKER_HOST=unix://PATH.
 //
 //	ghostrunner-proxy --client=exporter --docker.label=com.docker.compose.project=ghostrunner
-//	ghostrunner-proxy healthcheck      whether the engine answers through the proxy that listens there; exit 1 if not
+//	ghostrunner-proxy healthcheck      exit 1 if the engine does not answer through that socket
 //
-// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a
-// flag or value that cannot be used ends it with 1 and one line before anything is started. A socket on which nobody has
-// listened for a minute ends it with 1 too: whatever starts it again gives it the one that is there then.
+// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the program
+// with exit code 0. A wrong flag ends it with exit code 1 and one line before anything is started.
+// If Docker's socket has had no listener for a minute it exits with 1 too, so that its restart
+// policy mounts the engine's new socket.
 package main
 
 import (
@@ -33,7 +35,7 @@ const program = "ghostrunner-proxy"
 
 func main() { cli.Main(run) }
 
-// config is what the command line and the environment say.
+// config is the content of the command line and the environment.
 type config struct {
 	command string
 	app     *cli.App
@@ -45,22 +47,22 @@ type config struct {
 	listenSocket string
 }
 
-// parse reads args and the environment. done says that everything is done already: help or version was asked for.
+// parse reads args and the environment. done reports that help or the version was printed.
 func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
-	app := cli.New(program, "Lets one program of ghostrunner ask the Docker engine what it needs to, and nothing else.", stdout)
+	app := cli.New(program, "Passes on to the Docker engine the calls of one program of ghostrunner, and nothing else.", stdout)
 	cfg.app = app
-	app.Flag("client", "Whose calls pass: exporter or remediator.").StringVar(&cfg.client)
+	app.Flag("client", "Program whose calls pass: exporter or remediator.").StringVar(&cfg.client)
 	app.Flag("docker.socket", "Socket of the Docker engine.").Default("/var/run/docker.sock").StringVar(&cfg.dockerSocket)
-	app.Flag("docker.label", "KEY=VALUE that a container must carry to be within reach. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
-	app.Flag("prune.label", "KEY=VALUE that an object must carry to be removed; build cache is then left alone. Empty: any unused image.").StringVar(&cfg.pruneLabel)
+	app.Flag("docker.label", "KEY=VALUE that a container must have. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
+	app.Flag("prune.label", "KEY=VALUE that an object must have to be removed; the build cache then stays. Empty: any unused image.").StringVar(&cfg.pruneLabel)
 	app.Flag("listen.socket", "Socket to listen on.").Default("/run/docker/docker.sock").StringVar(&cfg.listenSocket)
-	app.Command("serve", "Stand between (the default).").Default()
-	app.Command("healthcheck", "Tell whether the engine answers through the proxy that listens, by exit code.")
+	app.Command("serve", "Run the proxy (the default).").Default()
+	app.Command("healthcheck", "Check that the engine answers through the proxy; exit 1 if not.")
 	cfg.command, done, err = app.Parse(args)
 	return cfg, done, err
 }
 
-// run is main without the process: it can be called any number of times in one.
+// run is main without the process, for tests.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cfg, done, err := parse(args, stdout)
 	switch {

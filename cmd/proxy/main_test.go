@@ -13,7 +13,7 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 )
 
-func TestMistakesAreOneLine(t *testing.T) {
+func TestErrorsAreOneLine(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -39,8 +39,8 @@ func TestMistakesAreOneLine(t *testing.T) {
 	}
 }
 
-// TestSocket wants a socket that nobody else may open, in the place of one that a killed process left, and a health check
-// that tells of an engine that is gone.
+// The socket is for one user, replaces that of a killed process, and the health check reports an
+// engine that is gone.
 func TestSocket(t *testing.T) {
 	dir, err := os.MkdirTemp("", "gr") // t.TempDir can be too long for a socket
 	if err != nil {
@@ -67,7 +67,7 @@ func TestSocket(t *testing.T) {
 	}
 }
 
-// TestLostSocket wants the end of a proxy whose engine left its socket behind, and none while somebody listens.
+// The proxy ends if its engine left the socket behind, and not while there is a listener.
 func TestLostSocket(t *testing.T) {
 	dir, err := os.MkdirTemp("", "gr") // t.TempDir can be too long for a socket
 	if err != nil {
@@ -96,11 +96,11 @@ func TestLostSocket(t *testing.T) {
 	}()
 	ended := make(chan error, 1)
 	go func() { ended <- watchSocket(t.Context(), socket, time.Millisecond) }()
-	for range 3 * lostAfter {
+	for range 3 * maxMissed {
 		select {
 		case <-accepted:
 		case err := <-ended:
-			t.Fatalf("it ended while somebody listens: %v", err)
+			t.Fatalf("it ended while there is a listener: %v", err)
 		}
 	}
 	_ = l.Close()
@@ -110,6 +110,6 @@ func TestLostSocket(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := watchSocket(ctx, socket, time.Hour); err != nil {
-		t.Errorf("told to stop: %v", err)
+		t.Errorf("after the context ended: %v", err)
 	}
 }

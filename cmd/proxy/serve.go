@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/dockerproxy"
 )
 
@@ -18,14 +19,15 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 5 * time.Minute
 	maxHeaderBytes    = 16 << 10
-	shutdownTimeout   = 5 * time.Second // streams never end by themselves
-	healthTimeout     = 5 * time.Second
+	shutdownTimeout   = 5 * time.Second // streams do not end by themselves
 
-	lookEvery = 15 * time.Second
-	lostAfter = 4 // looks in a row
+	socketCheck = 15 * time.Second
+	dialTimeout = 5 * time.Second
+	maxMissed   = 4 // checks in a row
+
 )
 
-// serve is the program: it listens until ctx ends.
+// serve runs the proxy until ctx ends.
 func serve(ctx context.Context, cfg config, o dockerproxy.Options) error {
 	proxy, err := dockerproxy.New(o)
 	if err != nil {
@@ -35,12 +37,12 @@ func serve(ctx context.Context, cfg config, o dockerproxy.Options) error {
 	if err != nil {
 		return fmt.Errorf("--listen.socket=%s: %w", cfg.listenSocket, err)
 	}
-	// No time-out of a whole request: an event stream lasts for days. There is no body to wait for.
+	// No timeout of a whole request: an event stream lasts for days, and no request has a body.
 	server := &http.Server{Handler: proxy, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
 	o.Logger.Info("Listening", "socket", cfg.listenSocket, "client", cfg.client)
 	served, lost := make(chan error, 1), make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	go func() { lost <- watchSocket(ctx, cfg.dockerSocket, lookEvery) }()
+	go func() { lost <- watchSocket(ctx, cfg.dockerSocket, socketCheck) }()
 	select {
 	case err := <-served:
 		return err
@@ -50,7 +52,7 @@ func serve(ctx context.Context, cfg config, o dockerproxy.Options) error {
 		}
 	case <-ctx.Done():
 	}
-	// A restart that is under way gets the time to be answered; the engine goes on with it in any case.
+	// A restart in progress gets its answer. The engine completes it in any case.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(end); err != nil {
@@ -59,14 +61,14 @@ func serve(ctx context.Context, cfg config, o dockerproxy.Options) error {
 	return nil
 }
 
-// listen takes the place of a socket that an earlier process left behind.
+// listen replaces a socket that an earlier process left behind.
 func listen(ctx context.Context, path string) (net.Listener, error) {
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, errors.New("is in the way: it is no socket")
+		return nil, errors.New("the path exists and is not a socket: remove it, or choose another one")
 	default:
 		if err := os.Remove(path); err != nil {
 			return nil, err
@@ -76,18 +78,19 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Between the two lines anybody who may enter the folder could connect; only the client can.
+	// Until here any user who may enter the directory could connect. Only the client may.
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// watchSocket returns an error when nobody has listened on the engine's socket for a minute, and nil when ctx ends.
+// watchSocket returns an error when the engine's socket has had no listener for maxMissed checks,
+// and nil when ctx ends.
 //
-// An engine that starts again may put a new socket in the place of the old one. A container that outlived the engine
-// (live-restore) keeps the old one for ever: only a new start mounts the new one, so the proxy ends and leaves that to its
-// restart policy. An engine that is slow, or hangs, does listen.
+// An engine that restarts may replace its socket. A container that survived the engine
+// (live-restore) keeps the old one, and only its own restart mounts the new one, so the proxy ends
+// and its restart policy starts it again. An engine that is slow, or hangs, still listens.
 func watchSocket(ctx context.Context, path string, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -97,7 +100,7 @@ func watchSocket(ctx context.Context, path string, every time.Duration) error {
 			return nil
 		case <-tick.C:
 		}
-		dial, cancel := context.WithTimeout(ctx, healthTimeout)
+		dial, cancel := context.WithTimeout(ctx, dialTimeout)
 		conn, err := (&net.Dialer{}).DialContext(dial, "unix", path)
 		cancel()
 		switch {
@@ -105,34 +108,19 @@ func watchSocket(ctx context.Context, path string, every time.Duration) error {
 			_ = conn.Close()
 			missed = 0
 		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
-			if missed++; missed == lostAfter {
-				return fmt.Errorf("--docker.socket=%s: nobody has listened there for %s; ending, to be started with the socket that is there then", path, lostAfter*every)
+			if missed++; missed == maxMissed {
+				return fmt.Errorf("--docker.socket=%s: no listener for %s: exiting, so that a restart mounts the engine's new socket", path, maxMissed*every)
 			}
 		}
 	}
 }
 
-// healthcheck asks the engine for a sign of life, through the proxy.
+// healthcheck checks that the engine answers through the proxy on the socket.
 func healthcheck(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{
+	return cli.HealthCheck(ctx, &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://docker/_ping", http.NoBody)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the engine answers %s through %s", resp.Status, socket)
-	}
-	return nil
+	}}, "http://docker/_ping")
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -28,28 +29,28 @@ func (a dockerAdapter) Containers(ctx context.Context) ([]runner.Container, erro
 	return list, nil
 }
 
-// Images implements remedy.Cleaner.
-func (a dockerAdapter) Images(ctx context.Context, label string) ([]remedy.Image, error) {
+// Images implements prune.Docker.
+func (a dockerAdapter) Images(ctx context.Context, label string) ([]prune.Image, error) {
 	list, err := a.Engine.Images(ctx, label)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]remedy.Image, len(list))
+	out := make([]prune.Image, len(list))
 	for i, m := range list {
-		out[i] = remedy.Image{ID: m.ID, Tags: m.Tags, Size: m.Size, Created: m.Created, Used: m.Named, Dangling: m.Dangling, InUse: m.InUse}
+		out[i] = prune.Image{ID: m.ID, Tags: m.Tags, Size: m.Size, Created: m.Created, Used: m.Named, Dangling: m.Dangling, InUse: m.InUse}
 	}
 	return out, nil
 }
 
-// Leftovers implements remedy.Cleaner.
-func (a dockerAdapter) Leftovers(ctx context.Context, label string) ([]remedy.Leftover, error) {
+// Leftovers implements prune.Docker.
+func (a dockerAdapter) Leftovers(ctx context.Context, label string) ([]prune.Leftover, error) {
 	list, err := a.Engine.Leftovers(ctx, label)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]remedy.Leftover, len(list))
+	out := make([]prune.Leftover, len(list))
 	for i, l := range list {
-		out[i] = remedy.Leftover{ID: l.ID, Name: l.Name, Created: l.Created, Size: l.Size}
+		out[i] = prune.Leftover(l)
 	}
 	return out, nil
 }

@@ -14,12 +14,13 @@ import (
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
-// colours say how a word of an answer is meant.
-var colours = map[string]cli.Color{
-	string(remedy.OutcomeCompleted): cli.Green, string(remedy.OutcomeFailed): cli.Red, string(remedy.OutcomeRefused): cli.Yellow,
-	string(remedy.Closed): cli.Green, string(remedy.Open): cli.Red, string(remedy.HalfOpen): cli.Yellow,
+// colors say how a word of an answer is meant.
+var colors = map[string]cli.Color{
+	string(journal.Completed): cli.Green, string(journal.Failed): cli.Red, string(journal.Refused): cli.Yellow,
+	string(journal.Closed): cli.Green, string(journal.Open): cli.Red, string(journal.HalfOpen): cli.Yellow,
 	"act": cli.Green, "refuse": cli.Yellow,
 }
 
@@ -28,7 +29,7 @@ func command(ctx context.Context, cfg config, stdout io.Writer) error {
 	switch cfg.command {
 	case "history":
 		return history(ctx, cfg, stdout)
-	case "breakers":
+	case "breakers show", "breakers reset":
 		return breakers(ctx, cfg, stdout)
 	case "pause", "resume":
 		return pause(ctx, cfg, stdout)
@@ -41,7 +42,7 @@ func command(ctx context.Context, cfg config, stdout io.Writer) error {
 }
 
 // attempts asks for history, the newest first.
-func attempts(ctx context.Context, cfg config, limit int) (list []remedy.Record, err error) {
+func attempts(ctx context.Context, cfg config, limit int) (list []journal.Record, err error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	if cfg.since != "" {
 		q.Set("since", cfg.since)
@@ -54,7 +55,7 @@ func history(ctx context.Context, cfg config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t := cli.Table{Heading: []string{"TIME", "ACTION", "TARGET", "OUTCOME", "REASON", "TIMES", "ALERT", "DETAIL"}, Colors: colours}
+	t := cli.Table{Heading: []string{"TIME", "ACTION", "TARGET", "OUTCOME", "REASON", "TIMES", "ALERT", "DETAIL"}, Colors: colors}
 	for _, r := range list {
 		at := r.Ended
 		if at.IsZero() {
@@ -76,7 +77,7 @@ func breakers(ctx context.Context, cfg config, stdout io.Writer) error {
 	if err := call(ctx, cfg, method, path, nil, &list); err != nil {
 		return err
 	}
-	t := cli.Table{Heading: []string{"RUNNER", "BREAKER", "UNTIL", "PROBATION ENDS", "FIRES"}, Colors: colours}
+	t := cli.Table{Heading: []string{"RUNNER", "BREAKER", "UNTIL", "PROBATION ENDS", "FIRES"}, Colors: colors}
 	for _, b := range list {
 		t.Rows = append(t.Rows, []string{b.Runner, string(b.State), when(b.Until), when(b.Closes), strconv.FormatUint(b.Fires, 10)})
 	}
@@ -133,7 +134,7 @@ func printExplanations(out io.Writer, list []remedy.Explanation) error {
 		if name == "" {
 			name = "(no name)"
 		}
-		said := name + " (" + cli.OneLine(e.Status) + "): " + paint.Paint(colours[e.Decision], cli.OneLine(e.Decision))
+		said := name + " (" + cli.OneLine(e.Status) + "): " + paint.Paint(colors[e.Decision], cli.OneLine(e.Decision))
 		if e.Action != "" {
 			said += ", " + cli.OneLine(e.Action)
 			if e.Target != "" {
@@ -148,12 +149,12 @@ func printExplanations(out io.Writer, list []remedy.Explanation) error {
 		}
 		fmt.Fprintln(out, said)
 		for _, v := range e.Verdicts {
-			mark, colour := "ok", cli.Green
+			mark, color := "ok", cli.Green
 			if !v.OK {
-				mark, colour = "NO", cli.Red
+				mark, color = "NO", cli.Red
 			}
 			line := strings.TrimSpace(fmt.Sprintf("%-13s  %s", cli.OneLine(v.Guard), cli.OneLine(v.Detail)))
-			if _, err := fmt.Fprintf(out, "  %s  %s\n", paint.Paint(colour, mark), line); err != nil {
+			if _, err := fmt.Fprintf(out, "  %s  %s\n", paint.Paint(color, mark), line); err != nil {
 				return err
 			}
 		}

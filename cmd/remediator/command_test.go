@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 func TestIncident(t *testing.T) {
@@ -23,16 +23,16 @@ func TestIncident(t *testing.T) {
 		}
 		return v.AddDate(2026, 10, 24)
 	}
-	loop := remedy.Alert{Fingerprint: "1", StartsAt: at("10:00:00"), Labels: map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "runner": "ci-runner-1"}}
-	other := remedy.Alert{Fingerprint: "2", StartsAt: at("10:00:30"), Labels: map[string]string{"alertname": "GhostrunnerRunnerOffline", "runner": "ci-runner-2"}}
-	evil := remedy.Alert{Fingerprint: "3", StartsAt: at("10:05:00"), Labels: map[string]string{"alertname": "<img src=http://evil.example>|# [x](y)\n## h", "container": "a`b"}}
-	list := []remedy.Record{
-		{Outcome: remedy.OutcomeCompleted, Action: "restart", Target: "ci-runner-1", Alert: loop, Began: at("10:00:02"), Ended: at("10:00:06"), Count: 1,
+	loop := journal.Alert{Fingerprint: "1", StartsAt: at("10:00:00"), Labels: map[string]string{"alertname": "GhostrunnerRunnerRetryLoop", "runner": "ci-runner-1"}}
+	other := journal.Alert{Fingerprint: "2", StartsAt: at("10:00:30"), Labels: map[string]string{"alertname": "GhostrunnerRunnerOffline", "runner": "ci-runner-2"}}
+	evil := journal.Alert{Fingerprint: "3", StartsAt: at("10:05:00"), Labels: map[string]string{"alertname": "<img src=http://evil.example>|# [x](y)\n## h", "container": "a`b"}}
+	list := []journal.Record{
+		{Outcome: journal.Completed, Action: "restart", Target: "ci-runner-1", Alert: loop, Began: at("10:00:02"), Ended: at("10:00:06"), Count: 1,
 			Evidence: []string{"sent SIGTERM", "left by itself after 500ms"},
-			Verdicts: []remedy.Verdict{{Guard: "paused", OK: true}, {Guard: "busy", OK: true, Detail: "idle"}}},
-		{Outcome: remedy.OutcomeRefused, Action: "restart", Target: "ci-runner-2", Alert: other, Began: at("10:00:31"), Ended: at("10:04:31"), Count: 5,
+			Verdicts: []journal.Verdict{{Guard: "paused", OK: true}, {Guard: "busy", OK: true, Detail: "idle"}}},
+		{Outcome: journal.Refused, Action: "restart", Target: "ci-runner-2", Alert: other, Began: at("10:00:31"), Ended: at("10:04:31"), Count: 5,
 			Reason: "unknown_state", Detail: "docker lists no process at all"},
-		{Outcome: remedy.OutcomeFailed, Action: "restart", Target: "a", Alert: evil, Began: at("10:05:01"), Ended: at("10:08:01"), Count: 1, Reason: "not_verified"},
+		{Outcome: journal.Failed, Action: "restart", Target: "a", Alert: evil, Began: at("10:05:01"), Ended: at("10:08:01"), Count: 1, Reason: "not_verified"},
 	}
 	var b bytes.Buffer
 	writeIncident(&b, list)
@@ -96,10 +96,10 @@ func TestCommands(t *testing.T) {
 		code  int
 		says  []string
 	}{
-		{"explain a file", []string{"explain", payload}, false, 0, []string{"A\uFFFD[31m (firing): refuse, restart: unknown_state\n  ok  action\n", "  NO  target ", "\n\nB (resolved): ignore, restart: a resolved alert starts nothing\n\n(no name) (firing): ignore: has no label remediation\n"}},
+		{"explain a file", []string{"explain", payload}, false, 0, []string{"A\uFFFD[31m (firing): refuse, restart: unknown_state\n  NO  resolve ", "\n\nB (resolved): ignore, restart: a resolved alert starts nothing\n\n(no name) (firing): ignore: has no label remediation\n"}},
 		{"explain stdin", []string{"explain"}, true, 0, []string{"B (resolved): ignore"}},
 		{"explain -", []string{"explain", "-"}, true, 0, []string{"B (resolved): ignore"}},
-		{"explain as JSON", []string{"explain", "--format=json", payload}, false, 0, []string{`"decision": "refuse"`, `"guard": "target"`}},
+		{"explain as JSON", []string{"explain", "--format=json", payload}, false, 0, []string{`"decision": "refuse"`, `"guard": "resolve"`}},
 		{"explain nothing", []string{"explain", "/does/not/exist"}, false, 1, []string{"payload: open /does/not/exist"}},
 		{"pause for a time", []string{"pause", "--for=2h"}, false, 0, []string{"paused until 2"}},
 		{"pause as JSON", []string{"pause", "--format=json"}, false, 0, []string{`"paused": true`}},
@@ -111,7 +111,7 @@ func TestCommands(t *testing.T) {
 		{"history of tomorrow", []string{"history", "--since=tomorrow"}, false, 1, []string{"--since=tomorrow: want a time such as"}},
 		{"too much history", []string{"history", "--limit=9999"}, false, 1, []string{"400 Bad Request: limit: want a number from 1 to 1500\n"}},
 		{"breakers", []string{"breakers"}, false, 0, []string{"RUNNER  BREAKER  UNTIL  PROBATION ENDS  FIRES\n"}},
-		{"reset of nobody", []string{"breakers", "no/body"}, false, 1, []string{"404 Not Found: no such runner\n"}},
+		{"reset of nobody", []string{"breakers", "reset", "no/body"}, false, 1, []string{"404 Not Found: no such runner\n"}},
 		{"incident", []string{"incident"}, false, 0, []string{"Nothing was done or refused since 24h.\n"}},
 		{"format", []string{"history", "--format=xml"}, false, 1, []string{"xml"}},
 	} {

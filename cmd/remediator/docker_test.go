@@ -20,6 +20,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 // These tests run the real program against the real engine. Everything that they make carries a label of their own.
@@ -45,7 +46,7 @@ func dockerCLI(t *testing.T, stdin io.Reader, args ...string) string {
 }
 
 func tryDocker(stdin io.Reader, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.WaitLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Stdin = stdin
@@ -154,11 +155,16 @@ func (w *world) serve(flags ...string) *process {
 		}
 	})
 	p.url = "http://" + p.logs.Address(w.t)
-	clitest.Until(w.t, "ready", func() bool {
+	p.awaitReady()
+	return p
+}
+
+func (p *process) awaitReady() {
+	p.w.t.Helper()
+	clitest.Until(p.w.t, "ready", func() bool {
 		code, _ := p.ask(http.MethodGet, "/-/ready", nil)
 		return code == http.StatusOK
 	})
-	return p
 }
 
 func (p *process) kill() {
@@ -203,13 +209,13 @@ func (p *process) alert(name, action string, labels map[string]string) {
 }
 
 // outcome waits until an action on a target has this outcome and reason.
-func (p *process) outcome(action, target, want string) remedy.Record {
+func (p *process) outcome(action, target, want string) journal.Record {
 	p.w.t.Helper()
-	var found remedy.Record
+	var found journal.Record
 	var seen []string
 	clitest.Until(p.w.t, action+" "+target+" "+want, func() bool {
 		_, b := p.ask(http.MethodGet, "/api/v1/attempts", nil)
-		var list []remedy.Record
+		var list []journal.Record
 		if err := json.Unmarshal(b, &list); err != nil {
 			return false
 		}
@@ -267,6 +273,7 @@ func TestRestartOnDocker(t *testing.T) {
 		{map[string]string{"runner": "ci-5"}, "", "refused no_target"},
 		{map[string]string{"container": name}, name, "completed"},
 	} {
+		c.labels["counts_as"] = "watchdog_fire"
 		p.alert("GhostrunnerRunnerRetryLoop", "restart", c.labels)
 		p.outcome("restart", c.target, c.want)
 	}
@@ -300,13 +307,13 @@ func TestBackoffSurvivesKill9(t *testing.T) {
 	p.kill()
 	p = w.serve(pause)
 	var list []remedy.BreakerStatus
-	if _, b := p.ask(http.MethodGet, "/api/v1/breakers", nil); json.Unmarshal(b, &list) != nil || len(list) != 1 || list[0].State != remedy.Open {
+	if _, b := p.ask(http.MethodGet, "/api/v1/breakers", nil); json.Unmarshal(b, &list) != nil || len(list) != 1 || list[0].State != journal.Open {
 		t.Errorf("breakers after the kill: %s", b)
 	}
 	clitest.Until(t, "the runner to run again", func() bool { return w.inspect(id, "{{.State.Running}}") == "true" })
 	clitest.Until(t, "probation", func() bool {
 		_, b := p.ask(http.MethodGet, "/api/v1/breakers", nil)
-		return json.Unmarshal(b, &list) == nil && len(list) == 1 && list[0].State == remedy.HalfOpen
+		return json.Unmarshal(b, &list) == nil && len(list) == 1 && list[0].State == journal.HalfOpen
 	})
 	_, metrics := p.ask(http.MethodGet, "/metrics", nil)
 	if !strings.Contains(string(metrics), `ghostrunner_remediator_breaker_open_until_timestamp_seconds{runner="ci-1"}`) {
@@ -314,8 +321,8 @@ func TestBackoffSurvivesKill9(t *testing.T) {
 	}
 	var out, errs bytes.Buffer
 	args := []string{"--remediator.url=" + p.url, "--web.bearer-token-file=" + w.token}
-	if code := run(t.Context(), append(args, "breakers", "ci-1"), &out, &errs); code != 0 || !strings.Contains(out.String(), "half_open") {
-		t.Errorf("breakers ci-1: %d %s%s", code, out.String(), errs.String())
+	if code := run(t.Context(), append(args, "breakers", "reset", "ci-1"), &out, &errs); code != 0 || !strings.Contains(out.String(), "half_open") {
+		t.Errorf("breakers reset ci-1: %d %s%s", code, out.String(), errs.String())
 	}
 	out.Reset()
 	if code := run(t.Context(), append(args, "history"), &out, &errs); code != 0 || !strings.Contains(out.String(), "GhostrunnerWatchdogStorm") {
@@ -333,9 +340,29 @@ func TestPruneOnDocker(t *testing.T) {
 	leftover := dockerCLI(t, nil, "create", "--label", w.label, "--network=none", used)
 	stranger := dockerCLI(t, nil, "create", "--label", w.label+"-bystander", "--network=none", used)
 	stopped := dockerCLI(t, nil, "create", "--label", w.label, "--label", "ghostrunner.role=runner", "--label", "ghostrunner.runner=ci-2", "--network=none", used)
-	p := w.serve("--prune.label="+w.label, "--prune.min-age=1ms", "--disk.path="+w.dir, "--disk.prune-threshold-gb=1000000")
-	p.alert("GhostrunnerDiskLow", "prune", nil)
-	rec := p.outcome("prune", "engine", "failed not_enough") // nobody has a petabyte
+	// This disk never has more space, whatever is removed.
+	cfg, _, err := parse([]string{
+		"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + w.token, "--docker.label=" + w.label,
+		"--journal.path=" + filepath.Join(w.dir, "journal.db"), "--prune.label=" + w.label, "--prune.min-age=1ms",
+	}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.measure = func(string) (uint64, uint64, error) { return 3e9, 100e9, nil }
+	p := &process{w: w, logs: &clitest.Output{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, cfg, cfg.app.Logger(p.logs)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	p.url = "http://" + p.logs.Address(t)
+	p.awaitReady()
+	p.alert("GhostrunnerDiskLow", "prune", map[string]string{"threshold_bytes": "10000000000", "target_bytes": "12000000000"})
+	rec := p.outcome("prune", "engine", "failed not_enough")
 	images := strings.Fields(dockerCLI(t, nil, "images", "-aq", "--no-trunc"))
 	containers := strings.Fields(dockerCLI(t, nil, "ps", "-aq", "--no-trunc"))
 	for _, c := range []struct {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,12 +19,12 @@ import (
 type githubView struct {
 	client *github.Client
 	home   string // of runners whose label names none
-	// labelled is what the labels name; containers are listed far more often than it changes.
-	labelled atomic.Pointer[[]github.Scope]
+	// labeled is what the labels name; containers are listed far more often than it changes.
+	labeled atomic.Pointer[[]github.Scope]
 }
 
-// proofAge is how old GitHub's word may be and still count.
-const proofAge = 2 * time.Minute
+// knownAge is how old GitHub's answer may be and still count.
+const knownAge = 2 * time.Minute
 
 // newGitHubView returns nil if GitHub is not to be asked: there is no token.
 func newGitHubView(cfg config, logger *slog.Logger) (*githubView, error) {
@@ -48,7 +47,7 @@ func newGitHubView(cfg config, logger *slog.Logger) (*githubView, error) {
 	}
 	var err error
 	v.client, err = github.New(github.Options{
-		APIURL: cfg.github.APIURL, Token: token, Scopes: scopes, MoreScopes: v.moreScopes, PollInterval: cfg.pollInterval,
+		APIURL: cfg.github.APIURL, Token: token, Scopes: scopes, MoreScopes: v.moreScopes, PollInterval: time.Duration(float64(cfg.pollInterval) * cfg.timeScale),
 		Logger: logger, UserAgent: program + "/" + version.Version,
 	})
 	if err != nil {
@@ -66,7 +65,7 @@ func (v *githubView) orNil() remedy.GitHub {
 }
 
 func (v *githubView) moreScopes() []github.Scope {
-	if s := v.labelled.Load(); s != nil {
+	if s := v.labeled.Load(); s != nil {
 		return *s
 	}
 	return nil
@@ -92,7 +91,7 @@ func (v *githubView) note(list []runner.Container) {
 		}
 	}
 	scopes = github.Distinct(scopes...)
-	v.labelled.Store(&scopes)
+	v.labeled.Store(&scopes)
 }
 
 // Known implements remedy.GitHub.
@@ -104,7 +103,7 @@ func (v *githubView) Known(scope string) ([]runner.Registration, bool) {
 func knownIn(snapshot github.Snapshot, scope string, now time.Time) ([]runner.Registration, bool) {
 	for _, s := range snapshot.Scopes {
 		if strings.EqualFold(s.Scope, scope) {
-			return s.Runners, !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess).Abs() <= proofAge
+			return s.Runners, !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess).Abs() <= knownAge
 		}
 	}
 	return nil, false
@@ -117,16 +116,4 @@ func (v *githubView) Ask(ctx context.Context, scope string) ([]runner.Registrati
 		return nil, err
 	}
 	return v.client.Runners(ctx, s)
-}
-
-// Deregister implements remedy.GitHub.
-func (v *githubView) Deregister(ctx context.Context, scope string, id int64) error {
-	s, err := github.ParseScope(scope)
-	if err != nil {
-		return err
-	}
-	if err := v.client.DeleteRunner(ctx, s, id); !errors.Is(err, runner.ErrNotFound) {
-		return err
-	}
-	return nil
 }

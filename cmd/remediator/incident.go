@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
-	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
 // maxIncident is how many records the API gives at once: all that there are.
@@ -41,7 +41,7 @@ type event struct {
 }
 
 // writeIncident is incident without the API; the oldest record comes first.
-func writeIncident(b *bytes.Buffer, list []remedy.Record) {
+func writeIncident(b *bytes.Buffer, list []journal.Record) {
 	events := timeline(list)
 	first, last := events[0].at, events[len(events)-1].at
 	fmt.Fprintf(b, "## INC-NNN: (what broke, in one line)\n\n")
@@ -64,7 +64,7 @@ func writeIncident(b *bytes.Buffer, list []remedy.Record) {
 		for _, seen := range r.Evidence {
 			fmt.Fprintf(b, "  - %s\n", markdown(seen))
 		}
-		if r.Outcome != remedy.OutcomeRefused {
+		if r.Outcome != journal.Refused {
 			for _, v := range r.Verdicts {
 				if v.Detail != "" {
 					fmt.Fprintf(b, "  - guard %s: %s\n", words(v.Guard), markdown(v.Detail))
@@ -76,7 +76,7 @@ func writeIncident(b *bytes.Buffer, list []remedy.Record) {
 }
 
 // timeline is everything with a time, the oldest first.
-func timeline(list []remedy.Record) []event {
+func timeline(list []journal.Record) []event {
 	var events []event
 	add := func(at time.Time, format string, args ...any) {
 		if !at.IsZero() {
@@ -97,16 +97,16 @@ func timeline(list []remedy.Record) []event {
 			add(r.Alert.StartsAt, "%s fires%s", name(r.Alert), of)
 		}
 		switch begins := func() { add(r.Began, "%s begins, %s after the alert", subject(r), took(r.Alert.StartsAt, r.Began)) }; r.Outcome {
-		case remedy.OutcomeRefused:
+		case journal.Refused:
 			again := ""
 			if r.Count > 1 {
 				again = fmt.Sprintf(", %d times within %s", r.Count, took(r.Began, r.Ended))
 			}
 			add(r.Began, "refused: %s, %s%s", subject(r), words(r.Reason), again)
-		case remedy.OutcomeCompleted:
+		case journal.Completed:
 			begins()
 			add(r.Ended, "%s is done and verified, after %s", subject(r), took(r.Began, r.Ended))
-		case remedy.OutcomeFailed:
+		case journal.Failed:
 			begins()
 			add(r.Ended, "%s **failed** after %s: %s", subject(r), took(r.Began, r.Ended), words(r.Reason))
 		default:
@@ -118,15 +118,15 @@ func timeline(list []remedy.Record) []event {
 }
 
 // tally counts what was done.
-func tally(list []remedy.Record) string {
+func tally(list []journal.Record) string {
 	var begun, failed, refused int
 	var times uint64
 	for _, r := range list {
 		switch r.Outcome {
-		case remedy.OutcomeRefused:
+		case journal.Refused:
 			refused++
 			times += max(r.Count, 1)
-		case remedy.OutcomeFailed:
+		case journal.Failed:
 			failed++
 			begun++
 		default:
@@ -137,14 +137,14 @@ func tally(list []remedy.Record) string {
 }
 
 // subject is what was or would have been done.
-func subject(r remedy.Record) string {
+func subject(r journal.Record) string {
 	if r.Target == "" {
 		return markdown(r.Action)
 	}
 	return markdown(r.Action) + " of " + markdown(r.Target)
 }
 
-func name(a remedy.Alert) string {
+func name(a journal.Alert) string {
 	if a.Name() == "" {
 		return "an alert without a name"
 	}

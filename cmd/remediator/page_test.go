@@ -55,7 +55,7 @@ func openBrowser(t *testing.T, url string) *browser {
 // see runs one action and returns what came of it.
 func see[T any](b *browser, action chromedp.Action[T]) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, clitest.Patience)
+	ctx, cancel := context.WithTimeout(b.ctx, clitest.WaitLimit)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
 	if err != nil {
@@ -113,7 +113,7 @@ func (b *browser) scripts(on bool) {
 	}
 }
 
-// prefers sets the colour scheme.
+// prefers sets the color scheme.
 func (b *browser) prefers(scheme string) {
 	b.t.Helper()
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -175,7 +175,7 @@ func TestPage(t *testing.T) {
 	backedOff := w.run(image, w.label, labels("ci-runner-3"))
 	w.run(image, w.label, []string{"ghostrunner.role=service", "ghostrunner.heal=restart"})
 	p := w.serve()
-	p.alert("GhostrunnerRunnerRetryLoop", "restart", map[string]string{"runner": "ci-runner-1", "severity": "warning"})
+	p.alert("GhostrunnerRunnerRetryLoop", "restart", map[string]string{"runner": "ci-runner-1", "severity": "warning", "counts_as": "watchdog_fire"})
 	p.outcome("restart", "ci-runner-1", "completed")
 	p.alert("GhostrunnerRunnerOffline", "restart", map[string]string{"runner": "ci-runner-2", "severity": "warning"})
 	p.outcome("restart", "ci-runner-2", "refused busy")
@@ -184,7 +184,7 @@ func TestPage(t *testing.T) {
 	const evil = `<script>document.title="evil"</script><img src=x onerror=alert(1)>`
 	p.alert(evil, "restart", map[string]string{"runner": "\x1b[31m" + evil, "severity": `"><b>`})
 	p.outcome("restart", "", "refused no_target")
-	p.alert(remedy.AlertWatchdog, "", nil)
+	p.alert("GhostrunnerWatchdog", "", map[string]string{"heartbeat": "true"})
 	status := func() (s remedy.Status) {
 		t.Helper()
 		code, body := p.ask(http.MethodGet, "/api/v1/status", nil)

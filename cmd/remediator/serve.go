@@ -15,6 +15,8 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
+	"github.com/blueguy23/ghostrunner/internal/remedy/httpapi"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/web"
 )
 
@@ -38,24 +40,25 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	remediator, err := remedy.New(remedy.Options{
 		Logger: logger, Registry: registry, Docker: dockerAdapter{docker, view}, GitHub: view.orNil(),
 		JournalPath:     cfg.journalPath,
-		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace,
+		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace, VerifyTimeout: cfg.verifyTimeout,
 		BackoffDuration: cfg.backoffDuration, BackoffMax: cfg.backoffMax, BackoffProbation: cfg.backoffProbation,
-		VerifyTimeout: cfg.verifyTimeout,
-		PruneLabel:    cfg.pruneLabel, PruneMinAge: cfg.pruneMinAge, PruneKeep: cfg.pruneKeep, PruneCooldown: cfg.pruneCooldown,
-		PruneThreshold: cfg.pruneThreshold, DiskPath: cfg.diskPath, DryRun: cfg.dryRun, Window: cfg.window,
-		HeartbeatTimeout: cfg.heartbeatTimeout, Self: ownContainer("/proc/self/mountinfo"),
+		PruneCooldown: cfg.pruneCooldown,
+		Pruner:        prune.Pruner{Measure: cfg.measure, Path: cfg.diskPath, Label: cfg.pruneLabel, MinAge: cfg.pruneMinAge, Keep: cfg.pruneKeep},
+		DryRun:        cfg.dryRun, Window: cfg.window, HeartbeatTimeout: cfg.heartbeatTimeout, TimeScale: cfg.timeScale,
+		Self: ownContainer("/proc/self/mountinfo"),
 	})
 	if err != nil {
 		return err
 	}
-	door := web.NewDoor(logged(token, logger))
+	api := httpapi.New(remediator, registry)
+	auth := web.NewSessionAuth(logged(token, logger))
 	server, err := web.New(web.Options{
 		Logger: logger, Flags: cfg.web, Registry: registry,
 		Name: "Ghostrunner Remediator", Description: "Acts on alerts, or refuses and says why",
-		Ready: remediator.Ready, Root: remediator.Page(door.SignedIn),
+		Ready: remediator.Ready, Root: api.Page(auth.SignedIn),
 		Routes: func(mux *http.ServeMux) {
-			door.Routes(mux)
-			remediator.Routes(mux, door.Guard)
+			auth.Routes(mux)
+			api.Routes(mux, auth.Guard)
 		},
 	})
 	if err != nil {

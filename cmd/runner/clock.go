@@ -9,11 +9,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// clocks answer how far the local clock is off: chronyd, else SNTP, else GitHub's Date header. The first that knows the time is
-// believed.
-//
-// They are asked when a registration is to be made. An answer is good for a while, and so is none: neither a public server nor a
-// name that cannot be resolved is bothered, or waited for, at each job.
+// clocks returns the offset of the local clock by the first source that knows the time: chronyd,
+// SNTP, GitHub's Date header. They are asked before each registration. An answer is reused for some
+// time, and so is the lack of one, so that a job does not wait for a source that is down.
 type clocks struct {
 	sources []*timeSource
 	github  *registrar
@@ -21,30 +19,31 @@ type clocks struct {
 
 // timeSource is chronyd, or a set of NTP servers.
 type timeSource struct {
-	by        string
-	monitor   *clock.Monitor // of this source alone
-	good, bad time.Duration  // for how long an answer is used, and for how long nobody is asked after none
+	name       string
+	monitor    *clock.Monitor // of this source only
+	reuse      time.Duration  // of an answer
+	retryAfter time.Duration  // after a failure
 
 	mu     sync.Mutex
-	asked  time.Time // wall time, so that a sleep makes it old
+	asked  time.Time // wall time, so that it gets old during a sleep
 	answer supervisor.Offset
 	known  bool
 }
 
 const (
 	clockTimeout = time.Second
-	maxSampleAge = 5 * time.Minute // of GitHub's word
+	maxSampleAge = 5 * time.Minute // of GitHub's Date
 )
 
 func newClocks(cfg config, github *registrar) *clocks {
 	c := &clocks{github: github}
 	if cfg.chrony != "" {
 		m := clock.New(clock.Options{ChronyAddress: cfg.chrony, Timeout: clockTimeout})
-		c.sources = append(c.sources, &timeSource{by: "chronyd", monitor: m, good: 4 * time.Second, bad: 64 * time.Second})
+		c.sources = append(c.sources, &timeSource{name: "chronyd", monitor: m, reuse: 4 * time.Second, retryAfter: 64 * time.Second})
 	}
 	if len(cfg.ntpServers) > 0 {
 		m := clock.New(clock.Options{NTPServers: cfg.ntpServers, Timeout: clockTimeout})
-		c.sources = append(c.sources, &timeSource{by: "SNTP", monitor: m, good: 64 * time.Second, bad: 64 * time.Second})
+		c.sources = append(c.sources, &timeSource{name: "SNTP", monitor: m, reuse: 64 * time.Second, retryAfter: 64 * time.Second})
 	}
 	return c
 }
@@ -52,35 +51,32 @@ func newClocks(cfg config, github *registrar) *clocks {
 // offset implements supervisor.Config.Clock.
 func (c *clocks) offset(ctx context.Context) (supervisor.Offset, bool) {
 	for _, s := range c.sources {
-		if o, known := s.ask(ctx); known {
+		if o, known := s.offset(ctx); known {
 			return o, true
 		}
 	}
-	return c.githubOffset(ctx)
-}
-
-// githubOffset asks GitHub for something harmless if it has not said the time lately: whatever it answers carries it.
-func (c *clocks) githubOffset(ctx context.Context) (supervisor.Offset, bool) {
-	fresh := func() (supervisor.Offset, bool) {
-		sample := c.github.client.Snapshot().Clock
-		return supervisor.Offset{Ahead: sample.Offset, By: "GitHub"}, !sample.At.IsZero() && time.Since(sample.At).Abs() <= maxSampleAge
-	}
-	// A clock that was off is looked at anew each time: whoever waits for it wants to see it right.
-	if o, known := fresh(); known && o.Ahead == 0 {
+	// An offset of GitHub is not reused, because the slot waits for the clock to be corrected.
+	if o, known := c.githubOffset(); known && o.Ahead == 0 {
 		return o, true
 	}
-	_, _ = c.github.Runners(ctx) // a failure is told by the registration that follows
-	return fresh()
+	_, _ = c.github.Runners(ctx) // any answer has a Date; an error appears at the registration
+	return c.githubOffset()
 }
 
-func (s *timeSource) ask(ctx context.Context) (supervisor.Offset, bool) {
+// githubOffset returns the offset by GitHub's last answers.
+func (c *clocks) githubOffset() (supervisor.Offset, bool) {
+	sample := c.github.client.Snapshot().Clock
+	return supervisor.Offset{Ahead: sample.Offset, Source: "GitHub"}, !sample.At.IsZero() && time.Since(sample.At).Abs() <= maxSampleAge
+}
+
+func (s *timeSource) offset(ctx context.Context) (supervisor.Offset, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keep := s.bad
+	reuse := s.retryAfter
 	if s.known {
-		keep = s.good
+		reuse = s.reuse
 	}
-	if age := time.Since(s.asked); !s.asked.IsZero() && age >= 0 && age < keep {
+	if age := time.Since(s.asked); !s.asked.IsZero() && age >= 0 && age < reuse {
 		return s.answer, s.known
 	}
 	answers := s.monitor.Once(ctx)
@@ -90,7 +86,7 @@ func (s *timeSource) ask(ctx context.Context) (supervisor.Offset, bool) {
 	s.asked, s.known = time.Now().Round(0), false
 	for _, a := range answers {
 		if a.Err == nil && a.Sample.HasOffset {
-			s.answer, s.known = supervisor.Offset{Ahead: a.Sample.Offset, By: s.by}, true
+			s.answer, s.known = supervisor.Offset{Ahead: a.Sample.Offset, Source: s.name}, true
 		}
 	}
 	return s.answer, s.known

@@ -11,7 +11,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// TestClocks: whose word is taken, and that nobody is asked, or waited for, more often than he should be.
+// TestClocks checks which source counts, and that none is asked, or waited for, too often.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	s := newSlot(t)
@@ -41,7 +41,7 @@ func TestClocks(t *testing.T) {
 	expect := func(c *clocks, by string, low, high time.Duration) {
 		t.Helper()
 		o, known := c.offset(t.Context())
-		if !known || o.By != by || o.Ahead < low || o.Ahead > high {
+		if !known || o.Source != by || o.Ahead < low || o.Ahead > high {
 			t.Errorf("offset %v, %v; want one from %v to %v by %s", o, known, low, high, by)
 		}
 	}
@@ -52,28 +52,28 @@ func TestClocks(t *testing.T) {
 		expect(both, "SNTP", 80*time.Second, 100*time.Second)
 	}
 	if took := time.Since(began); took > 100*clockTimeout/2 {
-		t.Errorf("100 questions took %v: somebody who does not answer is asked, and waited for, each time", took)
+		t.Errorf("100 questions took %v: a silent source is asked, and waited for, each time", took)
 	}
 	if calls := s.gh.State().Calls; len(calls) != 0 {
 		t.Errorf("GitHub was asked too: %v", calls)
 	}
 
-	nobody := newClocks(config{chrony: silent.LocalAddr().String()}, r)
-	expect(nobody, "GitHub", 0, 0)
+	unknown := newClocks(config{chrony: silent.LocalAddr().String()}, r)
+	expect(unknown, "GitHub", 0, 0)
 	for range 10 {
-		expect(nobody, "GitHub", 0, 0)
+		expect(unknown, "GitHub", 0, 0)
 	}
 	if n := len(s.gh.State().Calls); n != 1 {
 		t.Errorf("GitHub was asked %d times within seconds", n)
 	}
 	s.fault("github-date", "-600")
-	_, _ = r.Runners(t.Context()) // whatever brings the news
-	expect(nobody, "GitHub", 9*time.Minute, 11*time.Minute)
-	s.mend("github-date")
-	expect(nobody, "GitHub", 0, 0) // at once: a clock that was off is looked at anew
+	_, _ = r.Runners(t.Context()) // any answer has a Date
+	expect(unknown, "GitHub", 9*time.Minute, 11*time.Minute)
+	s.clearFault("github-date")
+	expect(unknown, "GitHub", 0, 0) // at once: an offset is not reused
 
 	if o, known := newClocks(config{}, &registrar{client: mustNew(t, "https://127.0.0.1:1"), scope: scope}).offset(t.Context()); known {
-		t.Errorf("nobody knows the time, and it is said to be %v", o)
+		t.Errorf("the time is unknown, and the offset is %v", o)
 	}
 }
 

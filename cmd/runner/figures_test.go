@@ -14,9 +14,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// BenchmarkSlot runs jobs of no duration one after the other through one slot, with the program as it is shipped and without shortened
-// waits. It reports how much of the time between the end of a job at GitHub and the next session was not GitHub's, and the
-// supervisor's memory.
+// BenchmarkSlot runs empty jobs through one slot, with the shipped program at --time-scale=1. It
+// reports how much of the time between the end of a job at GitHub and the next session was not
+// GitHub's, and the supervisor's memory.
 //
 //	go test -run=NONE -bench=Slot -benchtime=30x ./cmd/runner
 func BenchmarkSlot(b *testing.B) {
@@ -41,10 +41,10 @@ func BenchmarkSlot(b *testing.B) {
 	b.ReportMetric(peak, "MiB-peak")
 }
 
-// overhead adds up, over all jobs, the time from their end at GitHub to the next "Listening for Jobs" by the supervisor's log, without the
-// time in which GitHub had a call of ours.
+// overhead sums, over all jobs, the time from their end at GitHub to the next "to=listening" of the
+// supervisor's log, without the time of calls to GitHub.
 func overhead(st lab.State, out *output) (own, github, worst time.Duration) {
-	_, stderr, _ := out.look()
+	_, stderr, _ := out.read()
 	var sessions []time.Time
 	for _, m := range regexp.MustCompile(`(?m)^time=(\S+) .*to=listening`).FindAllStringSubmatch(stderr, -1) {
 		if at, err := time.Parse(time.RFC3339Nano, m[1]); err == nil {
@@ -69,7 +69,7 @@ func overhead(st lab.State, out *output) (own, github, worst time.Duration) {
 	return own, github, worst
 }
 
-// TestMemory holds the supervisor to its budget, which no load changes.
+// TestMemory checks the supervisor's budget, which does not depend on load.
 func TestMemory(t *testing.T) {
 	const budget, jobs = 20, 5
 	s := newSlot(t)
@@ -80,7 +80,7 @@ func TestMemory(t *testing.T) {
 		s.job(strings.Repeat("a long name ", 1000), "0s", "Succeeded")
 		s.says(registered, i+2)
 	}
-	s.await("a look at GitHub", func() bool { return s.now().GitHub.Says != "" })
+	s.await("GitHub's status", func() bool { return s.now().GitHub.Answer != "" })
 	if got := memory(t, s.cmd.Process.Pid, "VmRSS"); got > budget {
 		t.Errorf("the supervisor has %.1f MiB resident, its budget is %d", got, budget)
 	} else {
@@ -102,7 +102,7 @@ func shipped(tb testing.TB) string {
 	return path
 }
 
-// memory is a figure of /proc/PID/status, in MiB.
+// memory returns a value of /proc/PID/status, in MiB.
 func memory(tb testing.TB, pid int, what string) float64 {
 	tb.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

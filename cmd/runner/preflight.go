@@ -12,19 +12,20 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// preflightTimeout bounds all that preflight asks others.
+// preflightTimeout bounds the checks of what is outside of the container.
 const preflightTimeout = 20 * time.Second
 
-// preflight prints every problem with its remedy and returns the exit code. The settings' own problems are known already.
+// minFree is the least free space for a job, in bytes. Below it GhostrunnerDiskCritical fires.
+const minFree = 2e9
+
+// preflight prints every problem with its remedy and returns the exit code. problems are those that
+// are already known.
 func preflight(ctx context.Context, cfg config, problems []supervisor.Problem, stdout io.Writer) int {
-	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
-	defer cancel()
-	problems = append(problems, checkHere(cfg)...)
 	r, err := newRegistrar(cfg)
 	if err != nil && cfg.github.Token() != nil {
 		problems = append(problems, supervisor.Problem{What: err.Error(), Remedy: "correct --github.api-url (GITHUB_API_URL)"})
 	}
-	problems = append(problems, checkAround(ctx, cfg, r, true)...)
+	problems = append(problems, checkOutside(ctx, cfg, r, true)...)
 	if len(problems) == 0 {
 		_, _ = fmt.Fprintln(stdout, "Everything that the slot needs is there.")
 		return 0
@@ -35,20 +36,21 @@ func preflight(ctx context.Context, cfg config, problems []supervisor.Problem, s
 	return 1
 }
 
-// checkHere looks at what this container brings along. Without some of it a slot cannot begin.
-func checkHere(cfg config) []supervisor.Problem {
+// checkContainer checks what is inside the container.
+func checkContainer(cfg config) []supervisor.Problem {
 	return slices.Concat(
 		supervisor.CheckRoot(cfg.root, cfg.user),
-		supervisor.CheckSudo(cfg.sudoers, cfg.sudo),
-		supervisor.CheckGit(),
-		supervisor.CheckKeepalive(cfg.procfs),
+		supervisor.CheckProgram(cfg.root, cfg.user),
+		supervisor.CheckSudo(cfg.sudo),
 		supervisor.CheckSpace(cfg.root, minFree),
 	)
 }
 
-// checkAround looks at what others give: the token, GitHub, the Docker engine. It may be there later. thorough asks GitHub also for the
-// right to register, which a registration finds out by itself. r may be nil.
-func checkAround(ctx context.Context, cfg config, r *registrar, thorough bool) []supervisor.Problem {
+// checkOutside checks the token, GitHub and the Docker engine, which may come later. thorough also
+// checks the permission to register, which a registration does by itself. r may be nil.
+func checkOutside(ctx context.Context, cfg config, r *registrar, thorough bool) []supervisor.Problem {
+	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
+	defer cancel()
 	problems := supervisor.CheckToken(cfg.github.TokenFile, cfg.user)
 	if r != nil && cfg.scope.String() != "" {
 		problems = append(problems, checkGitHub(ctx, r, cfg.github.APIURL, thorough)...)
@@ -56,7 +58,7 @@ func checkAround(ctx context.Context, cfg config, r *registrar, thorough bool) [
 	return append(problems, supervisor.CheckDocker(ctx, cfg.dockerSocket, cfg.user)...)
 }
 
-// checkGitHub asks GitHub for the runners of the scope: the token is accepted and sees them, or not.
+// checkGitHub checks that the token may list the runners of the scope.
 func checkGitHub(ctx context.Context, r *registrar, api string, thorough bool) []supervisor.Problem {
 	_, err := r.Runners(ctx)
 	if err == nil && thorough {
@@ -65,7 +67,7 @@ func checkGitHub(ctx context.Context, r *registrar, api string, thorough bool) [
 	if err == nil {
 		return nil
 	}
-	remedy := "see that " + api + " can be reached from here"
+	remedy := "check that " + api + " can be reached from here"
 	if e, ok := errors.AsType[*runner.Error](err); ok && e.Hint != "" {
 		remedy = e.Hint
 	}

@@ -17,40 +17,40 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// scenario is one thing that a listener does in the world, and what becomes of the slot.
+// scenario is one behavior of a listener and its surroundings, and the effect on the slot.
 type scenario struct {
 	name   string
 	setup  func(s *slot)
 	before string // shell text that the process that becomes the supervisor runs first
-	// play drives the slot to the moment at which the next three are looked at.
+	// play brings the slot to the point at which the next three fields are checked.
 	play   func(s *slot)
 	phase  supervisor.Phase
 	health string // what Docker's health says then, as a pattern; "un: …" if it says unhealthy
 	jobs   uint64
-	// after goes on from there. Then the slot gets SIGTERM, unless it has ended.
+	// after continues from there. Then the slot gets SIGTERM, unless it has ended.
 	after func(s *slot)
 	held  bool // it drains for ever, because it holds a job that does not end: Docker's grace period ends it
 
-	prints []string // patterns, in this order, over the whole life
-	calls  string   // pattern of what GitHub was asked to change
-	left   int      // registrations that are left at GitHub; -1: any number, because Docker had to kill or GitHub believes in a job
-	owes   int      // deletions that the next life has to make up for
+	prints  []string // patterns, in this order, over the whole life
+	calls   string   // pattern of what GitHub was asked to change
+	left    int      // registrations that are left at GitHub; -1: any number, if Docker had to kill, or GitHub still has a job
+	pending int      // deletions that the next start has to make up for
 }
 
 const (
 	ts         = `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: `
 	registered = "Runner registered. Waiting for a job..."
-	// The drain deletes the registration first, and the listener may be told so by GitHub before it gets our signal.
+	// The drain deletes the registration first, and GitHub may tell the listener before our signal.
 	stopped = `^(Exiting\.\.\.|The runner no longer exists on the server\. Cleaning up local configuration\.)$`
 	retries = ts + `Runner connect error: .*\. Retrying until reconnected\.$`
 )
 
-func told(cause string) string { return `to=\w+ cause="?` + cause }
+func changedTo(cause string) string { return `to=\w+ cause="?` + cause }
 
 // fault returns a setup.
 func fault(name, value string) func(*slot) { return func(s *slot) { s.fault(name, value) } }
 
-// polling waits until the slot has said that it listens and GitHub holds a poll of it, under the name that the container has.
+// polling waits until the slot listens and GitHub holds a poll of it, under the container's name.
 func polling(s *slot) {
 	s.Helper()
 	s.says(registered, 1)
@@ -61,8 +61,9 @@ func polling(s *slot) {
 	})
 }
 
-// TestScenarios is the list of what listeners have been seen to do, by number, on the real program: what it prints, what state it is in,
-// what Docker's health says, what GitHub was asked to change, and what is left on the disk, in the process table and at GitHub.
+// TestScenarios is a numbered list of what listeners have done, with the real program. It checks
+// the output, the state, Docker's health, the changes at GitHub, and what is left on the disk, in
+// the process table and at GitHub.
 func TestScenarios(t *testing.T) {
 	for _, sc := range []scenario{
 		{name: "1 just-in-time configuration",
@@ -74,7 +75,8 @@ func TestScenarios(t *testing.T) {
 						s.Errorf("%s: %v, %.20q", name, err, data)
 					}
 				}
-				// The blob has the key: nobody may see it in ps, and no child in its environment.
+				// The configuration contains the key: it must not be visible in ps or in a child's
+				// environment.
 				paths, _ := filepath.Glob(s.proc() + "/[0-9]*/cmdline")
 				for _, path := range paths {
 					if data, _ := os.ReadFile(path); strings.Contains(string(data), base64.StdEncoding.EncodeToString([]byte(`{".cred`))[:8]) {
@@ -96,32 +98,32 @@ func TestScenarios(t *testing.T) {
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 6,
 			prints: []string{ts + `Running job: build \(linux\)$`, ts + `Job build \(linux\) completed with result: Succeeded$`, "^√ Removed .credentials$", "^√ Removed .runner$",
-				"^Runner listener exited with code 0.$", "^" + registered, told("job completed: SucceededWithIssues"), told("job completed: Failed"),
-				told("job completed: Canceled"), told("job completed: Skipped"), told("job completed: Abandoned")},
-			// The service removes a registration after its job; where the lock was lost it may not have.
+				"^Runner listener exited with code 0.$", "^" + registered, changedTo("job completed: SucceededWithIssues"), changedTo("job completed: Failed"),
+				changedTo("job completed: Canceled"), changedTo("job completed: Skipped"), changedTo("job completed: Abandoned")},
+			// GitHub removes a registration after its job, but perhaps not if the lock was lost.
 			calls: "(register 201, ){6}(delete 404, )?register 201, delete 204"},
 		{name: "3a a job without a completed line: killed", setup: fault("listener-crash", ""),
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "1h", "Succeeded")
-				s.says(told("job without a result: killed by signal 9")[len(`to=\w+ cause="?`):], 1)
-				s.mend("listener-crash")
+				s.says(changedTo("job without a result: killed by signal 9")[len(`to=\w+ cause="?`):], 1)
+				s.clearFault("listener-crash")
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{ts + "Running job: build$", "^Runner listener exited with code 137.$", told("job without a result: killed by signal 9")},
-			// GitHub still believes in the job: it goes with its lock, or by the look for left-overs.
+			prints: []string{ts + "Running job: build$", "^Runner listener exited with code 137.$", changedTo("job without a result: killed by signal 9")},
+			// GitHub still has the job: the registration ends with its lock, or as a stale one.
 			calls: "register 201, delete 422, register 201, (delete 204, )*delete 204", left: -1},
 		{name: "3b a job without a completed line: exit 1", setup: fault("listener-crash", "1"),
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "1h", "Succeeded")
 				s.says("job without a result: exit code 1", 1)
-				s.mend("listener-crash")
+				s.clearFault("listener-crash")
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{ts + "Running job: build$", "^Runner listener exited with code 1.$", told("job without a result: exit code 1")},
+			prints: []string{ts + "Running job: build$", "^Runner listener exited with code 1.$", changedTo("job without a result: exit code 1")},
 			calls:  "register 201, delete 422, register 201, (delete 204, )*delete 204", left: -1},
 		{name: "3c a job without a completed line: silence", setup: fault("deaf", "job"),
 			play: func(s *slot) {
@@ -130,14 +132,14 @@ func TestScenarios(t *testing.T) {
 				s.says("Running job: build", 2) // and in the diagnostic line
 				s.await("the phase", func() bool { return s.now().Phase == supervisor.Job })
 				if words, healthy := s.health(); !healthy || words != "job" {
-					s.Errorf("health while nobody knows better: %v, %q", healthy, words)
+					s.Errorf("health until the listener counts as stuck: %v, %q", healthy, words)
 				}
-				s.mend("deaf")
+				s.clearFault("deaf")
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{ts + "Running job: build$", `Stopping a listener that is stuck" why="it announced a job, and no worker has run since"`, told("job without a result"), "^" + registered},
-			// Not before the lock on the job has ended: then GitHub has forgotten the registration too.
+			prints: []string{ts + "Running job: build$", `Stopping a listener that is stuck" why="it announced a job, and no worker has run since"`, changedTo("job without a result"), "^" + registered},
+			// Not before the lock on the job has ended: then GitHub has no registration either.
 			calls: "register 201, (delete 422, )*delete 404, register 201, delete 204"},
 		{name: "3d the same while it drains", setup: fault("deaf", "job"),
 			play: func(s *slot) {
@@ -152,7 +154,7 @@ func TestScenarios(t *testing.T) {
 		{name: "4 no session: GitHub's sessions are down", setup: fault("create-outage", ""),
 			play: func(s *slot) { s.says("√ Connected to GitHub", 4) }, phase: supervisor.Connecting, health: "connecting",
 			after: func(s *slot) {
-				s.mend("create-outage")
+				s.clearFault("create-outage")
 				s.says(registered, 1)
 			},
 			prints: []string{"^√ Connected to GitHub$", retries, ts + "Runner reconnected.$", ts + "Listening for Jobs$", "^" + registered},
@@ -163,38 +165,38 @@ func TestScenarios(t *testing.T) {
 					polling(s)
 					s.fault("poll-outage-v1", "")
 					s.says("Retrying until reconnected.", 2*(i+1))
-					s.mend("poll-outage-v1")
+					s.clearFault("poll-outage-v1")
 					s.says("Runner reconnected.", 2*(i+1))
 				}
 			},
 			phase: supervisor.Listening, health: "listening",
 			after:  func(s *slot) { s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
-			prints: []string{retries, ts + "Runner reconnected.$", retries, ts + "Runner reconnected.$", told("job completed: Succeeded")},
+			prints: []string{retries, ts + "Runner reconnected.$", retries, ts + "Runner reconnected.$", changedTo("job completed: Succeeded")},
 			calls:  "register 201, register 201, delete 204"},
 		{name: "6 poll outage, broker: the tenth error ends the process",
 			play: func(s *slot) {
 				polling(s)
 				s.fault("poll-outage-v2", "")
-				s.says("retryable: exit code 2", 1)
-				s.mend("poll-outage-v2")
+				s.says(`cause="An error occurred`, 1)
+				s.clearFault("poll-outage-v2")
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{retries, "^An error occurred: ", "^Runner listener exited with code 2.$", told("retryable: exit code 2"), "^" + registered},
-			calls:  "register 201, delete 204"}, // launched again with the same registration
+			prints: []string{retries, "^An error occurred: ", "^Runner listener exited with code 2.$", changedTo("An error occurred"), "^" + registered},
+			calls:  "register 201, delete 204, register 201, delete 204"},
 		{name: "7a session conflict until the listener gives up", setup: fault("session-conflict", ""),
 			play: func(s *slot) {
 				s.says(`cause=session_conflict`, 1)
-				s.mend("session-conflict")
+				s.clearFault("session-conflict")
 				s.says(registered, 1)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^A session for this runner already exists.$", retries, "^Stop retry on SessionConflictException", "^Runner listener exited with code 5.$", told("session_conflict"), "^" + registered},
+			prints: []string{"^A session for this runner already exists.$", retries, "^Stop retry on SessionConflictException", "^Runner listener exited with code 5.$", changedTo("session_conflict"), "^" + registered},
 			calls:  "register 201, delete 204, register 201, delete 204"},
 		{name: "7b session conflict that clears", setup: fault("session-conflict", ""),
 			play: func(s *slot) {
 				s.says("A session for this runner already exists.", 2)
-				s.mend("session-conflict")
+				s.clearFault("session-conflict")
 				s.says(registered, 1)
 			},
 			phase: supervisor.Listening, health: "listening",
@@ -207,30 +209,30 @@ func TestScenarios(t *testing.T) {
 			calls: "(register 201, delete 204, )+register 201, delete 204"},
 		{name: "8b version deprecated, an old listener", setup: fault("version-deprecated", "old"),
 			play: func(s *slot) { s.says("to=waiting cause=version_deprecated", 1) }, phase: supervisor.Waiting, health: "un: version_deprecated",
-			prints: []string{"^An error occur?ed: Runner version", "^Runner listener exited with code 1.$", told("version_deprecated")},
+			prints: []string{"^An error occur?ed: Runner version", "^Runner listener exited with code 1.$", changedTo("version_deprecated")},
 			calls:  "(register 201, delete 204(, )?)+"},
 		{name: "8c version deprecated, no session", setup: fault("version-deprecated", "session"),
 			play: func(s *slot) { s.says("to=waiting cause=version_deprecated", 1) }, phase: supervisor.Waiting, health: "un: version_deprecated",
-			prints: []string{"^Failed to create session. Runner version", "^Runner listener exited with code 1.$", told("version_deprecated")},
+			prints: []string{"^Failed to create session. Runner version", "^Runner listener exited with code 1.$", changedTo("version_deprecated")},
 			calls:  "(register 201, delete 204(, )?)+"},
 		{name: "9 registration deleted", setup: fault("registration-deleted", ""),
 			play: func(s *slot) {
 				s.says("to=waiting cause=registration_deleted", 1)
-				s.mend("registration-deleted")
+				s.clearFault("registration-deleted")
 				s.says(registered, 1)
 			},
 			phase: supervisor.Listening, health: "listening",
 			prints: []string{"^√ Connected to GitHub$", "^Failed to create a session. The runner registration has been deleted from the server, please re-configure.",
-				"^Runner listener exited with code 1.$", told("registration_deleted"), "^" + registered},
+				"^Runner listener exited with code 1.$", changedTo("registration_deleted"), "^" + registered},
 			calls: "(register 201, delete 204, )+register 201, delete 204"},
 		{name: "10a clock skew as older servers say it", setup: fault("clock-skew", ""),
 			play: func(s *slot) {
 				s.says("to=waiting cause=clock_skew", 1)
-				s.mend("clock-skew")
+				s.clearFault("clock-skew")
 				s.says(registered, 1)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^The local machine's clock may be out of sync", "^Stopped retrying OAuth token request exception after 1800 seconds.$", "^Runner listener exited with code 1.$", told("clock_skew"), "^" + registered},
+			prints: []string{"^The local machine's clock may be out of sync", "^Stopped retrying OAuth token request exception after 1800 seconds.$", "^Runner listener exited with code 1.$", changedTo("clock_skew"), "^" + registered},
 			calls:  "(register 201, delete 204, )+register 201, delete 204"},
 		{name: "10b clock skew that looks like a deleted registration",
 			setup: func(s *slot) {
@@ -246,8 +248,8 @@ func TestScenarios(t *testing.T) {
 				if calls := s.calls(); calls != "" {
 					s.Errorf("with a clock that is off GitHub was asked: %s", calls)
 				}
-				s.mend("github-date")
-				s.mend("registration-deleted")
+				s.clearFault("github-date")
+				s.clearFault("registration-deleted")
 				s.says(registered, 1)
 			},
 			prints: []string{`msg=Waiting cause=clock_skew detail="the local clock is \S+ ahead by GitHub" remedy="set the clock`, "to=registering", "^" + registered},
@@ -259,42 +261,42 @@ func TestScenarios(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^The runner no longer exists on the server. Cleaning up local configuration.$", "^√ Removed .credentials$", "^Runner listener exited with code 0.$", told("registration_deleted"), "^" + registered},
+			prints: []string{"^The runner no longer exists on the server. Cleaning up local configuration.$", "^√ Removed .credentials$", "^Runner listener exited with code 0.$", changedTo("registration_deleted"), "^" + registered},
 			calls:  "register 201, delete 204, delete 404, register 201, delete 204"}, // the first is the test's own
-		{name: "12 ghost: a job that nobody can acquire", setup: fault("ghost-job", ""),
+		{name: "12 ghost: a job that cannot be acquired", setup: fault("ghost-job", ""),
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "0s", "Succeeded")
 				s.says("Skipping message Job.", 1)
-				s.mend("ghost-job")
+				s.clearFault("ghost-job")
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{`\[RUNNER .* Runner\] Skipping message Job.`, `Stopping a listener that is stuck" why="nobody could acquire its job"`, told("used up by a job that nobody could acquire"), "^" + registered},
+			prints: []string{`\[RUNNER .* Runner\] Skipping message Job.`, `Stopping a listener that is stuck" why="its job could not be acquired"`, changedTo("its job could not be acquired"), "^" + registered},
 			calls:  "register 201, (delete 422, )*delete 204, register 201, delete 204"},
 		{name: "13a deaf, and SIGINT works", setup: fault("deaf", ""),
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "0s", "Succeeded")
 				s.says("Stopping a listener that is stuck", 1)
-				s.mend("deaf")
+				s.clearFault("deaf")
 				s.says(registered, 3) // the job went back to the queue, and the next listener has done it
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
 			prints: []string{"Acknowledging runner request", stopped, "^Runner listener exited with code 0.$", ts + "Running job: build$",
-				`Stopping a listener that is stuck" why="it was handed a job, and nothing has come of it"`, told("handed a job that it did not begin: exit code 0"), told("job completed: Succeeded")},
+				`Stopping a listener that is stuck" why="it was handed a job and did not start it"`, changedTo("handed a job that it did not start: exit code 0"), changedTo("job completed: Succeeded")},
 			calls: "register 201, delete 204, register 201, register 201, delete 204"},
 		{name: "13b deaf, and SIGINT does not work", setup: func(s *slot) { s.fault("deaf", ""); s.fault("ignore-sigint", "") },
 			play: func(s *slot) {
 				s.says(registered, 1)
 				s.job("build", "0s", "Succeeded")
 				s.says("Stopping a listener that is stuck", 1)
-				s.mend("deaf")
+				s.clearFault("deaf")
 				s.says(registered, 3)
-				s.mend("ignore-sigint")
+				s.clearFault("ignore-sigint")
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
-			prints: []string{"^Runner listener exited with code 137.$", told("handed a job that it did not begin: killed by signal 9"), told("job completed: Succeeded")},
+			prints: []string{"^Runner listener exited with code 137.$", changedTo("handed a job that it did not start: killed by signal 9"), changedTo("job completed: Succeeded")},
 			calls:  "register 201, delete 204, register 201, register 201, delete 204"},
 		{name: "14 outage while busy: the job is abandoned", setup: fault("renew-lost", ""),
 			play: func(s *slot) {
@@ -303,7 +305,7 @@ func TestScenarios(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
-			prints: []string{ts + "Job build completed with result: Abandoned$", "^Runner listener exited with code 0.$", told("job completed: Abandoned")},
+			prints: []string{ts + "Job build completed with result: Abandoned$", "^Runner listener exited with code 0.$", changedTo("job completed: Abandoned")},
 			calls:  "register 201, delete 404, register 201, delete 204"},
 		{name: "15a SIGINT while idle: the drain", play: polling, phase: supervisor.Listening, health: "listening",
 			prints: []string{"from=listening to=draining cause=\"asked to stop\"", stopped, "^Runner listener exited with code 0.$", `from=draining to=stopped cause="idle, exit code 0"`},
@@ -315,7 +317,7 @@ func TestScenarios(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^Runner listener exited with code 143.$", told("exit code 143"), "^" + registered},
+			prints: []string{"^Runner listener exited with code 143.$", changedTo("exit code 143"), "^" + registered},
 			calls:  "register 201, delete 204, register 201, delete 204"},
 		{name: "16a SIGTERM of the slot while busy: the job is finished",
 			play: func(s *slot) {
@@ -342,7 +344,7 @@ func TestScenarios(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
-			prints: []string{"^Exiting...$", ts + "Job build completed with result: Canceled$", told("job completed: Canceled")},
+			prints: []string{"^Exiting...$", ts + "Job build completed with result: Canceled$", changedTo("job completed: Canceled")},
 			calls:  "register 201, register 201, delete 204"},
 		{name: "16c a worker that never ends", setup: fault("worker-hang", ""),
 			play: func(s *slot) {
@@ -365,13 +367,13 @@ func TestScenarios(t *testing.T) {
 			calls:  "register 201, delete 204"},
 		{name: "18 an update although updates are off", setup: fault("update", ""),
 			play: func(s *slot) {
-				s.says("retryable: exit code 3", 1)
-				s.mend("update")
+				s.says("cause=\"exit code 3\"", 1)
+				s.clearFault("update")
 				s.await("a session that lasts", func() bool { return s.now().Phase == supervisor.Listening })
 				polling(s)
 			},
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^Runner update in progress, do not shutdown runner.$", "^Runner listener exited with code 3.$", told("retryable: exit code 3"), "^" + registered},
+			prints: []string{"^Runner update in progress, do not shutdown runner.$", "^Runner listener exited with code 3.$", changedTo("exit code 3"), "^" + registered},
 			calls:  "register 201, (delete 204, register 201, )*delete 204"},
 		{name: "19 each line twice",
 			play:  func(s *slot) { s.says(registered, 1); s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
@@ -381,7 +383,7 @@ func TestScenarios(t *testing.T) {
 		{name: "20 what a job leaves behind",
 			play: func(s *slot) {
 				s.says(registered, 1)
-				// A process that neither ends nor is anybody's child any more, and files wherever a job may write.
+				// An orphan that does not end, and files wherever a job may write.
 				s.enqueue(map[string]string{"name": "build", "duration": "0s", "script": `
 					setsid sleep 100000 &
 					for dir in . "$RUNNER_TEMP" "$HOME" /tmp /var/tmp /dev/shm ../../.. ../../../_diag; do echo left > "$dir/.left"; mkdir "$dir/left"; done
@@ -400,7 +402,7 @@ func TestScenarios(t *testing.T) {
 				}
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
-			prints: []string{told("job completed: Succeeded")}, calls: "register 201, register 201, delete 204"},
+			prints: []string{changedTo("job completed: Succeeded")}, calls: "register 201, register 201, delete 204"},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
@@ -409,7 +411,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// run plays a scenario in a world of its own.
+// run plays a scenario in its own container.
 func (sc *scenario) run(t *testing.T) {
 	t.Helper()
 	s := newSlot(t)
@@ -418,15 +420,15 @@ func (sc *scenario) run(t *testing.T) {
 	}
 	s.start(sc.before)
 	sc.play(s)
-	sc.look(s)
+	sc.check(s)
 	if sc.after != nil {
 		sc.after(s)
 	}
 	sc.end(s)
 }
 
-// look compares the slot with what the scenario says of this moment.
-func (sc *scenario) look(s *slot) {
+// check compares the slot with the scenario.
+func (sc *scenario) check(s *slot) {
 	s.Helper()
 	want, healthy := strings.CutPrefix(sc.health, "un: ")
 	pattern := regexp.MustCompile("^" + want)
@@ -439,10 +441,10 @@ func (sc *scenario) look(s *slot) {
 	}
 }
 
-// end ends the slot and looks at what is left.
+// end ends the slot and checks what is left.
 func (sc *scenario) end(s *slot) {
 	s.Helper()
-	if _, stderr, _ := s.out.look(); !strings.Contains(stderr, "to=draining") {
+	if _, stderr, _ := s.out.read(); !strings.Contains(stderr, "to=draining") {
 		s.signal(syscall.SIGTERM)
 	}
 	if sc.held {
@@ -451,7 +453,7 @@ func (sc *scenario) end(s *slot) {
 		if words, healthy := s.health(); !healthy {
 			s.Errorf("a slot that holds a job is unhealthy: %s", words)
 		}
-		if stdout, _, _ := s.out.look(); strings.Contains(stdout, "Exiting...") {
+		if stdout, _, _ := s.out.read(); strings.Contains(stdout, "Exiting...") {
 			s.Error("the listener was interrupted with its job")
 		}
 		_ = s.cmd.Process.Kill()
@@ -461,7 +463,7 @@ func (sc *scenario) end(s *slot) {
 		if left := s.disk(); len(left) > 0 {
 			s.Errorf("left on the disk: %v", left)
 		}
-		if st := s.now(); st.Phase != supervisor.Stopped || st.PID != 0 || st.ID != 0 || len(st.Owed) != sc.owes {
+		if st := s.now(); st.Phase != supervisor.Stopped || st.PID != 0 || st.ID != 0 || len(st.Pending) != sc.pending {
 			s.Errorf("state at the end: %+v", st)
 		}
 	}

@@ -30,12 +30,13 @@ import (
 const (
 	labToken = "ghp_the_token_of_the_lab"
 	slotUID  = 1001
-	// patience is how long a test waits for what should come much sooner: a dozen processes start and end at once.
-	patience = 2 * time.Minute
+	// waitLimit is how long a test waits for something that takes much less time, also while a
+	// dozen processes start and end.
+	waitLimit = 2 * time.Minute
 )
 
-// slot is this program as PID 1 of a container without Docker: with process table, temporary directories and runner of its own, against
-// a simulated GitHub.
+// slot is this program as PID 1 of a container without Docker, with its own process table,
+// temporary directories and runner, and a simulated GitHub.
 type slot struct {
 	testing.TB
 
@@ -52,7 +53,7 @@ type slot struct {
 	out     *output
 }
 
-// newSlot makes the world of a slot and does not start it.
+// newSlot prepares a slot and does not start it.
 func newSlot(t testing.TB) *slot {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -68,7 +69,7 @@ func newSlot(t testing.TB) *slot {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections end when slots do
 	server.StartTLS()
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-	// Not below /tmp, which a slot has for itself.
+	// Not below /tmp, which is private to a slot.
 	dir, err := os.MkdirTemp("/run", "ghostrunner-slot")
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +81,7 @@ func newSlot(t testing.TB) *slot {
 		t.Fatal(err)
 	}
 	pat, ca := filepath.Join(dir, "pat"), filepath.Join(dir, "ca.pem")
-	roots, _ := os.ReadFile("/etc/ssl/certs/ca-certificates.crt") // beside all that a container knows, where there are any
+	roots, _ := os.ReadFile("/etc/ssl/certs/ca-certificates.crt") // with the usual ones, if there are any
 	roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})...)
 	s.http = server.Client()
 	if err := errors.Join(
@@ -97,7 +98,7 @@ func newSlot(t testing.TB) *slot {
 	return s
 }
 
-// program1 is a copy of this test's program that the job's user can run, which the build's own directory does not allow.
+// program1 returns a copy of this test's program that the job's user can run.
 var program1 = sync.OnceValues(func() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -119,10 +120,11 @@ var program1 = sync.OnceValues(func() (string, error) {
 // cleanups run after all tests.
 var cleanups []func()
 
-// container makes what Docker would: the new process namespace's own /proc, a hostname, and temporary directories that nobody else has.
-const container = `mount --make-rprivate / && mount -t proc proc /proc && echo ci-runner-1 >/proc/sys/kernel/hostname && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; `
+// container makes what Docker would: the new process namespace's own /proc, a hostname, and private
+// directories.
+const container = `mount --make-rprivate / && mount -t proc proc /proc && echo ci-runner-1 >/proc/sys/kernel/hostname && for d in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 none $d || exit; done; [ ! -d /etc/sudoers.d ] || mount -t tmpfs none /etc/sudoers.d; `
 
-// start starts the supervisor. before is shell text that is run before it in its place.
+// start starts the supervisor. before is a shell text that the same process runs first.
 func (s *slot) start(before string, flags ...string) {
 	s.Helper()
 	self, err := program1()
@@ -133,7 +135,7 @@ func (s *slot) start(before string, flags ...string) {
 		self = s.program
 	}
 	args := append([]string{"-c", container + before + ` exec "$0" "$@"`, self, "run", "--runner.root=" + s.root, "--state-file=" + s.state,
-		"--docker.socket=" + s.root + "/none", "--path.sudoers=" + filepath.Dir(s.root) + "/sudoers", "--time-scale=" + s.scale,
+		"--docker.socket=" + s.root + "/none", "--time-scale=" + s.scale,
 		"--runner.pass-env=LAB_TIME_SCALE,GORACE"}, flags...)
 	s.cmd = exec.Command("/bin/sh", args...) //nolint:noctx // Its end is what is tested.
 	s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.env, stream{s.out, 0}, stream{s.out, 1}
@@ -161,7 +163,7 @@ func (s *slot) command(args ...string) (text string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// stop sends SIGTERM and returns when PID 1 has ended, as it should.
+// stop sends SIGTERM and waits for the end of PID 1.
 func (s *slot) stop() {
 	s.Helper()
 	s.signal(syscall.SIGTERM)
@@ -170,7 +172,7 @@ func (s *slot) stop() {
 
 func (s *slot) ended() {
 	s.Helper()
-	timer := time.AfterFunc(patience, func() { _ = s.cmd.Process.Kill() })
+	timer := time.AfterFunc(waitLimit, func() { _ = s.cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := s.cmd.Wait(); err != nil {
 		s.Errorf("the supervisor ended with %v\n%s", err, s.out)
@@ -190,12 +192,12 @@ func (s *slot) fault(name, value string) {
 	s.request(http.MethodPut, "/lab/v1/faults/"+name, body)
 }
 
-func (s *slot) mend(name string) {
+func (s *slot) clearFault(name string) {
 	s.Helper()
 	s.request(http.MethodPut, "/lab/v1/faults/"+name, []byte(`{"on":false}`))
 }
 
-// job enqueues one.
+// job enqueues a job.
 func (s *slot) job(name, duration, result string) {
 	s.Helper()
 	s.enqueue(map[string]string{"name": name, "duration": duration, "result": result})
@@ -225,10 +227,10 @@ func (s *slot) request(method, path string, body []byte) {
 	}
 }
 
-// await waits until a condition holds that nothing tells.
+// await waits for a condition without a notification.
 func (s *slot) await(what string, ok func() bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.Context(), waitLimit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -241,23 +243,23 @@ func (s *slot) await(what string, ok func() bool) {
 	}
 }
 
-// says waits until the output holds a text n times.
+// says waits until the output contains a text n times.
 func (s *slot) says(text string, n int) {
 	s.Helper()
 	s.out.wait(s.TB, text, n)
 }
 
-// now is the state file.
+// now reads the state file.
 func (s *slot) now() supervisor.State {
 	st, _ := supervisor.ReadState(s.state)
 	return st
 }
 
-// health is what Docker's health check finds: the words, and whether they mean health.
+// health runs Docker's health check.
 func (s *slot) health() (string, bool) {
 	s.Helper()
 	var out bytes.Buffer
-	code := run(s.Context(), []string{"healthcheck", "--state-file=" + s.state, "--path.procfs=" + s.proc()}, &out, &out)
+	code := paths{procfs: s.proc()}.run(s.Context(), []string{"healthcheck", "--state-file=" + s.state}, &out, &out)
 	return strings.TrimSpace(out.String()), code == 0
 }
 
@@ -339,7 +341,7 @@ func (s *slot) disk() []string {
 	return found
 }
 
-// output is what a process wrote, by stream: which of two streams is read first says nothing.
+// output is what a process wrote, by stream, because the order between two streams has no meaning.
 type output struct {
 	mu      sync.Mutex
 	streams [2]bytes.Buffer
@@ -362,23 +364,23 @@ func (o stream) Write(p []byte) (int, error) {
 	return o.streams[o.n].Write(p)
 }
 
-func (o *output) look() (stdout, stderr string, changed chan struct{}) {
+func (o *output) read() (stdout, stderr string, changed chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.streams[0].String(), o.streams[1].String(), o.changed
 }
 
-// String leaves out what would fill the screen.
+// String leaves out long repetitions.
 func (o *output) String() string {
-	stdout, stderr, _ := o.look()
+	stdout, stderr, _ := o.read()
 	return "stdout:\n" + regexp.MustCompile(`(?m)(^\[RUNNER .*(Successfully renew|Sleeping for).*\n){3,}`).ReplaceAllString(stdout, "...\n") + "stderr:\n" + stderr
 }
 
 func (o *output) wait(t testing.TB, text string, n int) {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(waitLimit)
 	for {
-		stdout, stderr, changed := o.look()
+		stdout, stderr, changed := o.read()
 		if strings.Count(stdout, text)+strings.Count(stderr, text) >= n {
 			return
 		}
@@ -390,10 +392,11 @@ func (o *output) wait(t testing.TB, text string, n int) {
 	}
 }
 
-// prints checks that patterns occur in the output, each in one of the streams, and there in this order.
+// prints checks that patterns occur in the output, each in one of the streams, and there in this
+// order.
 func (o *output) prints(t testing.TB, patterns ...string) {
 	t.Helper()
-	stdout, stderr, _ := o.look()
+	stdout, stderr, _ := o.read()
 	for _, p := range patterns {
 		found := false
 		for _, rest := range []*string{&stdout, &stderr} {

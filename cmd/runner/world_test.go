@@ -16,75 +16,76 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// TestWorld is what happens around a listener: GitHub, the token, the machine.
-func TestWorld(t *testing.T) {
+// TestSurroundings has faults of GitHub, the token and the machine.
+func TestSurroundings(t *testing.T) {
 	for _, sc := range []scenario{
 		{name: "token rejected while listening",
 			play: func(s *slot) { polling(s); s.fault("pat-rejected", "") },
-			// By that word, and only after GitHub has said so twice.
+			// Under this name, and only after GitHub has said so twice.
 			phase: supervisor.Listening, health: "un: listening, pat_invalid: GitHub rejects the token",
 			after: func(s *slot) {
-				s.mend("pat-rejected")
+				s.clearFault("pat-rejected")
 				s.await("health", func() bool { words, healthy := s.health(); return healthy && words == "listening, GitHub: online" })
 			},
 			calls: "register 201, delete 204"},
 		{name: "token rejected from the start", setup: fault("pat-rejected", ""),
 			play:  func(s *slot) { s.says("cause=pat_invalid failures=1", 1) },
 			phase: supervisor.Waiting, health: "un: pat_invalid",
-			after:  func(s *slot) { s.mend("pat-rejected"); s.says(registered, 1) },
-			prints: []string{`msg=Preflight problem=".*Bad credentials" remedy="GitHub rejects the token`, `cause=pat_invalid failures=1 .*remedy="GitHub rejects the token.*picked up by itself"`, "^" + registered},
+			after:  func(s *slot) { s.clearFault("pat-rejected"); s.says(registered, 1) },
+			prints: []string{`msg=Preflight problem=".*Bad credentials" remedy="GitHub rejects the token`, `cause=pat_invalid failures=1 .*remedy="GitHub rejects the token.*read again before each use"`, "^" + registered},
 			calls:  "(register 401, )+register 201, delete 204"},
 		{name: "token without the right to register", setup: fault("pat-no-permission", "read-only"),
 			play:  func(s *slot) { s.says("cause=pat_permission failures=1", 1) },
 			phase: supervisor.Waiting, health: "un: pat_permission",
-			after:  func(s *slot) { s.mend("pat-no-permission"); s.says(registered, 1) },
+			after:  func(s *slot) { s.clearFault("pat-no-permission"); s.says(registered, 1) },
 			prints: []string{`cause=pat_permission failures=1 .*remedy="give the token the permission that GitHub asks for: administration=write"`, "^" + registered},
 			calls:  "(register 403, )+register 201, delete 204"},
 		{name: "no such repository, says GitHub", setup: fault("pat-no-permission", "hidden"),
 			play:  func(s *slot) { s.says(`cause="github: not_found" failures=1`, 1) },
 			phase: supervisor.Waiting, health: "waiting, . failures in a row: github: not_found",
-			after:  func(s *slot) { s.mend("pat-no-permission"); s.says(registered, 1) },
+			after:  func(s *slot) { s.clearFault("pat-no-permission"); s.says(registered, 1) },
 			prints: []string{`failures=1 .*remedy="octo/hello does not exist, or the token may not see it`},
 			calls:  "(register 404, )+register 201, delete 204"},
 		{name: "GitHub refuses the registration as such", setup: fault("jit-422", ""),
 			play:  func(s *slot) { s.says(`cause="github: invalid" failures=2`, 1) },
 			phase: supervisor.Waiting, health: "waiting, . failures in a row: github: invalid",
 			after: func(s *slot) {
-				s.mend("jit-422")
+				s.clearFault("jit-422")
 				s.says(registered, 1)
-				// Another name would not help: one try each time. And what GitHub has refused it has not made: no list is asked for.
-				_, stderr, _ := s.out.look()
+				// One try in each attempt, and no search for a registration, because GitHub
+				// refused.
+				_, stderr, _ := s.out.read()
 				tries, failures := strings.Count(s.calls(), "register 422"), strings.Count(stderr, `msg="Attempt failed" cause="github: invalid"`)
 				if tries != failures {
 					t.Errorf("%d registrations were tried in %d attempts", tries, failures)
 				}
 			},
-			prints: []string{`cause="github: invalid" failures=1 .*remedy="GitHub does not take this registration: check the labels and the runner group`, "failures=2", "^" + registered},
+			prints: []string{`cause="github: invalid" failures=1 .*remedy="GitHub does not accept this registration: check the labels and the runner group`, "failures=2", "^" + registered},
 			calls:  "(register 422, ){2,}register 201, delete 204"},
 		{name: "GitHub answers 500: five failures in a row", setup: fault("github-500", ""),
 			play:  func(s *slot) { s.says("failures=5", 1) },
 			phase: supervisor.Waiting, health: `un: github: server \([5-9] failures in a row\)`,
-			after:  func(s *slot) { s.mend("github-500"); s.says(registered, 1) },
+			after:  func(s *slot) { s.clearFault("github-500"); s.says(registered, 1) },
 			prints: []string{`cause="github: server" failures=1 .*remedy="GitHub has a problem`, "failures=5", "^" + registered},
 			calls:  "(register 500, ){5,}register 201, delete 204"},
 		{name: "GitHub answers 500 while listening",
 			play: func(s *slot) {
 				polling(s)
 				s.fault("github-500", "")
-				s.await("GitHub's silence", func() bool { return s.now().GitHub.Says == "unreachable" && s.now().GitHub.Row >= 3 })
+				s.await("GitHub to be unreachable", func() bool { return s.now().GitHub.Answer == "unreachable" && s.now().GitHub.Repeats >= 3 })
 			},
 			phase: supervisor.Listening, health: "listening, GitHub: unreachable", // the session is as good as ever
-			after:  func(s *slot) { s.mend("github-500"); s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
-			prints: []string{told("job completed: Succeeded")}, calls: "register 201, register 201, delete 204"},
+			after:  func(s *slot) { s.clearFault("github-500"); s.job("build", "0s", "Succeeded"); s.says(registered, 2) },
+			prints: []string{changedTo("job completed: Succeeded")}, calls: "register 201, register 201, delete 204"},
 		{name: "GitHub is not reachable when the slot is to stop",
 			play:  func(s *slot) { polling(s); s.fault("github-500", "") },
 			phase: supervisor.Listening, health: "listening",
 			prints: []string{"GitHub does not say whether the runner is idle", stopped, "to=stopped"},
-			calls:  "register 201(, delete 500)+", left: 1, owes: 1},
-		{name: "each name is taken", setup: fault("jit-409", ""),
-			play:  func(s *slot) { s.says("failures=1", 1); s.mend("jit-409"); s.says(registered, 1) },
+			calls:  "register 201(, delete 500)+", left: 1, pending: 1},
+		{name: "the name is taken", setup: fault("jit-409", ""),
+			play:  func(s *slot) { s.says("failures=1", 1); s.clearFault("jit-409"); s.says(registered, 1) },
 			phase: supervisor.Listening, health: "listening",
-			calls: "(register 409, ){3,}register 201, delete 204"},
+			calls: "(register 409, )+register 201, delete 204"},
 		{name: "GitHub sees the slot offline: its connection is dead",
 			play:  func(s *slot) { polling(s); s.fault("retry-loop", "") },
 			phase: supervisor.Listening, health: "un: listening, but GitHub says: offline",
@@ -92,7 +93,7 @@ func TestWorld(t *testing.T) {
 		{name: "the listener is killed",
 			play:  func(s *slot) { polling(s); s.kill("Runner.Listener", syscall.SIGKILL); s.says(registered, 2) },
 			phase: supervisor.Listening, health: "listening",
-			prints: []string{"^Runner listener exited with code 137.$", told("killed by signal 9")},
+			prints: []string{"^Runner listener exited with code 137.$", changedTo("killed by signal 9")},
 			calls:  "register 201, delete 204, register 201, delete 204"},
 		{name: "the worker is killed",
 			play: func(s *slot) {
@@ -103,7 +104,7 @@ func TestWorld(t *testing.T) {
 				s.says(registered, 2)
 			},
 			phase: supervisor.Listening, health: "listening", jobs: 1,
-			prints: []string{ts + "Job build completed with result: Failed$", told("job completed: Failed")},
+			prints: []string{ts + "Job build completed with result: Failed$", changedTo("job completed: Failed")},
 			calls:  "register 201, register 201, delete 204"},
 		{name: "the supervisor is killed, and started again",
 			play: func(s *slot) {
@@ -123,7 +124,7 @@ func TestWorld(t *testing.T) {
 	}
 }
 
-// TestPreflight: what the command says of a world that is well, and of one that is not.
+// TestPreflight runs the command with and without problems.
 func TestPreflight(t *testing.T) {
 	t.Parallel()
 	s := newSlot(t)
@@ -145,8 +146,7 @@ func TestPreflight(t *testing.T) {
 	if err := errors.Join(os.Chown(docker, 0, 4711), os.Chmod(docker, 0o660)); err != nil { // the job's user gets its group
 		t.Fatal(err)
 	}
-	procfs := t.TempDir()
-	args := []string{"preflight", "--runner.root=" + s.root, "--docker.socket=" + docker, "--path.procfs=" + procfs}
+	args := []string{"preflight", "--runner.root=" + s.root, "--docker.socket=" + docker}
 	expect := func(what string, wants ...string) {
 		t.Helper()
 		text, code := s.command(args...)
@@ -165,13 +165,13 @@ func TestPreflight(t *testing.T) {
 	}
 	s.fault("pat-no-permission", "read-only")
 	expect("may not register", "give the token the permission that GitHub asks for: administration=write")
-	s.mend("pat-no-permission")
+	s.clearFault("pat-no-permission")
 	s.fault("pat-rejected", "")
 	status.Store(http.StatusServiceUnavailable)
 	expect("rejected, and no engine", "GitHub rejects the token", "answers 503 Service Unavailable to a ping")
-	s.mend("pat-rejected")
+	s.clearFault("pat-rejected")
 	if err := os.Chown(docker, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	expect("root's own socket", "whose group is root's own\n  → on the host give the socket to a group")
+	expect("root's own socket", "whose group is root\n  → on the host: chgrp docker")
 }

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Unpacks the Actions runner: unpack.sh VERSION ARCHITECTURE FOLDER, with Docker's name of the architecture.
+# Unpacks the Actions runner: unpack.sh VERSION ARCHITECTURE FOLDER, with Docker's name of the
+# architecture.
 #
-# A tarball beside this file is taken as it is, like everything in the build context. Else the release is downloaded, and must
-# have the SHA-256 that SHA256SUMS has for it; where that does not know the version, the one that GitHub's API states. So an
-# upgrade needs nothing but a version, and one that is pinned in SHA256SUMS trusts nobody.
+# A tarball beside this file is used without a check, like all of the build context. Otherwise the
+# release is downloaded. Its SHA-256 must be the one in SHA256SUMS, or, for a version that is not
+# there, the one that GitHub's API states.
 set -eu
 version=$1 folder=$3 here=$(dirname "$0")
 fail() { echo "unpack.sh: $*" >&2; exit 1; }

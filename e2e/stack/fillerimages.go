@@ -21,28 +21,47 @@ const (
 	fillerImages = 4
 )
 
-// chooseThreshold sets the prune threshold a little below the present free space.
+// chooseThreshold sets the prune threshold a little below the present free space, but to at most
+// 40 % of the disk: the remediator refuses to prune until more than half of the disk is free, and
+// the rules ask for 1.2 times the threshold.
 func (s *Stack) chooseThreshold() error {
-	free, err := freeBytes()
+	free, size, err := diskSpace()
 	if err != nil {
 		return err
 	}
 	if free < 3*headroom {
 		return fmt.Errorf("the disk fault needs %d MB of free disk, there are %d MB", 3*headroom/1_000_000, free/1_000_000)
 	}
-	s.threshold = free - headroom
+	s.threshold = min(free-headroom, size/5*2)
 	return nil
 }
 
 // AddFillerImages creates unused images until the free space is below the threshold. They have the
-// label that this stack may prune; half of them are dangling.
+// label that this stack may prune; half of them are dangling. If much more is free, a container
+// first reserves the excess.
 func (s *Stack) AddFillerImages(ctx context.Context) error {
-	free, err := freeBytes()
+	free, _, err := diskSpace()
 	if err != nil {
 		return err
 	}
 	if free < s.threshold {
 		return fmt.Errorf("the machine lost %d MB since the start: pruning the filler images cannot free that much", (s.threshold+headroom-free)/1_000_000)
+	}
+	if free > s.threshold+2*headroom {
+		image, err := s.VictimImage(ctx)
+		if err != nil {
+			return err
+		}
+		excess := free - s.threshold - headroom
+		if _, err := s.StartVictim(ctx, image, "reserve", "--no-healthcheck", fmt.Sprintf("--env=VICTIM_RESERVES=%d", excess)); err != nil {
+			return err
+		}
+		if err := Await(ctx, "the excess of the disk to be reserved", func(context.Context) (bool, error) {
+			free, _, err = diskSpace()
+			return free < s.threshold+2*headroom, err
+		}); err != nil {
+			return err
+		}
 	}
 	size := (free - s.threshold + shortage) / fillerImages
 	for i := range fillerImages {
@@ -91,15 +110,16 @@ func writeFiller(w io.Writer, size int64) error {
 	return t.Close()
 }
 
-// freeBytes is what an unprivileged user can write below Docker's root, as the exporter reports it.
-func freeBytes() (uint64, error) {
+// diskSpace is what an unprivileged user can write below Docker's root, as the exporter reports it,
+// and the size of that disk.
+func diskSpace() (free, size uint64, err error) {
 	path := "/var/lib/docker"
 	if _, err := os.Stat(path); err != nil {
 		path = "/" // Docker's root is elsewhere, or in a virtual machine
 	}
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(path, &st); err != nil {
-		return 0, fmt.Errorf("statfs %s: %w", path, err)
+		return 0, 0, fmt.Errorf("statfs %s: %w", path, err)
 	}
-	return st.Bavail * uint64(st.Bsize), nil
+	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
 }

@@ -75,7 +75,7 @@ func TestDemoShortensOnlyDurations(t *testing.T) {
 	waiting := regexp.MustCompile(`^\s+(- )?(for|keep_firing_for|\w*interval|scrape_timeout): `)
 	changed := 0
 	for shipped, written := range map[string]string{
-		"rules/fast.yml": "rules/fast.yml", "rules/watchdog.yml": "rules/watchdog.yml", "rules/causes.yml": "rules/causes.yml", "rules/disk.yml": "rules/disk.yml",
+		"rules/causes.yml": "rules/causes.yml", "rules/remediation.yml": "rules/remediation.yml",
 		"rules/runners.yml": "rules/runners.yml", "rules/pipeline.yml": "rules/pipeline.yml",
 		"compose/prometheus/prometheus.yml":           "prometheus/prometheus.yml",
 		"compose/prometheus/targets/alertmanager.yml": "targets/alertmanager.yml",
@@ -111,7 +111,7 @@ func TestShippedConfigurationIsUnchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for shipped, written := range map[string]string{
-		"rules/fast.yml": "rules/fast.yml", "rules/causes.yml": "rules/causes.yml",
+		"rules/remediation.yml": "rules/remediation.yml", "rules/causes.yml": "rules/causes.yml",
 		"compose/prometheus/prometheus.yml":     "prometheus/prometheus.yml",
 		"compose/alertmanager/alertmanager.yml": "alertmanager/alertmanager.yml",
 	} {

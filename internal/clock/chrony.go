@@ -14,33 +14,31 @@ import (
 	"github.com/facebook/time/ntp/chrony"
 )
 
-// What `tracking` of chronyd says when it does not know the time (chrony
-// ntp.h, reference.h). Both come with an offset of 0.
+// Values of chronyd's `tracking` when it does not know the time (chrony ntp.h, reference.h). They
+// come with an offset of 0.
 const (
-	leapUnsynchronised = 3
+	leapUnsynchronized = 3
 	refIDNone          = 0
-	refIDLocal         = 0x7F7F0101 // 127.127.1.1: `local stratum N`, its own clock
+	refIDLocal         = 0x7F7F0101 // 127.127.1.1: `local stratum N`, the machine's own clock
 )
 
 const (
 	chronyPort = "323"
 	// replyPacket is the packet type of an answer (chrony candm.h).
 	replyPacket = 2
-	// maxRootDistance is how uncertain the daemon may be, in seconds. chronyd
-	// itself selects no source beyond 3 s (directive maxdistance).
+	// maxRootDistance is the largest accepted uncertainty, in seconds. chronyd selects no source
+	// beyond 3 s (directive maxdistance).
 	maxRootDistance = 3.0
-	// maxReferenceAge is how old the daemon's last update may be, or that many
-	// times the interval between its last two, whichever is longer: the longest
-	// interval that it doubles to by itself is 17 min.
+	// The daemon's last update may be as old as maxReferenceAge, or maxUpdates times the interval
+	// between its last two. Its default intervals grow up to 17 min.
 	maxReferenceAge = 10 * time.Minute
 	maxUpdates      = 4
-	// maxOffset bounds what is taken for an offset, in seconds: 68 years.
+	// maxOffset is the largest accepted offset, in seconds: 68 years.
 	maxOffset = math.MaxInt32
 )
 
-// queryChrony asks chronyd for `tracking` by UDP, which it answers to anybody on
-// the machine. Each question has a socket and a sequence number of its own, so
-// no late answer is taken for another one.
+// queryChrony asks chronyd for `tracking` by UDP. Each request has a new socket and sequence
+// number, so that a late answer is not taken for another one.
 func queryChrony(ctx context.Context, address string, timeout time.Duration) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -62,7 +60,7 @@ func queryChrony(ctx context.Context, address string, timeout time.Duration) (Sa
 	return chronySample(tracking)
 }
 
-// exchange asks over a connection that ends by itself in time.
+// exchange asks over a connection with a deadline.
 func exchange(conn io.ReadWriter) (*chrony.Tracking, error) {
 	client := chrony.Client{Connection: conn, Sequence: rand.Uint32()}
 	reply, err := client.Communicate(chrony.NewTrackingPacket())
@@ -71,17 +69,16 @@ func exchange(conn io.ReadWriter) (*chrony.Tracking, error) {
 	}
 	tracking, ok := reply.(*chrony.ReplyTracking)
 	if !ok || tracking.PKTType != replyPacket || tracking.Sequence != client.Sequence {
-		return nil, errors.New("chronyd: the answer is not to this question")
+		return nil, errors.New("chronyd: the answer belongs to another request")
 	}
 	return &tracking.Tracking, nil
 }
 
-// chronySample translates the daemon's answer. Its "system time" correction is
-// positive if the local clock is behind; ours is positive if it is ahead.
+// chronySample translates the daemon's answer. Its "system time" correction is positive if the
+// local clock is behind; ours is positive if it is ahead.
 //
-// A daemon that lost all its sources goes on to say that it is synchronised, and
-// its offset goes to 0 as it corrects what it measured last. So an offset that no
-// recent update stands behind is none.
+// A daemon that lost all its sources still says that it is synchronized, and its offset goes to 0
+// as it corrects its last measurement. So an offset counts only after a recent update.
 func chronySample(t *chrony.Tracking) (Sample, error) {
 	s := Sample{Source: SourceChrony, At: time.Now().Round(0), SynchronizedKnown: true}
 	distance := t.RootDispersion + t.RootDelay/2
@@ -90,7 +87,7 @@ func chronySample(t *chrony.Tracking) (Sample, error) {
 			return Sample{}, errors.New("chronyd: the answer has impossible values")
 		}
 	}
-	s.Synchronized = t.LeapStatus < leapUnsynchronised && t.RefID != refIDNone && t.RefID != refIDLocal &&
+	s.Synchronized = t.LeapStatus < leapUnsynchronized && t.RefID != refIDNone && t.RefID != refIDLocal &&
 		distance <= maxRootDistance
 	limit := max(maxReferenceAge, time.Duration(maxUpdates*t.LastUpdateInterval*float64(time.Second)))
 	if s.HasOffset = s.Synchronized && s.At.Sub(t.RefTime).Abs() <= limit; s.HasOffset {

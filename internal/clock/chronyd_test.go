@@ -21,7 +21,7 @@ type ntpServer struct {
 	addr  string
 	port  int
 	ahead atomic.Int64  // time.Duration that the server's clock is ahead of ours
-	leap  atomic.Uint32 // leap indicator; 3 is "not synchronised"
+	leap  atomic.Uint32 // leap indicator; 3 is "not synchronized"
 	kiss  atomic.Bool   // answer with a kiss of death
 	asked atomic.Int64
 }
@@ -81,8 +81,8 @@ func (s *ntpServer) answer(question []byte) []byte {
 	return a
 }
 
-// startChronyd runs a real chronyd that never touches the clock (-x) and returns
-// its command address.
+// startChronyd runs a real chronyd that never touches the clock (-x) and returns its command
+// address.
 func startChronyd(t *testing.T, config string) (address string, stop func()) {
 	t.Helper()
 	path, err := exec.LookPath("chronyd")
@@ -132,8 +132,8 @@ func startChronyd(t *testing.T, config string) (address string, stop func()) {
 	return address, stop
 }
 
-// fixedPort finds a UDP port of the loopback that is free, and that nobody gets who asks the kernel for any port: those lie
-// higher (ip_local_port_range). chronyd cannot be handed a socket, and takes 0 for none.
+// fixedPort finds a free UDP port of the loopback below those that the kernel assigns
+// (ip_local_port_range). chronyd cannot be given a socket, and 0 means none.
 func fixedPort(t *testing.T) (address string, port int) {
 	t.Helper()
 	for range 100 {
@@ -148,19 +148,19 @@ func fixedPort(t *testing.T) (address string, port int) {
 	return "", 0
 }
 
-// patience is how long a test waits for what should come much sooner; tolerance is how wrong a busy machine, which answers
-// late, may make an offset of 3 s.
+// waitLimit is how long a test waits for something that takes much less time. tolerance is how much
+// a busy machine, which answers late, may change an offset of 3 s.
 const (
-	patience  = 2 * time.Minute
+	waitLimit = 2 * time.Minute
 	tolerance = time.Second
 )
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
-// until asks again and again until the sample is as wanted, and returns it.
+// until repeats the request until the sample is as wanted, and returns it.
 func until(t *testing.T, what string, query func(context.Context) (Sample, error), want func(Sample, error) bool) Sample {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
@@ -183,7 +183,7 @@ func tracking(address string) func(context.Context) (Sample, error) {
 
 func answers(_ Sample, err error) bool { return err == nil }
 
-func TestChronydNeverSynchronised(t *testing.T) {
+func TestChronydNeverSynchronized(t *testing.T) {
 	address, _ := startChronyd(t, "")
 	s := until(t, "answer", tracking(address), answers)
 	if s.HasOffset || s.Synchronized || !s.SynchronizedKnown || s.Offset != 0 || s.At.IsZero() || s.Source != SourceChrony {
@@ -193,7 +193,7 @@ func TestChronydNeverSynchronised(t *testing.T) {
 
 func TestChronydLocal(t *testing.T) {
 	address, _ := startChronyd(t, "local stratum 10")
-	// It starts as merely unsynchronised and falls back to its own clock then.
+	// It starts as merely unsynchronized and falls back to its own clock then.
 	until(t, "local reference", func(ctx context.Context) (Sample, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "udp", address)
 		if err != nil {
@@ -218,8 +218,8 @@ func TestChronydLocal(t *testing.T) {
 	}
 }
 
-// TestChronydOffset has chronyd follow a server that is 3 s off, in both
-// directions. The server ahead means that the local clock is behind: negative.
+// chronyd follows a server that is 3 s off, in both directions. If the server is ahead, the local
+// clock is behind: a negative offset.
 func TestChronydOffset(t *testing.T) {
 	for _, ahead := range []time.Duration{3 * time.Second, -3 * time.Second} {
 		t.Run(ahead.String(), func(t *testing.T) {

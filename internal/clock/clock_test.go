@@ -33,13 +33,13 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestSNTP has servers that are right, wrong, unsynchronised, rude and dead.
+// TestSNTP has servers that are right, wrong, unsynchronized, rate-limiting and dead.
 func TestSNTP(t *testing.T) {
 	good, alsoGood, wrong := newNTPServer(t, 3*time.Second), newNTPServer(t, 3*time.Second), newNTPServer(t, -time.Hour)
 	confused, rude := newNTPServer(t, time.Minute), newNTPServer(t, time.Minute)
 	confused.leap.Store(3)
 	rude.kiss.Store(true)
-	s := newSNTP([]string{good.addr, confused.addr, wrong.addr, rude.addr, alsoGood.addr, "127.0.0.1:1", good.addr, ""}, patience)
+	s := newSNTP([]string{good.addr, confused.addr, wrong.addr, rude.addr, alsoGood.addr, "127.0.0.1:1", good.addr, ""}, waitLimit)
 	for range 2 {
 		got, err := s.query(t.Context())
 		if err != nil {
@@ -53,7 +53,7 @@ func TestSNTP(t *testing.T) {
 	if rude.asked.Load() != 1 || good.asked.Load() != 2 {
 		t.Errorf("the rude server was asked %d times, the good one %d times", rude.asked.Load(), good.asked.Load())
 	}
-	if _, err := newSNTP([]string{confused.addr, rude.addr}, patience).query(t.Context()); err == nil {
+	if _, err := newSNTP([]string{confused.addr, rude.addr}, waitLimit).query(t.Context()); err == nil {
 		t.Error("no server is valid, yet there is a sample")
 	}
 }
@@ -76,7 +76,7 @@ func TestSNTPInTime(t *testing.T) {
 	if _, err := queryChrony(ctx, conn.LocalAddr().String(), time.Hour); err == nil {
 		t.Error("no error")
 	}
-	if took := time.Since(began); took > 2*patience {
+	if took := time.Since(began); took > 2*waitLimit {
 		t.Errorf("took %v", took)
 	}
 }
@@ -92,7 +92,7 @@ func TestChronySample(t *testing.T) {
 		"behind":         {func(*chrony.Tracking) {}, -250 * time.Millisecond, true, false},
 		"ahead":          {func(r *chrony.Tracking) { r.CurrentCorrection = -3 }, 3 * time.Second, true, false},
 		"leap second":    {func(r *chrony.Tracking) { r.LeapStatus = 1 }, -250 * time.Millisecond, true, false},
-		"unsynchronised": {func(r *chrony.Tracking) { r.LeapStatus = 3 }, 0, false, false},
+		"unsynchronized": {func(r *chrony.Tracking) { r.LeapStatus = 3 }, 0, false, false},
 		"no reference":   {func(r *chrony.Tracking) { r.RefID = 0 }, 0, false, false},
 		"local":          {func(r *chrony.Tracking) { r.RefID = 0x7F7F0101 }, 0, false, false},
 		"unsure":         {func(r *chrony.Tracking) { r.RootDispersion = 16 }, 0, false, false},
@@ -112,8 +112,8 @@ func TestChronySample(t *testing.T) {
 	}
 }
 
-// scripted answers whatever is asked with bytes of the test. The sequence number
-// of the question is put into the answer if echo is set.
+// scripted answers every request with bytes of the test. If echo is set, the answer gets the
+// sequence number of the request.
 type scripted struct {
 	answer []byte
 	echo   bool
@@ -133,8 +133,8 @@ func (s *scripted) Read(p []byte) (int, error) {
 	return copy(p, a), nil
 }
 
-// trackingAnswer is an answer as chronyd 4 sends it: header of 28 bytes, then
-// the fields of `tracking`.
+// trackingAnswer is an answer as chronyd 4 sends it: header of 28 bytes, then the fields of
+// `tracking`.
 func trackingAnswer() []byte {
 	a := make([]byte, 28+76)
 	a[0], a[1] = 6, 2
@@ -182,9 +182,8 @@ func FuzzChronyReply(f *testing.F) {
 	})
 }
 
-// datagram is a connection whose other end answers any question with bytes of the
-// test. The time stamp of the question, by which an answer is known, is put into
-// it if echo is set.
+// datagram is a connection that answers every request with bytes of the test. If echo is set, the
+// answer gets the time stamp of the request.
 type datagram struct {
 	net.Conn // nil: what is not below is not called
 
@@ -209,7 +208,7 @@ func (d *datagram) Read(p []byte) (int, error) {
 func (*datagram) SetDeadline(time.Time) error { return nil }
 func (*datagram) Close() error                { return nil }
 
-// FuzzSNTPReply lets a server answer anything.
+// FuzzSNTPReply has arbitrary answers.
 func FuzzSNTPReply(f *testing.F) {
 	good := new(ntpServer).answer(make([]byte, 48))
 	f.Add(good)
@@ -230,12 +229,12 @@ func FuzzSNTPReply(f *testing.F) {
 	})
 }
 
-// TestOnce asks a chronyd that never synchronised, a server, and nobody.
+// TestOnce asks a chronyd that never synchronized, a server, and no source.
 func TestOnce(t *testing.T) {
 	server := newNTPServer(t, 3*time.Second)
 	address, _ := startChronyd(t, "")
 	until(t, "answer", tracking(address), answers)
-	got := New(Options{ChronyAddress: address, NTPServers: []string{server.addr}, Timeout: patience}).Once(t.Context())
+	got := New(Options{ChronyAddress: address, NTPServers: []string{server.addr}, Timeout: waitLimit}).Once(t.Context())
 	if len(got) != 2 || got[0].Source != SourceChrony || got[0].Err != nil || got[0].Sample.HasOffset || got[0].Sample.Synchronized ||
 		got[1].Source != SourceNTP || got[1].Err != nil || (got[1].Sample.Offset+3*time.Second).Abs() > tolerance {
 		t.Errorf("%+v", got)
@@ -243,7 +242,7 @@ func TestOnce(t *testing.T) {
 	silent := listenUDP(t).LocalAddr().String()
 	began := time.Now()
 	got = New(Options{ChronyAddress: silent, NTPServers: []string{silent}, Timeout: 50 * time.Millisecond}).Once(t.Context())
-	if len(got) != 2 || got[0].Err == nil || got[1].Err == nil || got[0].Hint == "" || got[1].Hint == "" || time.Since(began) > patience {
+	if len(got) != 2 || got[0].Err == nil || got[1].Err == nil || got[0].Hint == "" || got[1].Hint == "" || time.Since(began) > waitLimit {
 		t.Errorf("%+v after %v", got, time.Since(began))
 	}
 	if got := New(Options{}).Once(t.Context()); len(got) != 0 {
@@ -296,7 +295,7 @@ func TestReadClocks(t *testing.T) {
 	}
 }
 
-// log is a logger that a test can read while it is written to.
+// log is a log that a test can read during writes.
 type log struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -314,7 +313,7 @@ func (l *log) count(s string) int {
 	return strings.Count(l.b.String(), s)
 }
 
-// TestPoll has a source that fails, comes back and fails, in fake time.
+// TestPoll has a source that fails, recovers and fails, in fake time.
 func TestPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l log
@@ -326,13 +325,13 @@ func TestPoll(t *testing.T) {
 		now := make(chan struct{}, 1)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			m.poll(ctx, SourceChrony, 5*time.Second, now, func(context.Context) (Sample, error) {
+			m.poll(ctx, source{name: SourceChrony, interval: 5 * time.Second, now: now, query: func(context.Context) (Sample, error) {
 				asked.Add(1)
 				if failing.Load() {
 					return Sample{}, errors.New("dead")
 				}
 				return Sample{Source: SourceChrony, HasOffset: true, Offset: time.Second}, nil
-			})
+			}})
 		})
 		check := func(wantAsked int64, wantSamples, silent, back int) {
 			t.Helper()
@@ -343,7 +342,7 @@ func TestPoll(t *testing.T) {
 		}
 		check(1, 0, 1, 0) // at once
 		time.Sleep(50 * time.Second)
-		check(11, 0, 1, 0) // said once
+		check(11, 0, 1, 0) // logged once
 		failing.Store(false)
 		time.Sleep(5 * time.Second)
 		check(12, 1, 1, 1)
@@ -372,8 +371,9 @@ func TestWatchJumps(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		now := make(chan struct{}, 1)
+		m.sources = []source{{now: now}}
 		var wg sync.WaitGroup
-		wg.Go(func() { m.watchJumps(ctx, now) })
+		wg.Go(func() { m.watchJumps(ctx) })
 		check := func(forward, backward, sleep uint64) {
 			t.Helper()
 			time.Sleep(2 * time.Second)
@@ -385,7 +385,7 @@ func TestWatchJumps(t *testing.T) {
 		}
 		check(0, 0, 0)
 		if len(now) != 0 {
-			t.Error("signalled without a jump")
+			t.Error("signaled without a jump")
 		}
 		step.Store(int64(3 * time.Second))
 		check(1, 0, 0)
@@ -393,7 +393,7 @@ func TestWatchJumps(t *testing.T) {
 			t.Error(d)
 		}
 		if len(now) != 1 {
-			t.Error("not signalled")
+			t.Error("not signaled")
 		}
 		step.Store(0)
 		check(1, 1, 0)
@@ -409,13 +409,13 @@ func TestWatchJumps(t *testing.T) {
 	})
 }
 
-// TestRun puts it all together, with a real chronyd and a server 3 s ahead.
+// TestRun uses a real chronyd and a server that is 3 s ahead.
 func TestRun(t *testing.T) {
 	server := newNTPServer(t, 3*time.Second)
 	address, stop := startChronyd(t, "")
 	var l log
 	m := New(Options{
-		ChronyAddress: address, NTPServers: []string{server.addr}, ChronyInterval: 20 * time.Millisecond, NTPInterval: 20 * time.Millisecond, Timeout: patience,
+		ChronyAddress: address, NTPServers: []string{server.addr}, ChronyInterval: 20 * time.Millisecond, NTPInterval: 20 * time.Millisecond, Timeout: waitLimit,
 		Logger: slog.New(slog.NewTextHandler(&l, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -7,17 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The directions that Monitor.Jumps counts.
+// The directions of Monitor.Jumps.
 const (
-	// JumpForward: the wall clock was set ahead by more than half a second. This
-	// is also what is left of a sleep that the kernel did not see, as when the
-	// host of a virtual machine (WSL2) slept and the guest's clock was put right
-	// afterwards.
+	// JumpForward: the wall clock was set ahead by more than half a second. A sleep that the kernel
+	// did not see looks the same, as when the host of a virtual machine (WSL2) slept and the
+	// guest's clock was corrected afterwards.
 	JumpForward = "forward"
 	// JumpBackward: the wall clock was set back by more than half a second.
 	JumpBackward = "backward"
-	// JumpSleep: the machine was suspended for more than a second: boot time
-	// went on, monotonic time stood still.
+	// JumpSleep: the machine was suspended for more than a second. Boot time went on, monotonic
+	// time stood still.
 	JumpSleep = "sleep"
 )
 
@@ -27,23 +26,22 @@ const (
 	jumpInterval = time.Second
 	minStep      = 500 * time.Millisecond
 	minSleep     = time.Second
-	// maxReadTime is how long reading the clocks may take; a reading that was
-	// interrupted for longer is no reading.
+	// maxReadTime is how long reading the clocks may take. A reading that was interrupted for
+	// longer is not used.
 	maxReadTime = 20 * time.Millisecond
 )
 
-// reading is the three clocks of the kernel at one moment.
+// reading is the kernel's three clocks at one instant.
 type reading struct{ wall, mono, boot time.Duration }
 
-// jump is a difference between the clocks that is no steering.
+// jump is a difference between the clocks that steering does not explain.
 type jump struct {
 	direction string
 	size      time.Duration // never negative
 }
 
-// jumped returns what happened between two readings. Boot time counts through a
-// sleep and is steered like the wall clock, so that steering by NTP shows in
-// neither difference; the wall clock alone can be set.
+// jumped returns the jumps between two readings. Boot time counts during a sleep and is steered
+// like the wall clock, so steering by NTP is in neither difference. Only the wall clock can be set.
 func jumped(before, after reading) []jump {
 	var out []jump
 	wall, mono, boot := after.wall-before.wall, after.mono-before.mono, after.boot-before.boot
@@ -59,9 +57,8 @@ func jumped(before, after reading) []jump {
 	return out
 }
 
-// watchJumps compares the clocks every second, counts jumps, and signals each of
-// the channels that it is time to measure again.
-func (m *Monitor) watchJumps(ctx context.Context, now ...chan<- struct{}) {
+// watchJumps compares the clocks every second, records jumps, and has every source asked after one.
+func (m *Monitor) watchJumps(ctx context.Context) {
 	ticker := time.NewTicker(jumpInterval)
 	defer ticker.Stop()
 	last, have := m.read()
@@ -76,30 +73,29 @@ func (m *Monitor) watchJumps(ctx context.Context, now ...chan<- struct{}) {
 			continue
 		}
 		if have {
-			m.record(jumped(last, next), now)
+			for _, j := range jumped(last, next) {
+				m.record(j)
+			}
 		}
 		last, have = next, true
 	}
 }
 
-func (m *Monitor) record(jumps []jump, now []chan<- struct{}) {
-	for _, j := range jumps {
-		m.mu.Lock()
-		m.jumps[j.direction]++
-		m.lastJumps[j.direction] = j.size
-		m.mu.Unlock()
-		m.opts.Logger.Info("Clock jumped", "direction", j.direction, "size", j.size)
-		for _, ch := range now {
-			select {
-			case ch <- struct{}{}:
-			default:
-			}
+func (m *Monitor) record(j jump) {
+	m.mu.Lock()
+	m.jumps[j.direction]++
+	m.lastJumps[j.direction] = j.size
+	m.mu.Unlock()
+	m.logger.Info("Clock jumped", "direction", j.direction, "size", j.size)
+	for _, s := range m.sources {
+		select {
+		case s.now <- struct{}{}:
+		default:
 		}
 	}
 }
 
-// readClocks reads the three clocks; ok is false if they could not be read close
-// enough to each other.
+// readClocks reads the three clocks. ok is false if they could not be read close together.
 func readClocks() (r reading, ok bool) {
 	for range 5 {
 		var err error

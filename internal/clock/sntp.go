@@ -14,21 +14,20 @@ import (
 
 const (
 	maxServers = 16
-	// kissPause is how long a server that asked to be left alone is.
+	// kissPause is how long a server that rate-limited us (kiss-o'-death) is not asked.
 	kissPause = 10 * time.Minute
 )
 
-// sntp asks several servers and takes the median, so that one wrong server of
-// three does no harm.
+// sntp asks several servers and takes the median, so that one wrong server of three has no effect.
 type sntp struct {
 	servers []string
 	timeout time.Duration
 	dial    dialer
 
-	paused map[string]time.Time // by server; used by one goroutine
+	paused map[string]time.Time // by server; belongs to one goroutine
 }
 
-// dialer is how net.Dialer connects.
+// dialer is the type of net.Dialer.DialContext.
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 func newSNTP(servers []string, timeout time.Duration) *sntp {
@@ -50,7 +49,7 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 	var wg sync.WaitGroup
 	for i, server := range s.servers {
 		if time.Now().Before(s.paused[server]) {
-			errs[i] = fmt.Errorf("ntp server %s: rate-limited us (kiss-o'-death)", server)
+			errs[i] = fmt.Errorf("ntp server %s: it rate-limited us (kiss-o'-death), not asked", server)
 			continue
 		}
 		wg.Go(func() { offsets[i], errs[i] = ask(ctx, server, s.timeout, s.dial) })
@@ -70,14 +69,14 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 	return Sample{Source: SourceNTP, Offset: median(valid), HasOffset: true, At: time.Now().Round(0)}, nil
 }
 
-// ask returns by how much the local clock is ahead of one server.
+// ask returns how far the local clock is ahead of one server.
 func ask(ctx context.Context, server string, timeout time.Duration, dial dialer) (time.Duration, error) {
 	began := time.Now()
 	var stop func() bool
 	answer, err := ntp.QueryWithOptions(server, ntp.QueryOptions{
 		Timeout: timeout,
-		// Wall time carried on by the monotonic clock: a step between question
-		// and answer does not spoil the measurement.
+		// Wall time at the start plus monotonic time: a step of the clock between request and
+		// answer has no effect.
 		GetSystemTime: func() time.Time { return began.Round(0).Add(time.Since(began)) },
 		Dialer: func(_, address string) (net.Conn, error) {
 			conn, err := dial(ctx, "udp", address)
@@ -99,7 +98,7 @@ func ask(ctx context.Context, server string, timeout time.Duration, dial dialer)
 	return -answer.ClockOffset, nil
 }
 
-// median is the middle one, or the mean of the middle two. v is sorted by it.
+// median returns the middle value, or the mean of the middle two. It sorts v.
 func median(v []time.Duration) time.Duration {
 	slices.Sort(v)
 	low, high := v[(len(v)-1)/2], v[len(v)/2]

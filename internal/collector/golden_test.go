@@ -24,7 +24,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-var update = flag.Bool("update", false, "write testdata/*.prom anew; read the difference before you commit it")
+var update = flag.Bool("update", false, "write testdata/*.prom; `make generate` does")
 
 // Fakes. Each is the answer that it gives.
 
@@ -230,7 +230,7 @@ func golden(t *testing.T, name string, source Source) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("want (-), got (+):\n%s", diff)
+		t.Errorf("%s (-), now (+); if it is right: make generate\n%s", file, diff)
 	}
 }
 
@@ -240,7 +240,7 @@ func (f lookupFunc) LookupHost(ctx context.Context, host string) ([]string, erro
 	return f(ctx, host)
 }
 
-func TestDNS(t *testing.T) {
+func TestGoldenDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dead atomic.Bool
 		d := NewDNS(lookupFunc(func(ctx context.Context, host string) ([]string, error) {

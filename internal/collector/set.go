@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,11 +79,14 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	wg.Wait()
 }
 
-// only returns the Set of the sources whose names keep accepts.
-func (s *Set) only(keep func(name string) bool) *Set {
+// only returns the Set of the named sources; all of them if there are no names.
+func (s *Set) only(names []string) *Set {
+	if len(names) == 0 {
+		return s
+	}
 	out := &Set{logger: s.logger}
 	for _, g := range s.guards {
-		if keep(g.source.Name()) {
+		if slices.Contains(names, g.source.Name()) {
 			out.guards = append(out.guards, g)
 		}
 	}

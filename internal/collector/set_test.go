@@ -124,11 +124,7 @@ func TestHandlerSelects(t *testing.T) {
 		"?collect[]=container":             {200, "container", false},
 		"?collect[]=disk&collect[]=github": {200, "disk", false}, // github is turned off here
 		"?collect[]=exporter":              {200, "", true},
-		"?exclude[]=container":             {200, "disk", true},
-		"?exclude[]=exporter":              {200, "container disk", false},
 		"?collect[]=nonsense":              {400, "", false},
-		"?exclude[]=nonsense":              {400, "", false},
-		"?collect[]=disk&exclude[]=disk":   {400, "", false},
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics"+query, http.NoBody))

@@ -27,10 +27,10 @@ const (
 	// refreshDelay gathers the events of one action, e.g. the five of a restart, before the list is
 	// asked for details.
 	refreshDelay = 100 * time.Millisecond
-	// listLag is how long a list can show the old state after an event reported the new one: the
-	// engine reports first and then writes to disk what a list is answered from (moby
-	// daemon/monitor.go and pause.go, CheckpointTo). An event outweighs a list for that long; after
-	// that another list is asked for.
+	// listLag is how long a list can show the old state after an event reported the new one: the engine
+	// reports first and then writes to disk what a list is answered from (CheckpointTo in moby's
+	// daemon/monitor.go and daemon/pause.go). An event outweighs a list for that long; after that
+	// another list is asked for.
 	listLag = 5 * time.Second
 	// maxRecent bounds the events that are remembered for it. The oldest go.
 	maxRecent = 4096

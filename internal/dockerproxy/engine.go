@@ -10,19 +10,22 @@ import (
 	"net/url"
 )
 
-// engine answers what a rule must know of a container or an image: its labels.
+// engine reads the labels of a container or an image, which rules decide by.
 type engine struct{ http *http.Client }
 
-// engineError is trouble with the engine, as opposed to a refusal.
+// engineError is a failure of the engine, as opposed to a refusal.
 type engineError struct{ error }
 
 func (e *engineError) Unwrap() error { return e.error }
 
-// errUnknown is a container or an image that does not exist.
+// errUnknown reports a container or an image that does not exist.
 var errUnknown = errors.New("there is no such object")
 
-// container returns the labels of the container with this id. A list is asked, not the container itself: that answer would
-// hold its environment.
+// maxAnswer bounds an answer of the engine, in bytes.
+const maxAnswer = 8 << 20
+
+// container returns the labels of a container. It uses the list, because the container's own answer
+// contains its environment.
 func (e engine) container(ctx context.Context, id string) (map[string]string, error) {
 	filters, err := json.Marshal(map[string]map[string]bool{"id": {id: true}})
 	if err != nil {
@@ -43,7 +46,7 @@ func (e engine) container(ctx context.Context, id string) (map[string]string, er
 	return nil, errUnknown
 }
 
-// image returns the labels of the image that a name or an id leads to.
+// image returns the labels of the image with this name or id.
 func (e engine) image(ctx context.Context, ref string) (map[string]string, error) {
 	var image struct {
 		Config struct{ Labels map[string]string }
@@ -70,7 +73,7 @@ func (e engine) get(ctx context.Context, path string, query url.Values, into any
 	default:
 		return &engineError{fmt.Errorf("the Docker engine answers %s", resp.Status)}
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 8<<20)).Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
 		return &engineError{fmt.Errorf("the Docker engine's answer cannot be read: %w", err)}
 	}
 	return nil

@@ -3,15 +3,8 @@ package dockerproxy
 import (
 	"fmt"
 	"strings"
-)
 
-// Labels of containers (README.md); each package that reads them says so itself.
-const (
-	labelRole = "ghostrunner.role"
-	labelHeal = "ghostrunner.heal"
-
-	roleRunner  = "runner"
-	roleService = "service"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // pair is a label with its value.
@@ -19,10 +12,10 @@ type pair struct{ key, value string }
 
 func (p pair) String() string { return p.key + "=" + p.value }
 
-// pairs are labels that must all be there.
+// pairs are labels that an object must all have.
 type pairs []pair
 
-func parsePairs(list []string) (pairs, error) {
+func parsePairs(list ...string) (pairs, error) {
 	var out pairs
 	for _, item := range list {
 		key, value, ok := strings.Cut(item, "=")
@@ -34,7 +27,7 @@ func parsePairs(list []string) (pairs, error) {
 	return out, nil
 }
 
-// in reports whether a container or an image carries them all.
+// in reports whether an object has all of them.
 func (p pairs) in(labels map[string]string) bool {
 	for _, want := range p {
 		if got, ok := labels[want.key]; !ok || got != want.value {
@@ -44,17 +37,9 @@ func (p pairs) in(labels map[string]string) bool {
 	return true
 }
 
-// heals reports whether the container may be ended and started at all. A back-off ends it and starts it later, a restart at
-// once: to Docker both are the same calls, so which of the two is allowed is for the remediator to tell.
-func heals(labels map[string]string) bool {
-	if role := labels[labelRole]; role != roleRunner && role != roleService {
-		return false
-	}
-	for action := range strings.SplitSeq(labels[labelHeal], ",") {
-		switch strings.TrimSpace(action) {
-		case "restart", "backoff":
-			return true
-		}
-	}
-	return false
+// healable reports whether the container may be stopped and started at all. To Docker a back-off
+// and a restart are the same calls; the remediator decides which of the two is allowed.
+func healable(labels map[string]string) bool {
+	c := runner.Container{Role: labels[runner.LabelRole], Heal: runner.ParseHeal(labels[runner.LabelHeal])}
+	return (c.Role == runner.RoleRunner || c.Role == runner.RoleService) && (c.Allows("restart") || c.Allows("backoff"))
 }

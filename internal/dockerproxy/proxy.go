@@ -1,20 +1,24 @@
-// Package dockerproxy stands between one of our programs and the Docker engine and lets through exactly what that program
-// asks for. Whoever may write to Docker's socket is root on the host; whoever may write to this one can read the state of
-// our containers (Exporter), or restart them and remove unused images (Remediator), and nothing else.
+// Package dockerproxy stands between one of our programs and the Docker engine and passes on only
+// the calls that this program makes. A program that may write to Docker's socket is root on the
+// host; one that may write to this socket can read the state of our containers (Exporter), or
+// restart them and remove unused images (Remediator), and nothing else.
 //
-// It exists because the proxies that one can download decide by method and path. What makes our calls harmless is in
-// neither: a log is read or a container restarted only if its labels say that it is ours; a prune is safe or not by its
-// filters, a kill by its signal, a process list by the options of ps, which can also print every environment.
+// Other proxies decide by method and path. That is not enough to make our calls harmless: a log may
+// be read and a container restarted only if its labels say that it is ours; a prune is safe or not
+// by its filters, a kill by its signal, a process list by the options of ps, which can also print
+// every environment.
 //
 // Three rules hold for every request:
 //
-//   - What is not in the table of its client (exporter.go, remediator.go) is refused with 403: method, path, each parameter
-//     with its value, upgrades and bodies alike.
-//   - What reaches the engine is written anew from what was judged. Nothing else of the request goes on but its user agent.
-//   - A container is named by its full id. The engine is asked for its labels right before; labels never change and ids are
-//     never used twice, so the answer still holds when the call is made.
+//   - A call that is not in its client's table (exporter.go, remediator.go) is refused with 403:
+//     method, path, each parameter with its value, upgrades and bodies.
+//   - The request to the engine is written from what was judged. Of the client's request only the
+//     user agent is kept.
+//   - A container is named by its full id. The engine is asked for its labels right before the call.
+//     Labels never change and ids are never reused, so the answer still holds during the call.
 //
-// The engine stays the judge of everything else: a removal is never forced here, so it refuses what is in use.
+// The engine decides about everything else: a removal is never forced, so it refuses to remove what
+// is in use.
 package dockerproxy
 
 import (
@@ -31,8 +35,8 @@ import (
 	"time"
 )
 
-// maxRequests is how many requests may be under way at once: a log stream for each of the thousand runners that the
-// exporter follows at most, and room.
+// maxRequests bounds the requests at the same time: a log stream for each of the 1,000 runners that
+// the exporter follows at most, and some more.
 const maxRequests = 1200
 
 // Client is a program of ours.
@@ -44,22 +48,22 @@ const (
 	Remediator Client = "remediator"
 )
 
-// Options configures a Proxy. All but Logger and PruneLabel are needed.
+// Options configure a Proxy. Only Logger and PruneLabel are optional.
 type Options struct {
 	// Socket is the path of the engine's socket.
 	Socket string
-	// Client says whose calls pass.
+	// Client is the program whose calls pass.
 	Client Client
-	// Labels are KEY=VALUE pairs that a container must carry, every one, to be within reach.
+	// Labels are KEY=VALUE pairs. Calls reach only containers that have all of them.
 	Labels []string
-	// PruneLabel is a KEY=VALUE that an image or leftover must carry to be removed; the build cache, which has no labels,
-	// stays then. Empty: any unused image may go.
+	// PruneLabel is the KEY=VALUE of images and leftovers that may be removed; the build cache,
+	// which has no labels, then stays. Empty: any unused image may be removed.
 	PruneLabel string
-	// Logger is told of each refusal. Nil: nothing is logged.
+	// Logger gets each refusal. Nil: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Proxy is an http.Handler. It never dials before the first request.
+// Proxy is an http.Handler. It does not dial before the first request.
 type Proxy struct {
 	rules   []rule
 	engine  engine
@@ -68,21 +72,21 @@ type Proxy struct {
 	log     *slog.Logger
 }
 
-// New returns a Proxy for the options.
+// New returns a Proxy.
 func New(o Options) (*Proxy, error) {
 	if o.Socket == "" {
 		return nil, errors.New("no socket of the engine")
 	}
 	if len(o.Labels) == 0 {
-		return nil, errors.New("no label: every container of the machine would be within reach")
+		return nil, errors.New("no label: calls would reach every container of the machine")
 	}
-	labels, err := parsePairs(o.Labels)
+	labels, err := parsePairs(o.Labels...)
 	if err != nil {
 		return nil, err
 	}
 	var prune pairs
 	if o.PruneLabel != "" {
-		if prune, err = parsePairs([]string{o.PruneLabel}); err != nil {
+		if prune, err = parsePairs(o.PruneLabel); err != nil {
 			return nil, err
 		}
 	}
@@ -90,15 +94,7 @@ func New(o Options) (*Proxy, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", o.Socket)
-		},
-		DisableCompression:  true,
-		MaxIdleConns:        16,
-		MaxIdleConnsPerHost: 16,
-		IdleConnTimeout:     time.Minute,
-	}
+	transport := newTransport(o.Socket)
 	p := &Proxy{engine: engine{&http.Client{Transport: transport, Timeout: 30 * time.Second}}, slots: make(chan struct{}, maxRequests), log: log}
 	switch o.Client {
 	case Exporter:
@@ -112,9 +108,9 @@ func New(o Options) (*Proxy, error) {
 		p.rules[i] = p.rules[i].compile()
 	}
 	p.forward = &httputil.ReverseProxy{
-		Rewrite:       func(*httputil.ProxyRequest) {}, // ServeHTTP wrote it
+		Rewrite:       func(*httputil.ProxyRequest) {}, // judge wrote the request
 		Transport:     transport,
-		FlushInterval: -1, // events and logs come line by line
+		FlushInterval: -1, // pass on events and logs line by line
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
@@ -124,6 +120,19 @@ func New(o Options) (*Proxy, error) {
 		},
 	}
 	return p, nil
+}
+
+// newTransport connects to the engine.
+func newTransport(socket string) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", socket)
+		},
+		DisableCompression:  true,
+		MaxIdleConns:        16,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     time.Minute,
+	}
 }
 
 // ServeHTTP implements http.Handler.
@@ -149,36 +158,36 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.forward.ServeHTTP(w, out)
 }
 
-// judge finds the rule that a request falls under and returns what is sent to the engine in its place.
+// judge returns the request that is sent to the engine instead, or why it is refused.
 func (p *Proxy) judge(r *http.Request) (out *http.Request, limit time.Duration, err error) {
 	path, version := splitVersion(r.URL.Path)
 	switch {
 	case r.URL.RawPath != "" || r.URL.Opaque != "" || r.URL.Host != "":
 		return nil, 0, errors.New("the path is written in an unusual way")
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
-		return nil, 0, errors.New("no call of ours has a body")
+		return nil, 0, errors.New("calls with a body are refused")
 	case r.Header.Get("Upgrade") != "":
-		return nil, 0, errors.New("no call of ours upgrades its connection")
+		return nil, 0, errors.New("upgrades are refused")
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, 0, errors.New("the query cannot be read")
 	}
-	reason := errors.New("no call of ours")
+	reason := errors.New("not among the calls that pass")
 	for _, rule := range p.rules {
 		object, ok := rule.match(r.Method, path)
 		if !ok {
 			continue
 		}
 		if reason = rule.allows(r.Context(), object, query); reason == nil {
-			p.log.Debug("Allowed", "rule", rule.name())
+			p.log.Debug("Allowed", "rule", rule.method+" "+rule.path)
 			return rewrite(r, version+path, query), rule.limit, nil
 		}
 	}
 	return nil, 0, fmt.Errorf("%s %s: %w", r.Method, path, reason)
 }
 
-// rewrite makes the request that the engine gets.
+// rewrite returns the request for the engine.
 func rewrite(r *http.Request, path string, query url.Values) *http.Request {
 	out := (&http.Request{
 		Method:     r.Method,
@@ -196,7 +205,7 @@ func rewrite(r *http.Request, path string, query url.Values) *http.Request {
 	return out
 }
 
-// statusOf is what the client is told.
+// statusOf returns the status of the answer to the client.
 func statusOf(err error) int {
 	var trouble *engineError
 	switch {
@@ -209,7 +218,7 @@ func statusOf(err error) int {
 	}
 }
 
-// splitVersion takes /v1.41 off a path.
+// splitVersion splits a prefix such as /v1.41 off a path.
 func splitVersion(path string) (rest, version string) {
 	if m := versionPrefix.FindString(path); m != "" {
 		return path[len(m):], m
@@ -217,9 +226,9 @@ func splitVersion(path string) (rest, version string) {
 	return path, ""
 }
 
-// answer is an error as the engine writes them, so that Docker's client shows its text.
+// answer writes an error in the engine's form, so that Docker's client shows its text.
 func answer(w http.ResponseWriter, status int, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"message": "ghostrunner-proxy: " + strings.TrimSpace(message)}) // the client is gone
+	_ = json.NewEncoder(w).Encode(map[string]string{"message": "ghostrunner-proxy: " + strings.TrimSpace(message)}) // fails only if the client is gone
 }

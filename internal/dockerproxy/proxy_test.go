@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Containers of the fake engine.
@@ -27,7 +29,7 @@ var (
 
 func id(c byte) string { return strings.Repeat(string(c), 64) }
 
-// fakeEngine lists the containers above and remembers everything else that reaches it.
+// fakeEngine lists the containers above and records every other request.
 type fakeEngine struct {
 	socket string
 
@@ -62,10 +64,10 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		var list []map[string]any
 		for id, labels := range map[string]map[string]string{
-			healed:   with(map[string]string{labelRole: roleRunner, labelHeal: "restart,backoff"}),
-			unhealed: with(map[string]string{labelRole: roleRunner}),
+			healed:   with(map[string]string{runner.LabelRole: runner.RoleRunner, runner.LabelHeal: "restart,backoff"}),
+			unhealed: with(map[string]string{runner.LabelRole: runner.RoleRunner}),
 			leftover: with(map[string]string{"prune": "me"}),
-			foreign:  {"project": "theirs", labelRole: roleRunner, labelHeal: "restart,backoff", "prune": "me"},
+			foreign:  {"project": "theirs", runner.LabelRole: runner.RoleRunner, runner.LabelHeal: "restart,backoff", "prune": "me"},
 		} {
 			list = append(list, map[string]any{"Id": id, "Labels": labels})
 		}
@@ -122,7 +124,7 @@ func filters(pairs ...string) string {
 	return "filters=" + url.QueryEscape(string(text))
 }
 
-// TestDangerous sends what would give the host away, or harm somebody. Not one of them may reach the engine.
+// Requests that would give access to the host, or cause harm, never reach the engine.
 func TestDangerous(t *testing.T) {
 	e := newFakeEngine(t)
 	own := filters("label:project=ours")
@@ -166,7 +168,7 @@ func TestDangerous(t *testing.T) {
 		"GET /v1.41/events?filters=" + url.QueryEscape(`{"label":{"project=ours":false}}`),
 		"GET /v1.41/events?filters=" + url.QueryEscape(`{"label":["project=ours"]}`),
 		"GET /v1.41/events?" + own + "&" + filters("type:image"),
-		// What is not ours, and what is ours but must stay.
+		// Containers that are not ours, and ours that must stay.
 		"POST /v1.41/containers/" + foreign + "/kill?signal=SIGTERM",
 		"POST /v1.41/containers/" + foreign + "/stop?t=10",
 		"POST /v1.41/containers/" + foreign + "/restart?t=10",
@@ -182,7 +184,7 @@ func TestDangerous(t *testing.T) {
 		"DELETE /v1.41/containers/" + leftover + "?v=1",
 		"DELETE /v1.41/images/ballast?force=1",
 		"DELETE /v1.41/images/mongo:7.0", // lacks the prune label
-		// A job cut off.
+		// Kill a job.
 		"POST /v1.41/containers/" + healed + "/kill",
 		"POST /v1.41/containers/" + healed + "/kill?signal=SIGKILL",
 		"POST /v1.41/containers/" + healed + "/kill?signal=9",
@@ -206,7 +208,7 @@ func TestDangerous(t *testing.T) {
 		"POST /v1.41/containers/" + healed + "/restart?t=18446744074",
 		"POST /v1.41/build/prune?all=1", // the cache has no label
 		"POST /v1.41/build/prune?all=1&" + filters("until:1h"),
-		// The same in disguise.
+		// The same, written in other ways.
 		"GET /v1.41/images/../containers/" + healed + "/json",
 		"GET /v1.41//containers/" + healed + "/json",
 		"GET /v1.41/images/x%2f..%2f..%2fcontainers/" + healed + "/json",
@@ -233,7 +235,7 @@ func TestDangerous(t *testing.T) {
 	}
 }
 
-// TestNoLeftovers: without a prune label nothing says which stopped containers are left over.
+// Without a prune label no container is known to be left over.
 func TestNoLeftovers(t *testing.T) {
 	e := newFakeEngine(t)
 	w := httptest.NewRecorder()
@@ -243,7 +245,7 @@ func TestNoLeftovers(t *testing.T) {
 	}
 }
 
-// TestBuildCache is the one call that a prune label takes away.
+// A prune label removes the calls for the build cache.
 func TestBuildCache(t *testing.T) {
 	e := newFakeEngine(t)
 	p := newProxy(t, e, Remediator, "")
@@ -259,8 +261,8 @@ func TestBuildCache(t *testing.T) {
 	}
 }
 
-// TestWrittenAnew shows that nothing of a request goes on that was not judged.
-func TestWrittenAnew(t *testing.T) {
+// The request to the engine contains only what was judged.
+func TestRequestIsRewritten(t *testing.T) {
 	e := newFakeEngine(t)
 	r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1.41/containers/"+healed+"/restart?t=10", nil)
 	r.Host = "evil"
@@ -292,7 +294,7 @@ func TestWrittenAnew(t *testing.T) {
 	}
 }
 
-// TestEngineDown wants a sentence that Docker's client can show, and no refusal.
+// An engine that is down is an error that Docker's client can show, not a refusal.
 func TestEngineDown(t *testing.T) {
 	p, err := New(Options{Socket: filepath.Join(t.TempDir(), "none"), Client: Remediator, Labels: []string{"project=ours"}})
 	if err != nil {
@@ -309,8 +311,8 @@ func TestEngineDown(t *testing.T) {
 	}
 }
 
-// TestBounded holds every slot with a stream and asks once more.
-func TestBounded(t *testing.T) {
+// TestRequestsAreBounded uses every slot for a stream and sends one more request.
+func TestRequestsAreBounded(t *testing.T) {
 	e := newFakeEngine(t)
 	p := newProxy(t, e, Exporter, "").(*Proxy)
 	for range maxRequests {
@@ -323,7 +325,8 @@ func TestBounded(t *testing.T) {
 	}
 }
 
-// TestStreams sees a line of an endless answer before its end, and the engine's side end with the client's.
+// A line of an endless answer arrives at once, and the request to the engine ends with the
+// client's.
 func TestStreams(t *testing.T) {
 	gone := make(chan struct{})
 	socket := filepath.Join(t.TempDir(), "engine.sock")
@@ -381,7 +384,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// FuzzJudge looks for a request that passes with anything in it that no table names.
+// FuzzJudge searches for a request that passes with something that is not in the table.
 func FuzzJudge(f *testing.F) {
 	socket := filepath.Join(f.TempDir(), "none")
 	for _, s := range []string{"/v1.41/info", "/v1.41/containers/json?all=1", "/v1.41/images/a:b/json", "/_ping", "/v1.41/images/x%2fy/json?a;b"} {
@@ -414,7 +417,7 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-// BenchmarkJudge is what the proxy adds to the call that comes most often, beside copying it.
+// BenchmarkJudge measures what the proxy adds to the most frequent call, without copying it.
 func BenchmarkJudge(b *testing.B) {
 	p, err := New(Options{Socket: "/none", Client: Exporter, Labels: []string{"project=ours"}})
 	if err != nil {

@@ -4,39 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// remediatorRules are the calls of ghostrunner-remediator. It may end and start what the label ghostrunner.heal allows,
-// and remove what nothing needs. Containers of others it sees in lists alone: an image that one of them is made from is in use.
+// remediatorRules are the calls of ghostrunner-remediator. It may stop and start what the label
+// ghostrunner.heal allows, and remove what is not in use. It sees containers of others only in
+// lists, because an image that one of them is made from is in use.
 func remediatorRules(e engine, labels, prune pairs) []rule {
-	healable := func(ctx context.Context, id string) error {
-		l, err := e.container(ctx, id)
-		switch {
-		case err != nil:
-			return err
-		case !labels.in(l):
-			return errors.New("the container is none of ours")
-		case !heals(l):
-			return fmt.Errorf("its labels do not allow it: %s=%q %s=%q", labelRole, l[labelRole], labelHeal, l[labelHeal])
-		}
-		return nil
-	}
-	ours := func(ctx context.Context, id string) error {
+	ours := func(ctx context.Context, id string) (map[string]string, error) {
 		l, err := e.container(ctx, id)
 		if err == nil && !labels.in(l) {
-			err = errors.New("the container is none of ours")
+			err = errors.New("the container is not ours")
+		}
+		return l, err
+	}
+	own := func(ctx context.Context, id string) error {
+		_, err := ours(ctx, id)
+		return err
+	}
+	mayHeal := func(ctx context.Context, id string) error {
+		l, err := ours(ctx, id)
+		if err == nil && !healable(l) {
+			err = fmt.Errorf("its labels do not allow it: %s=%q %s=%q", runner.LabelRole, l[runner.LabelRole], runner.LabelHeal, l[runner.LabelHeal])
 		}
 		return err
 	}
 	leftover := func(ctx context.Context, id string) error {
-		l, err := e.container(ctx, id)
+		l, err := ours(ctx, id)
 		switch {
 		case err != nil:
 			return err
-		case len(prune) == 0 || !labels.in(l) || !prune.in(l): // without the label nothing says which are left over
-			return errors.New("the container is no leftover of ours")
-		case l[labelRole] != "":
-			return fmt.Errorf("the container has %s=%s: it is never removed", labelRole, l[labelRole])
+		case len(prune) == 0 || !prune.in(l): // without the label nothing shows that it is left over
+			return errors.New("the container is not a leftover of ours")
+		case l[runner.LabelRole] != "":
+			return fmt.Errorf("the container has %s=%s: it is never removed", runner.LabelRole, l[runner.LabelRole])
 		}
 		return nil
 	}
@@ -46,25 +48,26 @@ func remediatorRules(e engine, labels, prune pairs) []rule {
 		}
 		l, err := e.image(ctx, ref)
 		if err == nil && !prune.in(l) {
-			err = fmt.Errorf("the image lacks the label %s", prune[0])
+			err = fmt.Errorf("the image does not have the label %s", prune[0])
 		}
 		return err
 	}
 	rules := []rule{
 		{method: "HEAD", path: "/_ping", limit: quick},
-		{method: "GET", path: "/_ping", limit: quick}, // where HEAD failed
+		{method: "GET", path: "/_ping", limit: quick}, // the client's second try, and the health check
 		{method: "GET", path: "/info", limit: quick},
 		{method: "GET", path: "/containers/json", query: params{"all": oneOf("1"), "size": oneOf("1"), "filters": anyFilters}, limit: slow},
-		// Other options of ps would print the environment of every process, and with it secrets.
-		{method: "GET", path: "/containers/{id}/top", object: ours, query: params{"ps_args": exactly("-eo pid,args")}, limit: quick},
-		{method: "POST", path: "/containers/{id}/kill", object: healable, query: params{"signal": exactly("SIGTERM")}, limit: quick},
-		{method: "POST", path: "/containers/{id}/start", object: healable, limit: slow},
-		// A stop that waits no second is a kill. Without a time the container's own grace period holds.
-		{method: "POST", path: "/containers/{id}/stop", object: healable, query: params{"t": number(1)}},
-		{method: "POST", path: "/containers/{id}/restart", object: healable, query: params{"t": number(1)}},
+		// Other options of ps print the environment of every process, which holds secrets.
+		{method: "GET", path: "/containers/{id}/top", object: own, query: params{"ps_args": exactly("-eo pid,args")}, limit: quick},
+		{method: "POST", path: "/containers/{id}/kill", object: mayHeal, query: params{"signal": exactly("SIGTERM")}, limit: quick},
+		{method: "POST", path: "/containers/{id}/start", object: mayHeal, limit: slow},
+		// A stop with less than a second is a kill. Without a time the container's grace period
+		// holds.
+		{method: "POST", path: "/containers/{id}/stop", object: mayHeal, query: params{"t": number(1)}},
+		{method: "POST", path: "/containers/{id}/restart", object: mayHeal, query: params{"t": number(1)}},
 		{method: "DELETE", path: "/containers/{id}", object: leftover, limit: slow},
 		{method: "GET", path: "/images/json", query: params{"all": oneOf("1"), "shared-size": oneOf("1"), "filters": anyFilters}, limit: slow},
-		// When images are used: of each container of the engine its name, its labels and its image, as in a list.
+		// For when images are used: name, labels and image of each container of the engine.
 		{method: "GET", path: "/events", query: params{"filters": eventsOf("create", "destroy")}},
 		{method: "GET", path: "/images/{image}/json", limit: quick},
 		{method: "DELETE", path: "/images/{image}", object: prunable, limit: slow},

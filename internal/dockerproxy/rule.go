@@ -16,29 +16,31 @@ import (
 // rule is one call that passes.
 type rule struct {
 	method string
-	// path is that of Docker's API without its version; {id} stands for the full id of a container, {image} for the name or
-	// id of an image.
+	// path is that of Docker's API without its version. {id} is the full id of a container, {image}
+	// the name or id of an image.
 	path string
-	// query holds every parameter that may be given. One that is not here, or is given twice, is refused.
+	// query lists the parameters. Any other one, or one given twice, is refused.
 	query params
 	// many is the one parameter that may be given more than once.
 	many string
-	// object judges what the path names, by asking the engine. Nil: it names nothing.
+	// object judges the object that the path names, with the engine's help. Nil: it names none.
 	object func(ctx context.Context, name string) error
-	// limit ends a call that the engine takes too long for. 0: a stream, or a stop that takes as long as a job does; the
-	// client ends it by leaving.
+	// limit is the timeout of the call. 0: a stream, or a stop that takes as long as a job; the
+	// client ends it by disconnecting.
 	limit time.Duration
 
 	pattern *regexp.Regexp // of path
 }
 
-// Limits of calls that the engine answers from memory, and of those that make it read or delete files.
+// Timeouts of calls that the engine answers from memory, and of those for which it reads or deletes
+// files.
 const (
 	quick = 30 * time.Second
 	slow  = 10 * time.Minute
 )
 
-// params maps the name of a parameter to what its values must be like.
+// params maps the name of a parameter to the check of its values. The check of an absent parameter
+// gets "".
 type params map[string]func(value string) error
 
 var (
@@ -49,15 +51,13 @@ var (
 	)
 )
 
-// compile makes the pattern of a rule's path.
+// compile sets the pattern of a rule's path.
 func (r rule) compile() rule {
 	r.pattern = regexp.MustCompile(`^` + objects.Replace(regexp.QuoteMeta(r.path)) + `$`)
 	return r
 }
 
-func (r rule) name() string { return r.method + " " + r.path }
-
-// match reports whether a request is this call, and what its path names.
+// match reports whether a request is this call, and returns the object that its path names.
 func (r rule) match(method, path string) (object string, ok bool) {
 	if method != r.method || strings.Contains(path, "..") || strings.Contains(path, "//") {
 		return "", false
@@ -69,13 +69,13 @@ func (r rule) match(method, path string) (object string, ok bool) {
 	return strings.Join(m[1:], ""), true
 }
 
-// allows says why the call is refused, or nil.
+// allows returns why the call is refused.
 func (r rule) allows(ctx context.Context, object string, query url.Values) error {
 	for name, values := range query {
 		check, known := r.query[name]
 		switch {
 		case !known:
-			return fmt.Errorf("no call of ours has the parameter %s", name)
+			return fmt.Errorf("parameter %s is not among those that pass", name)
 		case len(values) != 1 && name != r.many:
 			return fmt.Errorf("parameter %s is given more than once", name)
 		}
@@ -98,9 +98,7 @@ func (r rule) allows(ctx context.Context, object string, query url.Values) error
 	return r.object(ctx, object)
 }
 
-// The checks of parameters. They are given "" for one that is absent.
-
-// oneOf lets the given words pass, and absence.
+// oneOf accepts the given words, and absence.
 func oneOf(words ...string) func(string) error {
 	return func(value string) error {
 		if value == "" || slices.Contains(words, value) {
@@ -110,7 +108,7 @@ func oneOf(words ...string) func(string) error {
 	}
 }
 
-// exactly lets one value pass, and not its absence.
+// exactly accepts one value, and not absence.
 func exactly(word string) func(string) error {
 	return func(value string) error {
 		if value != word {
@@ -120,10 +118,11 @@ func exactly(word string) func(string) error {
 	}
 }
 
-// maxSeconds is what fits into the engine's nanoseconds. More would wrap around, and a stop that waits for ages become a kill.
+// maxSeconds fits into the engine's nanoseconds. More would overflow, and a long stop become a
+// kill.
 const maxSeconds = 9e9
 
-// number lets what counts seconds pass: of a stop, or since 1970.
+// number accepts seconds, of a stop or since 1970, and absence.
 func number(from float64) func(string) error {
 	return func(value string) error {
 		if n, err := strconv.ParseFloat(value, 64); value != "" && (err != nil || !(n >= from) || n > maxSeconds) {
@@ -133,13 +132,13 @@ func number(from float64) func(string) error {
 	}
 }
 
-// anyFilters lets every well-formed filter pass: it narrows a list that may be seen whole.
+// anyFilters accepts every well-formed filter: it narrows a list that may be seen whole.
 func anyFilters(value string) error {
 	_, err := parseFilters(value)
 	return err
 }
 
-// ownFilters demands that the filter narrows the list to the containers with these labels.
+// ownFilters accepts a filter that narrows the list to containers with these labels.
 func ownFilters(labels pairs) func(string) error {
 	return func(value string) error {
 		filters, err := parseFilters(value)
@@ -155,7 +154,7 @@ func ownFilters(labels pairs) func(string) error {
 	}
 }
 
-// eventsOf demands that the filter narrows the stream to these events of containers.
+// eventsOf accepts a filter that narrows the stream to these events of containers.
 func eventsOf(names ...string) func(string) error {
 	return func(value string) error {
 		filters, err := parseFilters(value)
@@ -184,7 +183,7 @@ func parseFilters(value string) (map[string]map[string]bool, error) {
 		return filters, nil
 	}
 	if err := json.Unmarshal([]byte(value), &filters); err != nil {
-		return nil, errors.New("is no filter")
+		return nil, errors.New("is not a filter")
 	}
 	return filters, nil
 }

@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	gogithub "github.com/google/go-github/v60/github"
-
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -22,31 +20,26 @@ import (
 const (
 	DefaultAPIURL       = "https://api.github.com"
 	DefaultPollInterval = 30 * time.Second
-	DefaultTimeout      = 10 * time.Second // GitHub itself gives up after 10 s of work
+	DefaultTimeout      = 10 * time.Second // GitHub ends a request after 10 s of work
 	defaultUserAgent    = "ghostrunner"    // GitHub refuses requests without one
 )
 
-// MaxScopes bounds what one Client polls. At the default interval they are 64
-// requests a minute, of the 900 that GitHub's secondary limit allows a user.
+// MaxScopes bounds what one Client polls. At the default interval these are 64 requests a minute,
+// of the 900 that GitHub's secondary limit allows a user.
 const MaxScopes = 32
 
 // Options configure a Client.
 type Options struct {
-	// APIURL is the root of the REST API exactly as it is to be used: nothing is
-	// appended but a slash. For GitHub Enterprise Server it is
-	// https://HOST/api/v3. Empty: DefaultAPIURL.
+	// APIURL is the root of the REST API, for GitHub Enterprise Server https://HOST/api/v3. Only a
+	// slash is appended. Empty: DefaultAPIURL.
 	APIURL string
-	// Token returns the token; surrounding space is dropped. It is called for
-	// each round and operation, and every few seconds while waiting, so that a
-	// changed file is noticed: it should read a small file and nothing more.
+	// Token returns the token; surrounding space is dropped. It is called for each operation and,
+	// by Poll, every few seconds, so that a changed file is noticed.
 	Token func() (string, error)
-	// Scopes are what Poll lists, at most MaxScopes. May be empty for a client
-	// that only acts.
+	// Scopes are polled by Poll, at most MaxScopes. May be empty.
 	Scopes []Scope
-	// MoreScopes returns what is to be listed besides, as it is now; nil: nothing.
-	// It is called every few seconds by Poll: it should do no I/O. Those that
-	// Scopes has already are ignored, and so are the last in the alphabet of more
-	// than MaxScopes in all.
+	// MoreScopes returns further scopes to poll. Poll calls it every few seconds, so it should do
+	// no I/O. Beyond MaxScopes in all, the last in the alphabet are ignored. May be nil.
 	MoreScopes func() []Scope
 	// PollInterval is the time between two rounds. Zero: DefaultPollInterval.
 	PollInterval time.Duration
@@ -56,7 +49,7 @@ type Options struct {
 	Logger *slog.Logger
 	// UserAgent names the program and its version. Empty: "ghostrunner".
 	UserAgent string
-	// Transport replaces the network in tests. Nil: a transport of its own.
+	// Transport replaces the network in tests. May be nil.
 	Transport http.RoundTripper
 }
 
@@ -67,17 +60,17 @@ type Client struct {
 	transport http.RoundTripper
 	cache     *cache
 	snapshot  atomic.Pointer[Snapshot]
-	mutation  chan struct{} // holds one: changes are made one at a time
-	lastWrite time.Time     // of whoever holds mutation
+	change    chan struct{} // has one place: changes are made one at a time
+	changedAt time.Time     // belongs to the holder of change
 
-	mu         sync.Mutex // guards what follows
-	scopes     []*scopeState
-	credential Credential
-	judged     tokenHash // the token that credential is about
-	limits     map[string]RateLimit
-	requests   map[string]uint64
-	failures   map[string]uint64
-	clock      clockEstimate
+	mu              sync.Mutex    // guards the fields below
+	scopes          []*scopeState // only Poll replaces the slice, so Poll may read it without mu
+	credential      Credential
+	credentialToken tokenHash // the token that credential is about
+	limits          map[string]RateLimit
+	requests        map[string]uint64
+	failures        map[string]uint64
+	clock           clockEstimate
 }
 
 // scopeState is a polled scope.
@@ -85,6 +78,10 @@ type scopeState struct {
 	ScopeSnapshot
 	scope      Scope
 	permission permission
+
+	// The fields below belong to Poll.
+	delay  delay
+	logged string // reason of the last logged failure, empty if the scope is up
 }
 
 // New checks the options and returns a Client. It opens no connection.
@@ -120,8 +117,8 @@ func New(opts Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: opts, base: base, transport: opts.Transport, cache: newCache(maxCacheEntries, maxCacheBytes),
-		mutation: make(chan struct{}, 1),
-		limits:   map[string]RateLimit{}, requests: map[string]uint64{}, failures: map[string]uint64{},
+		change: make(chan struct{}, 1),
+		limits: map[string]RateLimit{}, requests: map[string]uint64{}, failures: map[string]uint64{},
 	}
 	if c.transport == nil {
 		c.transport = newTransport()
@@ -133,16 +130,15 @@ func New(opts Options) (*Client, error) {
 	return c, nil
 }
 
-// parseAPIURL refuses what would send the token astray or could not work.
+// parseAPIURL refuses a URL that cannot work or would send the token elsewhere.
 func parseAPIURL(raw string) (*url.URL, error) {
 	const want = `want "https://api.github.com", or "https://HOST/api/v3" for GitHub Enterprise Server`
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil:
-		// The parser's error repeats the URL, which may hold a password.
+	case err != nil: // it repeats the URL, which may contain a password
 		return nil, errors.New("GitHub API URL is malformed: " + want)
 	case u.User != nil:
-		return nil, errors.New("GitHub API URL holds a user name or password: " + want)
+		return nil, errors.New("GitHub API URL contains a user name or password: " + want)
 	case u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.RawQuery != "", u.Fragment != "":
 		return nil, fmt.Errorf("GitHub API URL %q: %s", raw, want)
 	case u.Host == "github.com" || u.Host == "www.github.com":
@@ -160,10 +156,10 @@ func (c *Client) token() (string, error) {
 	}
 	t = strings.TrimSpace(t)
 	if t == "" {
-		return "", errNoToken
+		return "", errors.New("no token")
 	}
 	if len(t) > 4096 || strings.ContainsFunc(t, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", errors.New("what was read is not a token: it has spaces, line breaks or other characters inside")
+		return "", errors.New("it is not a token: it contains spaces, line breaks or other characters")
 	}
 	return t, nil
 }
@@ -177,60 +173,49 @@ func (c *Client) begin(op string, scope Scope) (*call, error) {
 	if err != nil {
 		return nil, tokenError(op, err)
 	}
-	return c.call(scope, token), nil
+	return c.call(op, scope, token), nil
 }
 
 func tokenError(op string, err error) *runner.Error {
 	return &runner.Error{
 		Op: op, Reason: runner.ReasonAuth, Err: fmt.Errorf("read token: %w", err),
-		Hint: "put a GitHub token into the token file; it is picked up by itself",
+		Hint: "put a GitHub token into the token file; it is read again before each use",
 	}
 }
 
-func (c *Client) call(scope Scope, token string) *call {
-	return &call{c: c, scope: scope, token: token, hash: hashToken(token)}
+func (c *Client) call(op string, scope Scope, token string) *call {
+	return &call{c: c, op: op, scope: scope, token: token, hash: hashToken(token)}
 }
 
-// api is a go-github client for one operation. That it is a new one each time
-// keeps all memory of v60 about rate limits out of the way.
-func (l *call) api() *gogithub.Client {
-	api := gogithub.NewClient(&http.Client{Transport: l, CheckRedirect: l.redirect})
-	api.BaseURL = l.c.base
-	api.UserAgent = l.c.opts.UserAgent
-	return api
-}
-
-// finish judges the end of an operation, counts, and publishes. err is what
-// go-github or the decoding said. A busy runner and a taken name are answers, not
-// failures.
-func (l *call) finish(ctx context.Context, op string, list bool, err error) error {
+// finish turns the error of go-github or of decoding into a *runner.Error, counts it, and publishes
+// what the answer says. list says that the operation was the list of runners.
+func (l *call) finish(ctx context.Context, list bool, err error) error {
 	if err != nil {
-		err = l.failure(ctx, op, err)
+		err = l.failure(ctx, err)
 	}
 	c := l.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var e *runner.Error
-	if errors.As(err, &e) && !errors.Is(err, runner.ErrBusy) && !errors.Is(err, runner.ErrNameTaken) {
+	if e, ok := errors.AsType[*runner.Error](err); ok && !errors.Is(err, runner.ErrBusy) { // busy is an answer
 		c.failures[e.Reason]++
 		if e.Reason == runner.ReasonInvalid {
-			c.cache.clear() // a page that makes no sense must not be confirmed by a 304
+			c.cache.clear() // a 304 must not confirm a page that is wrong
 		}
 	}
-	c.learn(l, list, err)
+	c.updateCredential(l, list, err)
 	c.publish()
 	return err
 }
 
-// setScopes makes these the polled scopes and publishes that. What is known of
-// those that stay is kept.
-func (c *Client) setScopes(scopes []Scope) {
+// setScopes sets the polled scopes and reports whether there is a new one. It keeps the state of
+// those that stay.
+func (c *Client) setScopes(scopes []Scope) (added bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	states := make([]*scopeState, len(scopes))
 	for i, s := range scopes {
 		if states[i] = c.state(s); states[i] == nil {
-			states[i] = &scopeState{scope: s, ScopeSnapshot: ScopeSnapshot{Scope: s.String()}}
+			states[i], added = &scopeState{scope: s, ScopeSnapshot: ScopeSnapshot{Scope: s.String()}}, true
 		}
 	}
 	c.scopes = states
@@ -238,6 +223,7 @@ func (c *Client) setScopes(scopes []Scope) {
 		c.credential.PermissionKnown, c.credential.PermissionSufficient = c.permissions()
 	}
 	c.publish()
+	return added
 }
 
 // state finds a polled scope, nil if it is not polled. c.mu is held.

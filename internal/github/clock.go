@@ -8,18 +8,14 @@ import (
 
 // ClockSample is what GitHub's Date headers say about the local clock.
 //
-// A Date header is GitHub's time cut to the second. If D is its value, the local
-// time was in [t0, t1] when GitHub's was in [D, D+1 s), so
+// A Date header is GitHub's time cut to the second. If the local time was in [t0, t1] when GitHub
+// wrote the value D, then
 //
 //	t0 - D - 1 s  <  local - GitHub  <=  t1 - D
 //
-// and nothing inside of that interval is known: it has the middle of the request
-// minus D minus half a second as its centre and half the round trip plus half a
-// second as its reach. Several answers of the last minutes, which met different
-// parts of a second, narrow it. Offset is the value nearest to zero in it: 0 if
-// the clock may be right, else what it is off at the very least. So rounding
-// alone never adds to an offset, and no alarm can be due to it; an offset of
-// 3 s shows as 2 to 3 s.
+// and nothing inside that interval is known. Answers of the last minutes narrow it. Offset is the
+// value nearest to zero in it: 0 if the clock may be right, else the least possible offset. So
+// rounding never causes an alert, and an offset of 3 s is reported as 2 to 3 s.
 type ClockSample struct {
 	Offset time.Duration // > 0: the local clock is ahead
 	At     time.Time     // of the newest answer used; zero: none
@@ -27,17 +23,16 @@ type ClockSample struct {
 
 const (
 	dateResolution = time.Second
-	// clockWindow is how long an answer helps to narrow the interval. A quartz
-	// that is off by 100 ppm moves 30 ms in it.
+	// clockWindow is how long an answer narrows the interval. A quartz that is off by 100 ppm moves
+	// 30 ms in it.
 	clockWindow  = 5 * time.Minute
 	clockSamples = 16
-	// maxSpan is the longest request whose Date is worth anything.
-	maxSpan = 2 * time.Second
-	// maxStep is how much wall time and monotonic time may differ within a
-	// request; beyond it the clock was set meanwhile.
+	// maxRoundTrip is the longest request whose Date is used.
+	maxRoundTrip = 2 * time.Second
+	// maxStep is how much wall time and monotonic time may differ during a request; beyond it the
+	// clock was set meanwhile.
 	maxStep = 50 * time.Millisecond
-	// maxAway is how far a Date may be from our time and still be a time: 68
-	// years, and no difference of two times overflows.
+	// maxAway is how far a Date may be from local time: 68 years, so that no difference overflows.
 	maxAway = math.MaxInt32 * time.Second
 )
 
@@ -50,15 +45,15 @@ type interval struct {
 // clockEstimate keeps the intervals of the last minutes.
 type clockEstimate struct{ seen []interval }
 
-// add takes the answer to a request whose Date GitHub wrote between from and to,
-// both local times with monotonic readings. What cannot be used is ignored.
+// add takes the Date of an answer. GitHub wrote it between from and to, local times with monotonic
+// readings. An unusable answer is ignored.
 func (c *clockEstimate) add(from, to time.Time, date string) {
 	d, err := http.ParseTime(date)
 	if err != nil {
 		return
 	}
 	wall, mono := to.Round(0).Sub(from.Round(0)), to.Sub(from)
-	if mono < 0 || mono > maxSpan || (wall-mono).Abs() > maxStep || from.Sub(d).Abs() > maxAway {
+	if mono < 0 || mono > maxRoundTrip || (wall-mono).Abs() > maxStep || from.Sub(d).Abs() > maxAway {
 		return
 	}
 	n := interval{lo: from.Round(0).Sub(d) - dateResolution, hi: to.Round(0).Sub(d), at: to}
@@ -66,8 +61,7 @@ func (c *clockEstimate) add(from, to time.Time, date string) {
 	lo, hi := n.lo, n.hi
 	for _, s := range c.seen {
 		age := to.Sub(s.at)
-		// Wall time that passed otherwise than monotonic time is a step or a
-		// sleep: what was measured before it says nothing about now.
+		// After a step or a sleep, an older measurement says nothing about now.
 		if age > clockWindow || (to.Round(0).Sub(s.at.Round(0))-age).Abs() > maxStep {
 			continue
 		}
@@ -81,7 +75,7 @@ func (c *clockEstimate) add(from, to time.Time, date string) {
 	c.seen = kept[max(0, len(kept)-clockSamples):]
 }
 
-// sample is the estimate as of the newest answer.
+// sample returns the estimate at the newest answer.
 func (c *clockEstimate) sample() ClockSample {
 	if len(c.seen) == 0 {
 		return ClockSample{}

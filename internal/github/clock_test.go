@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestClockNeverExaggerates compares the estimate with a known offset: rounding
-// to seconds and slow requests may hide a part of it and never add to it.
+// TestClockNeverExaggerates compares the estimate with a known offset: rounding to seconds and slow
+// requests may hide a part of it and never add to it.
 func TestClockNeverExaggerates(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
@@ -35,7 +35,7 @@ func TestClockNeverExaggerates(t *testing.T) {
 	}
 }
 
-// TestClockNarrows asks eight times at different parts of the second.
+// TestClockNarrows has eight answers at different parts of the second.
 func TestClockNarrows(t *testing.T) {
 	var c clockEstimate
 	base := time.Now()

@@ -14,22 +14,21 @@ import (
 // expiryHeader is sent when the token has an expiry.
 const expiryHeader = "Github-Authentication-Token-Expiration"
 
-// parseExpiry reads the two forms seen on github.com, "2023-01-31 23:00:00 UTC"
-// and "2023-04-26 23:23:18 +0200" (google/go-github#2649), and RFC 3339. A zone
-// name other than UTC is read as UTC: an expiry that is some hours off is worth
-// more than none.
+// parseExpiry reads the two forms seen on github.com, "2023-01-31 23:00:00 UTC" and "2023-04-26
+// 23:23:18 +0200" (google/go-github#2649), and RFC 3339. A zone name other than UTC is read as UTC:
+// an expiry that is hours off is better than none.
 func parseExpiry(s string) (time.Time, bool) {
 	s = strings.TrimSpace(s)
 	for _, layout := range []string{"2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST", time.RFC3339} {
 		t, err := time.ParseInLocation(layout, s, time.UTC)
-		if err == nil && t.Year() >= 2008 && t.Year() < 10000 { // GitHub is of 2008
+		if err == nil && t.Year() >= 2008 && t.Year() < 10000 { // GitHub began in 2008
 			return t.UTC(), true
 		}
 	}
 	return time.Time{}, false
 }
 
-// permission is whether a token can do what a scope needs.
+// permission is whether a token is sufficient for a scope.
 type permission int
 
 const (
@@ -38,32 +37,26 @@ const (
 	permissionInsufficient
 )
 
-// learn takes from the end of an operation what it says about the token. err is
-// the operation's result, list says that it was the list of runners. c.mu is held.
-func (c *Client) learn(l *call, list bool, err error) {
+// updateCredential takes from the end of an operation what it says about the token. err is the
+// operation's result; list says that it was the list of runners. c.mu is held.
+func (c *Client) updateCredential(l *call, list bool, err error) {
 	a := l.last
 	if a == nil {
 		return // no answer says nothing about the token
 	}
-	var e *runner.Error
-	valid := err == nil
-	if errors.As(err, &e) {
-		switch {
-		case a.status == http.StatusUnauthorized && e.Reason == runner.ReasonAuth:
-		case a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError && a.provesToken() && e.Reason != runner.ReasonAuth:
-			valid = true
-		default:
-			return
-		}
-	} else if err != nil {
+	e, isError := errors.AsType[*runner.Error](err)
+	switch {
+	case err == nil:
+	case !isError:
+		return
+	case a.status == http.StatusUnauthorized && e.Reason == runner.ReasonAuth:
+	case a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError && a.provesToken() && e.Reason != runner.ReasonAuth:
+	default:
 		return
 	}
-	if l.hash != c.judged {
-		// Nothing that was known of another token is true of this one.
-		c.judged, c.credential = l.hash, Credential{}
-		for _, st := range c.scopes {
-			st.permission = permissionUnknown
-		}
+	valid := !isError || e.Reason != runner.ReasonAuth
+	if l.hash != c.credentialToken {
+		c.setCredentialToken(l.hash)
 	}
 	c.credential.Known, c.credential.Valid, c.credential.LastCheck = true, valid, a.received
 	if expiry, ok := parseExpiry(a.header.Get(expiryHeader)); ok {
@@ -71,15 +64,23 @@ func (c *Client) learn(l *call, list bool, err error) {
 	} else if err == nil && !a.cached && a.header.Get(expiryHeader) == "" {
 		c.credential.Expiry = time.Time{} // errors and 304 need not repeat it
 	}
-	telling := err == nil || e != nil && (e.Reason == runner.ReasonPermission || e.Reason == runner.ReasonNotFound)
-	if st := c.state(l.scope); list && st != nil && valid && telling {
+	decisive := !isError || e.Reason == runner.ReasonPermission || e.Reason == runner.ReasonNotFound
+	if st := c.state(l.scope); list && st != nil && valid && decisive {
 		st.permission = permissionBy(l.scope, a, e)
 	}
 	c.credential.PermissionKnown, c.credential.PermissionSufficient = c.permissions()
 }
 
-// permissions sums up the scopes: one that is refused is enough to know, all
-// must be good to be good. c.mu is held.
+// setCredentialToken drops what was known about another token. c.mu is held.
+func (c *Client) setCredentialToken(hash tokenHash) {
+	c.credentialToken, c.credential = hash, Credential{}
+	for _, st := range c.scopes {
+		st.permission = permissionUnknown
+	}
+}
+
+// permissions sums up the scopes: one that is refused is enough for insufficient, all must be
+// sufficient for sufficient. c.mu is held.
 func (c *Client) permissions() (known, sufficient bool) {
 	known = len(c.scopes) > 0
 	for _, st := range c.scopes {
@@ -94,29 +95,28 @@ func (c *Client) permissions() (known, sufficient bool) {
 	return known, known
 }
 
-// provesToken reports whether an answer carries something that GitHub sends to
-// an accepted token only. A 403 or 404 without it may come from anywhere.
+// provesToken reports whether an answer has something that GitHub sends only to an accepted token.
+// A 403 or 404 without it may come from elsewhere.
 func (a *answer) provesToken() bool {
 	for _, h := range []string{"X-Oauth-Scopes", "X-Accepted-Github-Permissions", "X-Github-Sso", expiryHeader} {
 		if _, ok := a.header[h]; ok {
 			return true
 		}
 	}
-	// 60 an hour is what GitHub gives to strangers.
+	// Without a token GitHub allows 60 requests an hour.
 	limit, err := strconv.Atoi(a.header.Get("X-Ratelimit-Limit"))
 	return err == nil && limit > 60
 }
 
-// permissionBy judges the answer to a list of runners. e is nil if it was good.
+// permissionBy judges the answer to a list of runners; e is nil if it succeeded.
 //
-// Classic tokens state their scopes, and the endpoint those that it would
-// accept; where it names none, the documented needs count. Fine-grained tokens
-// state nothing: a list that was delivered is proof of reading, a 403 of the
-// contrary, and a 404 may also be a misspelt scope.
+// Classic tokens state their scopes, and the endpoint those that it accepts; if it names none, the
+// documented needs count. Fine-grained tokens state nothing: a delivered list proves reading, a 403
+// disproves it, and a 404 may also be a misspelled scope.
 func permissionBy(s Scope, a *answer, e *runner.Error) permission {
-	have := scopeList(a.header.Get("X-Oauth-Scopes"))
+	have := splitScopes(a.header.Get("X-Oauth-Scopes"))
 	if len(have) > 0 {
-		need := scopeList(a.header.Get("X-Accepted-Oauth-Scopes"))
+		need := splitScopes(a.header.Get("X-Accepted-Oauth-Scopes"))
 		if len(need) == 0 {
 			need = neededScopes(s)
 		}
@@ -134,8 +134,8 @@ func permissionBy(s Scope, a *answer, e *runner.Error) permission {
 	}
 }
 
-// neededScopes are the classic scopes of which one is needed (REST reference of
-// self-hosted runners).
+// neededScopes are the classic scopes of which one is needed (REST reference of self-hosted
+// runners).
 func neededScopes(s Scope) []string {
 	switch s.kind {
 	case scopeOrganization:
@@ -147,8 +147,8 @@ func neededScopes(s Scope) []string {
 	}
 }
 
-// impliedScopes are the classic scopes that contain others which matter here
-// (docs.github.com "Scopes for OAuth apps").
+// impliedScopes are the classic scopes that contain others which matter here (docs.github.com
+// "Scopes for OAuth apps").
 var impliedScopes = map[string][]string{
 	"repo":             {"public_repo", "repo:status", "repo_deployment", "repo:invite", "security_events"},
 	"admin:org":        {"write:org", "read:org", "manage_runners:org"},
@@ -164,8 +164,8 @@ func grants(have, need []string) bool {
 	return false
 }
 
-// scopeList splits a header such as "repo, admin:org"; bounded.
-func scopeList(header string) []string {
+// splitScopes splits a header such as "repo, admin:org".
+func splitScopes(header string) []string {
 	var out []string
 	for s := range strings.SplitSeq(header, ",") {
 		if s = strings.TrimSpace(s); s != "" && len(out) < 100 {
@@ -175,26 +175,26 @@ func scopeList(header string) []string {
 	return out
 }
 
-// rejectedHint tells an expired token from one that was revoked or mistyped, by
-// the last expiry that GitHub reported for it and GitHub's present time.
+// rejectedHint tells an expired token from a revoked or mistyped one, by the last expiry that
+// GitHub reported for it.
 func (l *call) rejectedHint(a *answer) string {
 	l.c.mu.Lock()
 	var expiry time.Time
-	if l.c.judged == l.hash {
+	if l.c.credentialToken == l.hash {
 		expiry = l.c.credential.Expiry
 	}
 	l.c.mu.Unlock()
-	if told, ok := parseExpiry(a.header.Get(expiryHeader)); ok {
-		expiry = told
+	if reported, ok := parseExpiry(a.header.Get(expiryHeader)); ok {
+		expiry = reported
 	}
 	return RejectedHint(expiry, a.now())
 }
 
-// RejectedHint says what became of a rejected token, and what to do. expiry is
-// the last one that GitHub reported for it, zero if it never did; now is GitHub's
-// present time. GitHub itself says "Bad credentials" in either case.
+// RejectedHint says why a token was probably rejected, and what to do. expiry is the last one that
+// GitHub reported for it, zero if none; now is GitHub's present time. GitHub itself says "Bad
+// credentials" in each case.
 func RejectedHint(expiry, now time.Time) string {
-	const remedy = "; put a new one into the token file, it is picked up by itself"
+	const remedy = "; put a new one into the token file, it is read again before each use"
 	switch {
 	case expiry.IsZero():
 		return "GitHub rejects the token: it is mistyped, revoked or expired" + remedy

@@ -39,8 +39,8 @@ func FuzzParseExpiry(f *testing.F) {
 	})
 }
 
-// FuzzAnswer lets GitHub say anything: no panic, always a reason, a wait within
-// its bounds, and no valid token out of garbage.
+// FuzzAnswer has arbitrary answers: no panic, always a reason, a delay within its bounds, and no
+// valid token from garbage.
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, `{"total_count":1,"runners":[{"id":1,"name":"a","labels":[null]}]}`, "5000", "0", "1700000000", "3", "Mon, 02 Jan 2006 15:04:05 GMT")
 	f.Add(403, `{"message":"API rate limit exceeded"}`, "60", "0", "-1", "Mon, 02 Jan 2006 15:04:05 GMT", "")
@@ -145,8 +145,7 @@ func TestCredential(t *testing.T) {
 	}
 }
 
-// TestCredentialOfTwoScopes needs both scopes to be good, and one bad one to be
-// bad.
+// The permission is sufficient if it is for both scopes, and insufficient if it is for one.
 func TestCredentialOfTwoScopes(t *testing.T) {
 	f := newFakeGitHub(1)
 	a, b := mustScope(t, "octo/a"), mustScope(t, "octo/b")
@@ -172,9 +171,8 @@ func TestCredentialOfTwoScopes(t *testing.T) {
 	check(b, true, true)
 }
 
-// TestCredentialLives follows one token through a dead network, its expiry and
-// its replacement.
-func TestCredentialLives(t *testing.T) {
+// TestCredentialOverTime follows one token through a dead network, its expiry and its replacement.
+func TestCredentialOverTime(t *testing.T) {
 	f := newFakeGitHub(1)
 	expiry := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	f.header[expiryHeader] = expiry.Format("2006-01-02 15:04:05 MST")
@@ -227,7 +225,7 @@ func TestCredentialLives(t *testing.T) {
 		t.Errorf("%v, %+v", err, e)
 	}
 
-	// Nothing of the old token sticks to the new one.
+	// Nothing of the old token remains.
 	token = "wrong"
 	if err := list(); !errors.As(err, &e) || !strings.Contains(e.Hint, "mistyped") {
 		t.Errorf("%v, %+v", err, e)

@@ -16,8 +16,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// TestReasons has every row of GitHub's documented refusals, and the answers of
-// things that are not GitHub.
+// TestReasons has all of GitHub's documented refusals, and answers that are not GitHub's.
 func TestReasons(t *testing.T) {
 	tests := map[string]struct {
 		status     int
@@ -177,8 +176,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// TestLimitIsNotRemembered is the trap of go-github v60: after an answer with
-// nothing remaining it refuses by itself until the local clock passes the reset.
+// go-github v60 refuses requests after an answer with nothing remaining, until the local clock
+// passes the reset. Our requests must be sent.
 func TestLimitIsNotRemembered(t *testing.T) {
 	f := newFakeGitHub(150)
 	f.header = map[string]string{
@@ -235,7 +234,7 @@ func TestRetryAfterDate(t *testing.T) {
 }
 
 func TestNetworkDead(t *testing.T) {
-	const closed = "http://127.0.0.1:1" // a port that nobody is given by chance
+	const closed = "http://127.0.0.1:1" // never assigned by chance
 	c := newClient(t, newFakeGitHub(1), func(o *Options) { o.APIURL = closed })
 	_, err := c.Runners(t.Context(), mustScope(t, "octo"))
 	var e *runner.Error
@@ -286,7 +285,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// TestHugeBody has an answer without end.
+// TestHugeBody has an endless answer.
 func TestHugeBody(t *testing.T) {
 	f := newFakeGitHub(1)
 	f.before = func(w http.ResponseWriter, _ *http.Request) bool {
@@ -303,7 +302,7 @@ func TestHugeBody(t *testing.T) {
 	}
 }
 
-// TestRedirects follows GitHub after a rename, and nobody to another host.
+// A redirect after a rename is followed, one to another host is not.
 func TestRedirects(t *testing.T) {
 	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("request to another host, Authorization %q", r.Header.Get("Authorization"))
@@ -335,9 +334,8 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestBadPageIsForgotten has a page that makes no sense with an ETag, which must
-// not be confirmed by a 304 for ever.
-func TestBadPageIsForgotten(t *testing.T) {
+// A page that is wrong and has an ETag must not be confirmed by a 304.
+func TestBadPageIsNotCached(t *testing.T) {
 	f := newFakeGitHub(1)
 	f.before = func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("ETag", `"x"`)
@@ -359,14 +357,14 @@ func TestBadPageIsForgotten(t *testing.T) {
 	}
 }
 
-// TestTokenStaysSecret has the server echo the token wherever it can.
+// TestTokenStaysSecret has a server that sends the token back.
 func TestTokenStaysSecret(t *testing.T) {
 	f := newFakeGitHub(1)
 	for _, status := range []int{200, 400, 401, 403, 404, 422, 429, 500} {
 		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("X-GitHub-Request-Id", testToken)
 			w.Header().Set("X-Accepted-GitHub-Permissions", testToken)
-			// Once so that the bound on the text would cut it, once before.
+			// Once where the limit of the text cuts it, once before.
 			fail(w, status, "you sent "+testToken+"\n\x1b[31m"+strings.Repeat("x", 235)+testToken)
 			return true
 		}
@@ -399,7 +397,7 @@ func TestTokenStaysSecret(t *testing.T) {
 	}
 }
 
-// roundTrip is a network made of a function.
+// roundTrip makes a network of a function.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

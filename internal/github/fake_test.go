@@ -25,8 +25,8 @@ type fakeRunner struct {
 	Labels []map[string]string `json:"labels"`
 }
 
-// fakeGitHub serves lists with pages, ETags that depend on the token, quota and
-// credential headers; before answers instead of it where it returns true.
+// fakeGitHub serves lists with pages, ETags that depend on the token, quota and credential headers.
+// If before returns true it has answered instead.
 type fakeGitHub struct {
 	mu        sync.Mutex
 	token     string

@@ -10,10 +10,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// What a stranger may send us is fuzzed here and in credential_test.go; more
-// seeds are in testdata/fuzz.
+// Foreign input is fuzzed here and in credential_test.go. More seeds are in testdata/fuzz.
 
-// FuzzLink lets GitHub name any next page: it ends, and only the API is asked.
+// FuzzLink has arbitrary links to a next page: it ends, and only the API gets requests.
 func FuzzLink(f *testing.F) {
 	f.Add(`<https://api.github.com/orgs/octo/actions/runners?page=2>; rel="next", <https://x?page=9>; rel="last"`, 3, 2)
 	f.Add(`<http://elsewhere.invalid/?page=-1>; rel=next`, 0, 0)
@@ -56,9 +55,8 @@ func FuzzLink(f *testing.F) {
 	})
 }
 
-// FuzzDate lets GitHub state any time, after a true one and before another: an
-// offset is never more than the difference of the two clocks, and what is wrong
-// once does not stick.
+// FuzzDate has an arbitrary Date between two true ones: an offset never exceeds the difference of
+// the two clocks, and a wrong one is dropped.
 func FuzzDate(f *testing.F) {
 	f.Add("Sun, 06 Nov 1994 08:49:37 GMT", int64(time.Second))
 	f.Add("Sunday, 06-Nov-94 08:49:37 GMT", int64(0))
@@ -73,7 +71,7 @@ func FuzzDate(f *testing.F) {
 		c.add(at, at.Add(time.Duration(took)), date)
 		got := c.sample()
 		said, err := http.ParseTime(date)
-		usable := err == nil && took >= 0 && time.Duration(took) <= maxSpan
+		usable := err == nil && took >= 0 && time.Duration(took) <= maxRoundTrip
 		switch {
 		case !usable && got.Offset != 0:
 			t.Errorf("%q: %v", date, got)

@@ -5,11 +5,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Waiting times after a refusal for quota, by the order that GitHub documents:
-// Retry-After, then the reset if nothing remains, then at least a minute and
-// longer each time. Bounds guard against absurd headers.
+// Delays after a rate limit, in the order that GitHub documents: Retry-After, else the reset if
+// nothing remains, else at least a minute, and longer each time. The bounds are for absurd headers.
 const (
 	minLimitWait  = time.Second
 	maxLimitWait  = 65 * time.Minute // the primary window is an hour
@@ -17,8 +18,8 @@ const (
 	maxResources  = 32
 )
 
-// rateLimited reports whether a 403 or 429 is about quota, primary or secondary.
-// msg is the message in lower case.
+// rateLimited reports whether a 403 or 429 is about quota, primary or secondary. msg is the message
+// in lower case.
 func (a *answer) rateLimited(msg string) bool {
 	switch a.status {
 	case http.StatusTooManyRequests:
@@ -31,9 +32,8 @@ func (a *answer) rateLimited(msg string) bool {
 	}
 }
 
-// retryAfter is how long GitHub wants to be left alone, 0 if it did not say. It
-// is a difference of two of GitHub's own times wherever GitHub sent its time, so
-// that a wrong local clock neither stalls nor hurries anything.
+// retryAfter returns how long GitHub asks to wait, 0 if it does not say. If GitHub sent its time,
+// it is a difference of two of GitHub's times, so that a wrong local clock does not matter.
 func (a *answer) retryAfter() time.Duration {
 	if d := a.retryAfterHeader(); d > 0 {
 		return d
@@ -45,11 +45,10 @@ func (a *answer) retryAfter() time.Duration {
 	if err != nil || reset <= 0 {
 		return 0
 	}
-	// Both times are cut to seconds, hence one more.
-	return bound(time.Unix(reset, 0).Sub(a.now()) + time.Second)
+	return bound(time.Unix(reset, 0).Sub(a.now()) + time.Second) // both are cut to seconds
 }
 
-// retryAfterHeader reads Retry-After in both of its forms.
+// retryAfterHeader reads both forms of Retry-After.
 func (a *answer) retryAfterHeader() time.Duration {
 	v := strings.TrimSpace(a.header.Get("Retry-After"))
 	if v == "" {
@@ -69,7 +68,7 @@ func (a *answer) retryAfterHeader() time.Duration {
 
 func bound(d time.Duration) time.Duration { return min(max(d, minLimitWait), maxLimitWait) }
 
-// now is GitHub's time of the answer, or ours if it sent none.
+// now returns GitHub's time of the answer, or the local time if it sent none.
 func (a *answer) now() time.Time {
 	if date, err := http.ParseTime(a.header.Get("Date")); err == nil {
 		return date
@@ -77,15 +76,15 @@ func (a *answer) now() time.Time {
 	return a.received
 }
 
-// rateLimit reads the quota headers; ok is false where GitHub sent none (GitHub
-// Enterprise Server has limits off by default).
+// rateLimit reads the quota headers. ok is false if there are none: GitHub Enterprise Server has no
+// limits by default.
 func (a *answer) rateLimit() (r RateLimit, ok bool) {
 	limit, err1 := strconv.Atoi(a.header.Get("X-Ratelimit-Limit"))
 	remaining, err2 := strconv.Atoi(a.header.Get("X-Ratelimit-Remaining"))
 	if err1 != nil || err2 != nil || limit < 0 || remaining < 0 {
 		return RateLimit{}, false
 	}
-	r = RateLimit{Resource: clean(a.header.Get("X-Ratelimit-Resource"), 64), Limit: limit, Remaining: remaining, At: a.received}
+	r = RateLimit{Resource: runner.Printable(a.header.Get("X-Ratelimit-Resource"), 64), Limit: limit, Remaining: remaining, At: a.received}
 	if r.Resource == "" {
 		r.Resource = "core"
 	}

@@ -12,39 +12,37 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Times of the poll loop.
 const (
-	// tokenCheck is how often a waiting poll looks whether the token changed.
+	// tokenCheck is how often Poll checks whether the token changed while it waits.
 	tokenCheck = 5 * time.Second
-	// maxAuthWait bounds the doubling after a 401. GitHub locks the user out,
-	// valid tokens too, after several rejected tries in a short time.
+	// maxAuthWait bounds the delay after a 401. After several invalid tokens in a short time GitHub
+	// refuses valid ones too.
 	maxAuthWait = 10 * time.Minute
-	// maxRefusedWait bounds it after answers that only the operator can change.
+	// maxRefusedWait bounds the delay after an answer that only a person can change.
 	maxRefusedWait = 2 * time.Minute
-	// maxServerWait bounds it after a 5xx.
+	// maxServerWait bounds the delay after a 5xx.
 	maxServerWait = time.Minute
-	// maxSecondaryWait bounds it after a limit that names no time.
+	// maxSecondaryWait bounds the delay after a rate limit without a time.
 	maxSecondaryWait = 16 * time.Minute
-	// fullCheck is how often the pages are read anew instead of conditionally,
-	// because it is not documented that a 304 states scopes and expiry.
+	// fullCheck is how often pages are read unconditionally, because GitHub does not document that
+	// a 304 states the token's scopes and expiry.
 	fullCheck = 6 * time.Hour
 )
 
-// Poll lists every scope each PollInterval until ctx ends, and returns nil then.
-// It must be called once. A scope that Options.MoreScopes names for the first
-// time is asked within seconds.
+// Poll lists every scope each PollInterval until ctx ends, and then returns nil. Call it once. A
+// new scope of Options.MoreScopes is listed within seconds.
 //
-// A failure of one scope delays that scope; a rejected token or an exhausted
-// quota delays all, since both belong to the user:
+// A failure of one scope delays that scope. A rejected token or a used-up quota delays all, because
+// both belong to the user:
 //
 //	auth          PollInterval doubled each time, at most 10 min; at once if the token changes
 //	rate_limited  Retry-After, else until the reset, else 1 min doubled, at most 16 min
 //	permission, not_found, invalid  PollInterval doubled, at most 2 min; at once if the token changes
 //	server        Retry-After, else PollInterval doubled, at most 1 min
-//	network, timeout  PollInterval: it costs no quota, and the way back should be short
+//	network, timeout  PollInterval: it costs no quota, and recovery should be noticed soon
 func (c *Client) Poll(ctx context.Context) error {
 	p := &poller{c: c}
-	p.adopt()
+	p.updateScopes()
 	for ctx.Err() == nil {
 		p.round(ctx)
 		p.wait(ctx)
@@ -52,73 +50,51 @@ func (c *Client) Poll(ctx context.Context) error {
 	return nil
 }
 
-// delay is a back-off: how often in a row it failed and until when to wait. The
-// zero delay is none.
+// delay is a back-off. The zero value is none.
 type delay struct {
-	failures int
+	failures int // in a row
 	until    time.Time
 }
 
-// poller is the state of the loop, used by its goroutine alone.
+// poller is the state of Poll, beside that of each scope.
 type poller struct {
 	c         *Client
-	token     string // of the present round, "" if there is none
+	token     string // of the present round, empty if there is none
 	tokenErr  string // last error of reading it, to log changes only
 	started   bool
 	lastFull  time.Time
 	next      time.Time // of the next round
-	all       delay     // auth and quota
+	all       delay     // after auth and rate_limited
 	allReason string
-	scopes    []*turn // the static ones, then the others by name
-	tooMany   int     // scopes that were left out, to log changes only
+	leftOut   int // scopes beyond MaxScopes, to log changes only
 }
 
-// turn is what the loop remembers of one scope.
-type turn struct {
-	scope  Scope
-	delay  delay
-	reason string // last logged failure, "" if it is up
-}
-
-// byName orders scopes as people would. Those that differ in case only are
-// neighbours, in an order that is always the same.
+// byName orders scopes without regard to case first, so that the order is stable.
 func byName(a, b Scope) int {
 	return cmp.Or(strings.Compare(strings.ToLower(a.String()), strings.ToLower(b.String())), strings.Compare(a.String(), b.String()))
 }
 
-// adopt takes over the scopes as they are named now. It reports whether there is
-// one among them that was not there before.
-func (p *poller) adopt() (added bool) {
+// updateScopes reads the scopes to poll and reports whether there is a new one.
+func (p *poller) updateScopes() (added bool) {
 	scopes := p.c.opts.Scopes
 	if p.c.opts.MoreScopes != nil {
 		more := slices.Clone(p.c.opts.MoreScopes())
 		slices.SortFunc(more, byName)
 		scopes = Distinct(slices.Concat(scopes, more)...)
 	}
-	tooMany := max(0, len(scopes)-MaxScopes)
-	scopes = scopes[:len(scopes)-tooMany]
-	if p.tooMany != tooMany && tooMany > 0 {
-		p.c.opts.Logger.Warn("too many GitHub scopes, the last in the alphabet are not asked", "asked", MaxScopes, "left_out", tooMany)
+	leftOut := max(0, len(scopes)-MaxScopes)
+	scopes = scopes[:len(scopes)-leftOut]
+	if p.leftOut != leftOut && leftOut > 0 {
+		p.c.opts.Logger.Warn("Too many GitHub scopes, the last in the alphabet are not polled", "polled", MaxScopes, "left_out", leftOut)
 	}
-	p.tooMany = tooMany
-	if slices.EqualFunc(p.scopes, scopes, func(t *turn, s Scope) bool { return t.scope == s }) {
+	p.leftOut = leftOut
+	if slices.EqualFunc(p.c.scopes, scopes, func(st *scopeState, s Scope) bool { return st.scope == s }) {
 		return false
 	}
-	turns := make([]*turn, len(scopes))
-	for i, s := range scopes {
-		known := slices.IndexFunc(p.scopes, func(t *turn) bool { return t.scope == s })
-		if known < 0 {
-			turns[i], added = &turn{scope: s}, true
-		} else {
-			turns[i] = p.scopes[known]
-		}
-	}
-	p.scopes = turns
-	p.c.setScopes(scopes)
-	return added
+	return p.c.setScopes(scopes)
 }
 
-// round asks for every scope that is due.
+// round lists every scope that is due.
 func (p *poller) round(ctx context.Context) {
 	now := time.Now()
 	p.next = now.Add(spread(p.c.opts.PollInterval))
@@ -129,35 +105,31 @@ func (p *poller) round(ctx context.Context) {
 		p.c.cache.clear()
 		p.lastFull = now
 	}
-	p.adopt()
-	for _, t := range p.scopes {
-		if now.Before(t.delay.until) {
+	p.updateScopes()
+	for _, st := range p.c.scopes {
+		if now.Before(st.delay.until) {
 			continue
 		}
-		err := p.c.refresh(ctx, t.scope, p.token)
-		if ctx.Err() != nil {
-			return
-		}
-		if !p.record(t, err) {
+		err := p.refresh(ctx, st)
+		if ctx.Err() != nil || !p.backOff(st, err) {
 			return
 		}
 	}
 }
 
-// readToken takes the token as it is now. A changed one ends every delay that a
-// token can end.
+// readToken reads the token. A changed one ends every delay that a token can end.
 func (p *poller) readToken() (changed bool) {
 	token, err := p.c.token()
 	if err != nil {
+		e := tokenError("poll GitHub", err)
 		if text := err.Error(); text != p.tokenErr {
 			p.tokenErr = text
-			e := tokenError("poll GitHub", err)
-			p.c.opts.Logger.Error("no GitHub token, nothing is asked", "err", e, "hint", e.Hint)
+			p.c.opts.Logger.Error("No GitHub token, nothing is polled", "err", e, "hint", e.Hint)
 		}
 		if p.token != "" || !p.started {
 			p.started, p.token = true, ""
-			p.c.withoutToken()
-			p.c.allDown(tokenError("poll GitHub", err))
+			p.c.dropCredential()
+			p.c.setAllDown(e)
 		}
 		return false
 	}
@@ -170,27 +142,42 @@ func (p *poller) readToken() (changed bool) {
 		p.c.opts.Logger.Info("GitHub token changed, checking it")
 	}
 	if changed {
-		// Read the pages anew: a 304 may not state this token's expiry.
-		p.c.cache.clear()
+		p.c.cache.clear() // a 304 may not state the new token's expiry
 		p.lastFull = time.Now()
 		if p.allReason != runner.ReasonRateLimited {
 			p.all = delay{}
 		}
-		for _, t := range p.scopes {
-			t.delay = delay{}
+		for _, st := range p.c.scopes {
+			st.delay = delay{}
 		}
 	}
 	p.started, p.token = true, token
 	return changed
 }
 
-// record sets the delays after one scope was asked. It reports whether to go on
-// with the others.
-func (p *poller) record(t *turn, err error) bool {
-	p.log(t, err)
+// refresh lists one scope and publishes the result.
+func (p *poller) refresh(ctx context.Context, st *scopeState) error {
+	started := wallNow()
+	list, err := p.c.call("list runners of "+st.scope.String(), st.scope, p.token).runners(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	st.LastAttempt, st.Up, st.LastError = started, err == nil, err
+	if err == nil {
+		st.LastSuccess, st.Runners = wallNow(), list
+	}
+	p.c.publish()
+	return err
+}
+
+// backOff sets the delays after one scope was listed, and reports whether to go on with the others.
+func (p *poller) backOff(st *scopeState, err error) bool {
+	p.log(st, err)
 	var e *runner.Error
 	if !errors.As(err, &e) {
-		t.delay, p.all = delay{}, delay{}
+		st.delay, p.all = delay{}, delay{}
 		return true
 	}
 	interval := p.c.opts.PollInterval
@@ -203,55 +190,49 @@ func (p *poller) record(t *turn, err error) bool {
 		p.allReason = e.Reason
 		wait := doubled(interval, p.all.failures+1, maxAuthWait)
 		if e.Reason == runner.ReasonRateLimited {
-			if wait = e.RetryAfter; wait == 0 {
-				wait = doubled(secondaryWait, p.all.failures, maxSecondaryWait)
-			}
+			wait = cmp.Or(e.RetryAfter, doubled(secondaryWait, p.all.failures, maxSecondaryWait))
 		}
-		p.all = delay{failures: p.all.failures + 1, until: now.Add(wait)}
-		p.c.allDown(e)
+		p.all = delay{p.all.failures + 1, now.Add(wait)}
+		p.c.setAllDown(e)
 		return false
 	case runner.ReasonPermission, runner.ReasonNotFound, runner.ReasonInvalid:
-		t.delay = delay{t.delay.failures + 1, now.Add(doubled(interval, t.delay.failures, maxRefusedWait))}
+		st.delay = delay{st.delay.failures + 1, now.Add(doubled(interval, st.delay.failures, maxRefusedWait))}
 	case runner.ReasonServer:
-		wait := e.RetryAfter
-		if wait == 0 {
-			wait = doubled(interval, t.delay.failures, maxServerWait)
-		}
-		t.delay = delay{t.delay.failures + 1, now.Add(wait)}
+		wait := cmp.Or(e.RetryAfter, doubled(interval, st.delay.failures, maxServerWait))
+		st.delay = delay{st.delay.failures + 1, now.Add(wait)}
 	default: // network, timeout
-		t.delay = delay{}
+		st.delay = delay{}
 		if idle, ok := p.c.transport.(interface{ CloseIdleConnections() }); ok {
-			idle.CloseIdleConnections() // do not try a dead one again
+			idle.CloseIdleConnections() // they may be dead
 		}
 	}
 	return true
 }
 
-// log tells of changes only: a new reason, and that it works again.
-func (p *poller) log(t *turn, err error) {
-	logger, scope := p.c.opts.Logger, t.scope.String()
+// log logs a new reason of failure, and recovery.
+func (p *poller) log(st *scopeState, err error) {
+	logger, scope := p.c.opts.Logger, st.scope.String()
 	var e *runner.Error
 	switch {
-	case errors.As(err, &e) && e.Reason != t.reason:
-		t.reason = e.Reason
+	case errors.As(err, &e) && e.Reason != st.logged:
+		st.logged = e.Reason
 		logger.Warn("GitHub poll failed", "scope", scope, "err", e, "hint", e.Hint)
-	case err == nil && t.reason != "":
-		t.reason = ""
+	case err == nil && st.logged != "":
+		st.logged = ""
 		logger.Info("GitHub answers again", "scope", scope)
 	}
 }
 
-// due is when the next round has something to ask.
+// due returns when the next round has a scope to list.
 func (p *poller) due() time.Time {
-	if len(p.scopes) == 0 {
+	if len(p.c.scopes) == 0 {
 		return p.next
 	}
-	first := slices.MinFunc(p.scopes, func(a, b *turn) int { return a.delay.until.Compare(b.delay.until) })
+	first := slices.MinFunc(p.c.scopes, func(a, b *scopeState) int { return a.delay.until.Compare(b.delay.until) })
 	return slices.MaxFunc([]time.Time{p.next, p.all.until, first.delay.until}, time.Time.Compare)
 }
 
-// wait sleeps until something is due. A changed token and a new scope make it due
-// at once, the latter not while all scopes have to wait.
+// wait sleeps until a scope is due, the token changes, or there is a new scope and no common delay.
 func (p *poller) wait(ctx context.Context) {
 	for {
 		left := time.Until(p.due())
@@ -265,44 +246,22 @@ func (p *poller) wait(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if p.readToken() || p.adopt() && !time.Now().Before(p.all.until) {
+		if p.readToken() || p.updateScopes() && !time.Now().Before(p.all.until) {
 			return
 		}
 	}
 }
 
-// refresh lists one scope and puts the result into the snapshot.
-func (c *Client) refresh(ctx context.Context, s Scope, token string) error {
-	started := wallNow()
-	list, err := c.call(s, token).runners(ctx, "list runners of "+s.String())
-	if err != nil && ctx.Err() != nil {
-		return err
-	}
+// dropCredential drops what was known about the token, because there is none.
+func (c *Client) dropCredential() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := c.state(s)
-	st.LastAttempt, st.Up, st.LastError = started, err == nil, err
-	if err == nil {
-		st.LastSuccess, st.Runners = wallNow(), list
-	}
-	c.publish()
-	return err
-}
-
-// withoutToken forgets what was known of the token: there is none.
-func (c *Client) withoutToken() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.credential, c.judged = Credential{}, tokenHash{}
-	for _, st := range c.scopes {
-		st.permission = permissionUnknown
-	}
+	c.setCredentialToken(tokenHash{})
 	c.publish()
 }
 
-// allDown says of every scope that it cannot be asked, also of those whose turn
-// did not come.
-func (c *Client) allDown(err *runner.Error) {
+// setAllDown marks every scope as down, also those that were not asked.
+func (c *Client) setAllDown(err *runner.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, st := range c.scopes {
@@ -311,7 +270,7 @@ func (c *Client) allDown(err *runner.Error) {
 	c.publish()
 }
 
-// doubled is base doubled n times, at most limit but never below base.
+// doubled returns base doubled n times, at most limit and at least base.
 func doubled(base time.Duration, n int, limit time.Duration) time.Duration {
 	d := base
 	for range n {
@@ -323,8 +282,8 @@ func doubled(base time.Duration, n int, limit time.Duration) time.Duration {
 	return d
 }
 
-// spread varies an interval by a tenth, so that many hosts do not ask at once
-// and the Date headers meet different parts of the second.
+// spread varies an interval by a tenth, so that many hosts do not ask at the same time and Date
+// headers fall on different parts of a second.
 func spread(d time.Duration) time.Duration {
 	return d - d/20 + rand.N(d/10+1)
 }

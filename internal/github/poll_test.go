@@ -22,7 +22,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// bubble is a poll in fake time against a GitHub without sockets.
+// bubble runs Poll in fake time against a GitHub without sockets.
 type bubble struct {
 	t     *testing.T
 	f     *fakeGitHub
@@ -169,7 +169,7 @@ func TestPollAnHour(t *testing.T) {
 	})
 }
 
-// TestPollTenThousand has as many runners as an organisation can have.
+// TestPollTenThousand has as many runners as an organization can have.
 func TestPollTenThousand(t *testing.T) {
 	const runners = maxPages * pageSize
 	runBubble(t, []string{"octo"}, func(b *bubble) { b.f.runners = newFakeGitHub(runners).runners }, func(b *bubble) {
@@ -191,7 +191,7 @@ func TestPollTenThousand(t *testing.T) {
 	})
 }
 
-// TestPollMoreScopes has scopes come and go while it polls.
+// TestPollMoreScopes adds and removes scopes during Poll.
 func TestPollMoreScopes(t *testing.T) {
 	runBubble(t, []string{"octo/hello"}, nil, func(b *bubble) {
 		want := func(names ...string) {
@@ -222,7 +222,7 @@ func TestPollMoreScopes(t *testing.T) {
 			b.t.Error(b.log.String())
 		}
 
-		// What one scope refuses is known until that scope is gone.
+		// The permission is insufficient until the scope is removed.
 		b.f.do(func() {
 			b.f.before = func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.Contains(r.URL.Path, "/forbidden/") {
@@ -252,13 +252,13 @@ func TestPollMoreScopes(t *testing.T) {
 		b.alsoPoll(many...)
 		b.sleep(10 * time.Minute)
 		want(append([]string{"octo/hello"}, many[:MaxScopes-1]...)...)
-		if b.logged("too many GitHub scopes") != 1 {
+		if b.logged("Too many GitHub scopes") != 1 {
 			b.t.Error(b.log.String())
 		}
 	})
 }
 
-// TestPollMoreScopesWaits keeps a new scope from asking with a rejected token.
+// A new scope is not asked for with a rejected token.
 func TestPollMoreScopesWaits(t *testing.T) {
 	runBubble(t, []string{"octo/hello"}, func(b *bubble) { b.refuse(401, "Bad credentials") }, func(b *bubble) {
 		for i := range 50 {
@@ -272,9 +272,8 @@ func TestPollMoreScopesWaits(t *testing.T) {
 	})
 }
 
-// TestPollSaysWhatBecameOfTheToken has the log tell an expired token from a
-// revoked one, and from one of which nothing was known.
-func TestPollSaysWhatBecameOfTheToken(t *testing.T) {
+// The log distinguishes an expired token from a revoked and from an unknown one.
+func TestPollLogsWhyTheTokenIsRejected(t *testing.T) {
 	const (
 		layout = "2006-01-02 15:04:05 -0700"
 		in2010 = 3653 * 24 * time.Hour // in a bubble it is 2000, when there was no GitHub
@@ -314,7 +313,7 @@ func TestPollSaysWhatBecameOfTheToken(t *testing.T) {
 	}
 }
 
-// TestPollRejected backs off hard, and looks at a new token at once.
+// A rejected token is asked with rarely, a new one at once.
 func TestPollRejected(t *testing.T) {
 	runBubble(t, []string{"octo/hello", "octo"}, func(b *bubble) { b.refuse(401, "Bad credentials") }, func(b *bubble) {
 		b.sleep(time.Hour)
@@ -336,7 +335,7 @@ func TestPollRejected(t *testing.T) {
 		if s := b.c.Snapshot(); !s.Credential.Valid || !s.Scopes[0].Up || !s.Scopes[1].Up {
 			b.t.Errorf("%+v", s)
 		}
-		// One that worked before is rejected: no scope stays up for want of its turn.
+		// A token that worked before is rejected: every scope is down, also one that was not asked.
 		b.refuse(401, "Bad credentials")
 		b.sleep(time.Minute)
 		if s := b.c.Snapshot(); s.Scopes[0].Up || s.Scopes[1].Up || s.Scopes[1].LastError == nil || len(s.Scopes[1].Runners) != 2 {
@@ -348,12 +347,11 @@ func TestPollRejected(t *testing.T) {
 	})
 }
 
-// wrongClocks are by how much GitHub's clock is ahead of ours: a machine that has
-// drifted, one that slept, and one with the wrong time zone in its hardware clock.
+// wrongClocks are how far GitHub's clock is ahead: of a machine that has drifted, that slept, or
+// that has the wrong time zone in its hardware clock.
 var wrongClocks = []time.Duration{0, -10 * time.Minute, 10 * time.Minute, -time.Hour, time.Hour, -8 * time.Hour, 8 * time.Hour}
 
-// TestPollLimited obeys Retry-After, then the reset, then grows, whatever our
-// own clock says.
+// The delay is Retry-After, else until the reset, else it grows, whatever the local clock says.
 func TestPollLimited(t *testing.T) {
 	for _, skew := range wrongClocks {
 		runBubble(t, []string{"octo/hello", "octo"}, func(b *bubble) {
@@ -382,8 +380,8 @@ func TestPollLimited(t *testing.T) {
 	}
 }
 
-// TestPollNothingRemains has all quota used up by somebody else while our own
-// requests are free; nothing stalls, whatever our own clock says of the reset.
+// If others have used up the quota while our own requests are free, polling continues, whatever the
+// local clock says about the reset.
 func TestPollNothingRemains(t *testing.T) {
 	for _, skew := range wrongClocks {
 		runBubble(t, []string{"octo/hello"}, func(b *bubble) {
@@ -399,8 +397,7 @@ func TestPollNothingRemains(t *testing.T) {
 	}
 }
 
-// TestPollWithoutLimits has a GitHub Enterprise Server as it comes: no quota, so
-// no headers of one.
+// A GitHub Enterprise Server has no quota by default, and no headers of one.
 func TestPollWithoutLimits(t *testing.T) {
 	runBubble(t, []string{"octo/hello"}, nil, func(b *bubble) {
 		b.sleep(time.Minute)
@@ -410,8 +407,8 @@ func TestPollWithoutLimits(t *testing.T) {
 	})
 }
 
-// TestPollFailures has the other reasons: how often each asks in ten minutes,
-// and that the runners of the last success are kept.
+// TestPollFailures checks, for the other reasons, the requests in ten minutes, and that the runners
+// of the last success are kept.
 func TestPollFailures(t *testing.T) {
 	tests := map[string]struct {
 		status   int
@@ -453,8 +450,7 @@ func TestPollFailures(t *testing.T) {
 	}
 }
 
-// TestPollNewToken asks at once where a token may help, and not before its time
-// where the quota of the user is used up.
+// A new token is used at once, unless the user's quota is used up.
 func TestPollNewToken(t *testing.T) {
 	for status, want := range map[int]int{403: 1, 404: 1, 401: 1, 429: 0} {
 		runBubble(t, []string{"octo/hello"}, func(b *bubble) { b.refuse(status, "no") }, func(b *bubble) {
@@ -469,8 +465,7 @@ func TestPollNewToken(t *testing.T) {
 	}
 }
 
-// TestPollTokenReturns has the first token come back: its expiry is stated by a
-// full answer only, and known again.
+// If the first token returns, its expiry is known again, which only a full answer states.
 func TestPollTokenReturns(t *testing.T) {
 	runBubble(t, []string{"octo/hello"}, func(b *bubble) {
 		b.f.before = func(w http.ResponseWriter, r *http.Request) bool {
@@ -493,7 +488,7 @@ func TestPollTokenReturns(t *testing.T) {
 	})
 }
 
-// TestPollOneScopeFails leaves the others alone.
+// One scope that fails does not affect the others.
 func TestPollOneScopeFails(t *testing.T) {
 	runBubble(t, []string{"octo/a", "octo/b"}, func(b *bubble) {
 		b.f.before = func(w http.ResponseWriter, r *http.Request) bool {
@@ -541,7 +536,7 @@ func TestPollNetworkDead(t *testing.T) {
 	})
 }
 
-// TestPollWithoutToken says so once, asks nothing, and begins when there is one.
+// Without a token, that is logged once, and nothing is asked until there is one.
 func TestPollWithoutToken(t *testing.T) {
 	runBubble(t, []string{"octo/hello"}, func(b *bubble) { b.token.Store(nil) }, func(b *bubble) {
 		b.sleep(10 * time.Minute)
@@ -567,7 +562,7 @@ func TestPollWithoutToken(t *testing.T) {
 	})
 }
 
-func TestMutationsPause(t *testing.T) {
+func TestPauseBetweenChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeGitHub(0)
 		var times []time.Duration
@@ -604,7 +599,7 @@ func TestMutationsPause(t *testing.T) {
 	})
 }
 
-// BenchmarkPoll is one round over unchanged runners, all 304, besides the wire.
+// BenchmarkPoll measures one round over unchanged runners, all 304, without the network.
 func BenchmarkPoll(b *testing.B) {
 	for _, n := range []int{2, 1000, 10000} {
 		b.Run(fmt.Sprintf("runners=%d", n), func(b *testing.B) {
@@ -615,8 +610,9 @@ func BenchmarkPoll(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			p := &poller{c: c, token: testToken}
 			refresh := func() {
-				if err := c.refresh(b.Context(), scope, testToken); err != nil {
+				if err := p.refresh(b.Context(), c.scopes[0]); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -633,7 +629,7 @@ func BenchmarkPoll(b *testing.B) {
 	}
 }
 
-// notModified answers every conditional request with 304 at no cost.
+// notModified answers every conditional request with 304.
 type notModified struct{ inner direct }
 
 func (n *notModified) RoundTrip(r *http.Request) (*http.Response, error) {

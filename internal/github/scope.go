@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// scopeKind says whose runners a Scope means.
+// scopeKind is the kind of a Scope.
 type scopeKind int
 
 const (
@@ -16,20 +16,19 @@ const (
 	scopeEnterprise
 )
 
-// enterprisePrefix marks an enterprise in the written form of a scope. GitHub
-// reserves the name, so no owner is called so.
+// enterprisePrefix marks an enterprise in the written form of a scope. GitHub reserves the name, so
+// it is not an owner's.
 const enterprisePrefix = "enterprises"
 
-// maxNameLength bounds each part of a scope. GitHub's own limits are 39 for an
-// owner and 100 for a repository; the slug of an enterprise is not documented.
+// maxNameLength bounds each part of a scope. GitHub's own limits are 39 for an owner and 100 for a
+// repository; that of an enterprise is not documented.
 const maxNameLength = 100
 
-// Scope is the place that runners are registered at: a repository, an
-// organisation or an enterprise. The zero Scope is none of them and is refused
-// by every call.
+// Scope is a repository, an organization or an enterprise that has runners. Every call refuses the
+// zero Scope.
 type Scope struct {
 	kind  scopeKind
-	owner string // organisation or enterprise where that is meant
+	owner string // for an organization or enterprise, its name
 	repo  string
 }
 
@@ -44,17 +43,15 @@ func ParseScope(s string) (Scope, error) {
 	case two && validName(first) && first != enterprisePrefix && validName(second):
 		return Scope{kind: scopeRepository, owner: first, repo: second}, nil
 	}
-	return Scope{}, fmt.Errorf(`scope %q: want "owner/repo", "organisation" or "enterprises/name"`, s)
+	return Scope{}, fmt.Errorf(`scope %q: want "owner/repo", "organization" or "enterprises/name"`, s)
 }
 
-// same reports whether both mean the same place: GitHub's names do not
-// distinguish case.
+// same reports whether both are the same place: GitHub's names do not distinguish case.
 func (s Scope) same(o Scope) bool {
 	return s.kind == o.kind && strings.EqualFold(s.owner, o.owner) && strings.EqualFold(s.repo, o.repo)
 }
 
-// Distinct returns the scopes without the empty one and without those that
-// differ from an earlier one in case only.
+// Distinct returns the scopes without the zero Scope and without repetitions.
 func Distinct(scopes ...Scope) []Scope {
 	var out []Scope
 	for _, s := range scopes {
@@ -65,7 +62,7 @@ func Distinct(scopes ...Scope) []Scope {
 	return out
 }
 
-// String is the form that ParseScope reads.
+// String returns the form that ParseScope reads.
 func (s Scope) String() string {
 	switch s.kind {
 	case scopeRepository:
@@ -79,8 +76,7 @@ func (s Scope) String() string {
 	}
 }
 
-// validName accepts what GitHub allows in names, which is also what may stand in
-// a URL path as it is.
+// validName accepts what GitHub allows in names, none of which needs escaping in a URL path.
 func validName(s string) bool {
 	if s == "" || s == "." || s == ".." || len(s) > maxNameLength {
 		return false

@@ -9,13 +9,12 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Snapshot is everything known at one moment. It is never changed after it was
-// handed out; its maps and slices are shared and must only be read.
+// Snapshot is everything known at one instant. It is never changed; its maps and slices are shared
+// and must only be read.
 //
-// Nothing in it is dropped for its age: the reader decides by LastSuccess and
-// ClockSample.At. All times have wall-clock readings only, because a monotonic
-// reading stands still while the machine sleeps and would make hours-old facts
-// look fresh after it woke up.
+// Nothing is dropped for its age: the reader decides by LastSuccess and ClockSample.At. All times
+// have only wall-clock readings, because a monotonic reading stands still while the machine sleeps,
+// and facts of hours ago would look new after it.
 type Snapshot struct {
 	Scopes     []ScopeSnapshot // in the order of Options.Scopes, then MoreScopes by name
 	Credential Credential
@@ -25,30 +24,30 @@ type Snapshot struct {
 	Clock      ClockSample
 }
 
-// ScopeSnapshot is one scope's part of a Snapshot.
+// ScopeSnapshot is one scope in a Snapshot.
 type ScopeSnapshot struct {
 	Scope       string
 	Up          bool                  // the last poll succeeded
-	LastAttempt time.Time             // zero: never asked, so Up means nothing yet
-	LastSuccess time.Time             // zero: never; Runners are of this moment
-	LastError   error                 // why Up is false; an *runner.Error
+	LastAttempt time.Time             // zero: never polled, and Up has no meaning
+	LastSuccess time.Time             // of Runners; zero: never
+	LastError   error                 // why Up is false, a *runner.Error
 	Runners     []runner.Registration // by name; kept through failures
 }
 
-// Credential is what the answers of GitHub tell about the token. Only answers
-// change it: a dead network never makes a token invalid.
+// Credential is what GitHub's answers say about the token. Only answers change it: a dead network
+// does not make a token invalid.
 type Credential struct {
 	Known bool // GitHub has accepted or rejected the token
 	Valid bool
 
-	PermissionKnown      bool // the token's rights could be told
+	PermissionKnown      bool
 	PermissionSufficient bool // for the runners of every polled scope
 
 	Expiry    time.Time // zero: GitHub reported none
 	LastCheck time.Time // last answer that said anything about the token
 }
 
-// RateLimit is one quota of the token's user as the last answer stated it.
+// RateLimit is one quota of the token's user, by the last answer.
 type RateLimit struct {
 	Resource  string // "core" for runner calls
 	Limit     int
@@ -57,7 +56,7 @@ type RateLimit struct {
 	At        time.Time // of the answer
 }
 
-// publish makes the present facts the snapshot. c.mu is held.
+// publish replaces the snapshot. c.mu is held.
 func (c *Client) publish() {
 	s := &Snapshot{
 		Scopes:     make([]ScopeSnapshot, 0, len(c.scopes)),
@@ -76,8 +75,8 @@ func (c *Client) publish() {
 	c.snapshot.Store(s)
 }
 
-// Snapshot returns what is known now. It does no I/O and never waits.
+// Snapshot returns the last snapshot. It does no I/O and never blocks.
 func (c *Client) Snapshot() Snapshot { return *c.snapshot.Load() }
 
-// wallNow is the time without its monotonic reading (see Snapshot).
+// wallNow returns the time without its monotonic reading (see Snapshot).
 func wallNow() time.Time { return time.Now().Round(0) }

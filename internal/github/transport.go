@@ -4,31 +4,36 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 )
 
-// maxBodyBytes bounds one answer after decompression. A page of 100 runners with
-// 20 labels each is about 200 KB.
+// maxBodyBytes bounds one answer after decompression. A page of 100 runners with 20 labels each has
+// about 200 KB.
 const maxBodyBytes = 8 << 20
 
-// call is the transport of one operation: it belongs to one token and remembers
-// the last answer, so that the operation can be judged by what GitHub really
-// said. It is used by one goroutine.
+// Errors of answers that the transport refuses.
+var (
+	errTooLarge    = fmt.Errorf("answer exceeds %d bytes", maxBodyBytes)
+	errNotModified = errors.New("304 to a request without If-None-Match")
+)
+
+// call is one operation with one token. It is the operation's transport and keeps the last answer,
+// so that the operation is judged by what GitHub said. It is used by one goroutine.
 type call struct {
 	c     *Client
+	op    string // for errors
 	scope Scope
 	token string
 	hash  tokenHash
 	last  *answer // nil: the last request got none
 
-	keepAs string // what a page is kept as, instead of its URL; see Runner
+	cacheAs string // key of the page in the cache, instead of its URL; see Runner
 }
 
 // answer is one response, read to its end.
@@ -37,32 +42,30 @@ type answer struct {
 	status   int
 	header   http.Header
 	body     []byte
-	cached   bool // GitHub said 304; body is the kept one, header GitHub's new one
+	cached   bool // GitHub said 304: body is the kept one, header is GitHub's
 	received time.Time
 }
 
-// RoundTrip authenticates, asks conditionally, and hides rate-limit headers from
-// go-github (see the package comment).
+// RoundTrip authenticates, asks conditionally, and hides rate-limit headers from go-github (see the
+// package comment).
 func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	l.last = nil
 	ctx, cancel := context.WithTimeout(req.Context(), l.c.opts.Timeout)
 	defer cancel()
-	var span span
-	out := req.Clone(httptrace.WithClientTrace(ctx, span.trace()))
+	out := req.Clone(ctx)
 	out.Header.Set("Authorization", "Bearer "+l.token)
-
 	var key cacheKey
 	var kept *entry
 	if req.Method == http.MethodGet {
-		key = cacheKey{url: cmp.Or(l.keepAs, req.URL.String()), accept: req.Header.Get("Accept"), token: l.hash}
+		key = cacheKey{url: cmp.Or(l.cacheAs, req.URL.String()), accept: req.Header.Get("Accept"), token: l.hash}
 		if kept = l.c.cache.get(key); kept != nil {
 			out.Header.Set("If-None-Match", kept.etag)
 		}
 	}
 
-	span.start()
+	began := time.Now()
 	resp, err := l.c.transport.RoundTrip(out)
-	span.stop()
+	ended := time.Now()
 	if err != nil {
 		return nil, err
 	}
@@ -72,19 +75,17 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}
 	a := &answer{method: req.Method, status: resp.StatusCode, header: resp.Header, body: body, received: wallNow()}
-	l.c.observe(a, &span)
-	if len(body) > maxBodyBytes {
-		return nil, errTooLarge
-	}
+	l.c.record(a, began, ended)
 
 	header := resp.Header.Clone()
 	switch {
+	case len(body) > maxBodyBytes:
+		return nil, errTooLarge
 	case a.status == http.StatusNotModified && kept == nil:
 		return nil, errNotModified
 	case a.status == http.StatusNotModified:
 		a.status, a.body, a.cached = http.StatusOK, kept.body, true
-		// Paging and type belong to the kept body; a 304 need not repeat them.
-		header.Del("Link")
+		header.Del("Link") // paging and type belong to the kept body; a 304 need not repeat them
 		if kept.link != "" {
 			header.Set("Link", kept.link)
 		}
@@ -108,12 +109,11 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// rateHeaders are what makes go-github v60 refuse requests by itself.
+// rateHeaders make go-github v60 refuse requests by itself.
 var rateHeaders = []string{"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset", "Retry-After"}
 
-// redirect allows what GitHub does after a rename, a GET to another path of the
-// same host, and nothing that would carry the token elsewhere or turn a deletion
-// into a read.
+// redirect follows what GitHub sends after a rename, a GET to another path of the same host. It
+// refuses to carry the token elsewhere or to turn a deletion into a read.
 func (l *call) redirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	if req.URL.Host != first.URL.Host || req.URL.Scheme != first.URL.Scheme || req.Method != first.Method || len(via) > 3 {
@@ -122,41 +122,8 @@ func (l *call) redirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// span is the time in which GitHub must have written its Date header: from the
-// request written to the first byte of the answer. The callbacks of the trace
-// run on other goroutines, maybe after the answer; hence the atomics.
-type span struct {
-	began, ended   time.Time // around the whole exchange
-	wrote, replied atomic.Pointer[time.Time]
-}
-
-func (s *span) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		WroteRequest:         func(httptrace.WroteRequestInfo) { now := time.Now(); s.wrote.Store(&now) },
-		GotFirstResponseByte: func() { now := time.Now(); s.replied.Store(&now) },
-	}
-}
-
-func (s *span) start() { s.began = time.Now() }
-func (s *span) stop()  { s.ended = time.Now() }
-
-// bounds returns the tightest known times around the server's answer. The time
-// of writing is taken before the server can have read the whole request, but
-// noted after; where it was noted later than the answer came it is useless.
-func (s *span) bounds() (from, to time.Time) {
-	from, to = s.began, s.ended
-	if p := s.replied.Load(); p != nil && p.After(from) && p.Before(to) {
-		to = *p
-	}
-	if p := s.wrote.Load(); p != nil && p.After(from) && p.Before(to) {
-		from = *p
-	}
-	return from, to
-}
-
-// newTransport is the real network. Dead HTTP/2 connections, as a sleep of the
-// machine leaves them, are found by pings; without these Go would use them until
-// the kernel gives up.
+// newTransport returns the real network. Pings find HTTP/2 connections that died while the machine
+// slept; without them Go uses those until the kernel gives up.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
@@ -170,9 +137,9 @@ func newTransport() *http.Transport {
 	}
 }
 
-// observe takes from an answer what is true whatever the operation makes of it:
-// that it came, the quota, the clock.
-func (c *Client) observe(a *answer, s *span) {
+// record takes from an answer what does not depend on the operation: its code, the quota, the
+// clock.
+func (c *Client) record(a *answer, began, ended time.Time) {
 	code := "other"
 	if a.status >= 100 && a.status < 600 {
 		code = strconv.Itoa(a.status)
@@ -185,8 +152,8 @@ func (c *Client) observe(a *answer, s *span) {
 			c.limits[r.Resource] = r
 		}
 	}
+	// A page for people, or one from a cache, does not carry GitHub's present time.
 	if !a.isHTML() && slices.Contains([]string{"", "0"}, a.header.Get("Age")) {
-		from, to := s.bounds()
-		c.clock.add(from, to, a.header.Get("Date"))
+		c.clock.add(began, ended, a.header.Get("Date"))
 	}
 }

@@ -1,8 +1,6 @@
 package remedy
 
 import (
-	"context"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -14,60 +12,62 @@ const (
 	ActionPrune   = "prune"
 )
 
-// Action is something that can be done to the world: a value, not a hierarchy.
+// actionUnknown stands in history and metrics for every name that is no action, so that an alert
+// cannot make series.
+const actionUnknown = "unknown"
+
+// targetEngine is the target of actions on the engine as a whole.
+const targetEngine = "engine"
+
+// Action is something that can be done to the world.
 type Action struct {
 	Name string
 	// Engine says that it works on the engine and has no container as its target.
 	Engine bool
-	// Timeout bounds Do, Cooldown is the least time between two on one target.
-	Timeout, Cooldown time.Duration
-	// Takes says that Do takes the container down: a debt is written before it.
-	Takes bool
-	// Do acts. An error means that it did not succeed, with its reason (Failure).
-	Do func(ctx context.Context, a *Attempt) error
-	// Verify returns nil as soon as the world shows that it worked. It is bounded
-	// by the VerifyTimeout of the options.
-	Verify func(ctx context.Context, a *Attempt) error
+	// Cooldown is the least time between two on one target.
+	Cooldown time.Duration
 }
 
-// action returns the action of that name, which must exist.
-func (r *Remediator) action(name string) Action {
-	i := slices.IndexFunc(r.actions, func(a Action) bool { return a.Name == name })
-	return r.actions[i]
-}
-
-// Attempt is an action in progress.
-type Attempt struct {
-	Plan   Plan
-	Record *Record
-	// debt is set for actions that take the container down.
-	debt *Debt
-	// sight is what GitHub sees of a restart.
-	sight *sight
-	// up says that the container was started again, so the debt is paid.
-	up bool
-	r  *Remediator
-}
-
-// maxEvidence bounds the notes of one attempt.
-const maxEvidence = 50
-
-// Note adds one observation to the record.
-func (a *Attempt) Note(format string, args ...any) {
-	if len(a.Record.Evidence) < maxEvidence {
-		a.Record.Evidence = append(a.Record.Evidence, clean(fmt.Sprintf(format, args...), maxDetail))
+// actions lists the actions.
+//
+// Restart starts a container anew. A runner is sent SIGTERM; its supervisor deletes its registration
+// at GitHub (which GitHub refuses while a job runs) and exits. If it has not exited after the grace
+// and no job runs in it, Docker restarts it; a job that began in the last instant is never killed:
+// the attempt is given up, and the container is started when it has exited. A service is restarted
+// by Docker within its own grace period. Wanted: running. Verified when it is running and healthy,
+// and a runner is online at GitHub. Not reversible; no rollback is needed. Blast radius: one
+// container, and the clients of a service.
+//
+// Backoff stops a runner for a while, because restarting it again and again does not help. It exits
+// as for a restart. Wanted: stopped until the length of the plan is over, then running, on
+// probation. Verified when it is down. Undone by a reset of the breaker. Blast radius: one runner,
+// for at most Options.BackoffMax.
+//
+// Prune makes room on the disk; see package prune. Verified when the threshold is free. Not
+// reversible. Blast radius: the engine's images and build cache.
+func (o *Options) actions() []Action {
+	return []Action{
+		{Name: ActionRestart, Cooldown: o.RestartCooldown},
+		{Name: ActionBackoff, Cooldown: min(o.RestartCooldown, o.BackoffDuration)},
+		{Name: ActionPrune, Engine: true, Cooldown: o.PruneCooldown},
 	}
 }
 
-// bounded keeps of a list of notes as many as an attempt may have, and says how many are left out.
-func bounded(notes []string) []string {
-	if over := len(notes) - maxEvidence; over > 0 {
-		notes = append(slices.Clone(notes[:maxEvidence]), fmt.Sprintf("and %d more", over))
+// action returns the action of that name; ok is false if there is none.
+func (o *Options) action(name string) (a Action, ok bool) {
+	all := o.actions()
+	i := slices.IndexFunc(all, func(a Action) bool { return a.Name == name })
+	if i < 0 {
+		return Action{}, false
 	}
-	return notes
+	return all[i], true
 }
 
-// fail makes a Failure of this attempt.
-func (a *Attempt) fail(reason, hint string, err error) error {
-	return &Failure{Op: a.Record.Action + " " + a.Record.Target, Reason: reason, Hint: hint, Err: err}
+// longestCooldown is the age at which an attempt holds nothing back any more.
+func (o *Options) longestCooldown() time.Duration {
+	longest := o.BackoffMax
+	for _, a := range o.actions() {
+		longest = max(longest, a.Cooldown)
+	}
+	return longest
 }

@@ -3,7 +3,6 @@ package remedy
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // elapse lets time go by in a bubble, and everything that is due then happen.
@@ -21,14 +23,14 @@ func elapse(d time.Duration) {
 }
 
 func TestRestart(t *testing.T) {
-	service := Container{ID: "id-db", Name: "demo-db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "unhealthy"}
-	healthy := runnerContainer("ci-1", ActionRestart)
+	service := runner.Container{ID: "id-db", Name: "demo-db", Role: runner.RoleService, Heal: []string{ActionRestart}, State: "running", Health: "unhealthy"}
+	healthy := slot("ci-1", ActionRestart)
 	healthy.Health = "unhealthy"
 	cases := []struct {
 		name  string
-		list  []Container
+		list  []runner.Container
 		world func(d *fakeDocker)
-		alert map[string]any
+		alert Notice
 		wait  time.Duration
 		calls []string
 		want  []string
@@ -36,16 +38,16 @@ func TestRestart(t *testing.T) {
 	}{
 		{name: "leaves by itself", alert: alertOf("A", ActionRestart, "runner", "ci-1"),
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 completed"}},
-		{name: "a fire", alert: alertOf(AlertRetryLoop, ActionRestart, "runner", "ci-1"),
+		{name: "a fire", alert: alertOf(retryLoop, ActionRestart, "runner", "ci-1"),
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 completed"}, fires: 1},
 		{name: "ignores SIGTERM", world: func(d *fakeDocker) { d.stubborn["id-ci-1"] = true },
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"), wait: 35 * time.Second,
 			calls: []string{"terminate id-ci-1", "restart id-ci-1 2s"}, want: []string{"restart ci-1 completed"}},
-		{name: "waits for health", list: []Container{healthy}, alert: alertOf("A", ActionRestart, "runner", "ci-1"),
+		{name: "waits for health", list: []runner.Container{healthy}, alert: alertOf("A", ActionRestart, "runner", "ci-1"),
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 completed"}},
-		{name: "service", list: []Container{service}, alert: alertOf("A", ActionRestart, "container", "demo-db"),
+		{name: "service", list: []runner.Container{service}, alert: alertOf("A", ActionRestart, "container", "demo-db"),
 			calls: []string{"restart id-db -1ns"}, want: []string{"restart demo-db completed"}},
-		{name: "was down already", list: []Container{{ID: "id-ci-1", Name: "c", Role: RoleRunner, Runner: "ci-1", Heal: []string{ActionRestart}, State: "exited"}},
+		{name: "was down already", list: []runner.Container{{ID: "id-ci-1", Name: "c", Role: runner.RoleRunner, Runner: "ci-1", Heal: []string{ActionRestart}, State: "exited"}},
 			alert: alertOf("A", ActionRestart, "runner", "ci-1"),
 			calls: []string{"start id-ci-1"}, want: []string{"restart ci-1 completed"}},
 		{name: "start fails at first", world: func(d *fakeDocker) {
@@ -74,7 +76,7 @@ func TestRestart(t *testing.T) {
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 failed docker"}},
 		{name: "fails at once, again and again", world: func(d *fakeDocker) {
 			began := time.Now()
-			d.containers = func(context.Context) ([]Container, error) {
+			d.containers = func(context.Context) ([]runner.Container, error) {
 				d.mu.Lock()
 				defer d.mu.Unlock()
 				list := slices.Clone(d.list)
@@ -86,12 +88,12 @@ func TestRestart(t *testing.T) {
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), wait: 4 * time.Minute,
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 failed not_verified"}},
 		{name: "made anew meanwhile", world: func(d *fakeDocker) {
-			d.start = func(id string) error { d.set(id, func(c *Container) { c.ID = "id-new" }); return nil }
+			d.start = func(id string) error { d.set(id, func(c *runner.Container) { c.ID = "id-new" }); return nil }
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"),
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 failed gone"}},
-		{name: "never healthy", list: []Container{healthy}, world: func(d *fakeDocker) {
-			d.start = func(id string) error { d.set(id, func(c *Container) { c.Health = "" }); return nil }
-			d.containers = func(context.Context) ([]Container, error) {
+		{name: "never healthy", list: []runner.Container{healthy}, world: func(d *fakeDocker) {
+			d.start = func(id string) error { d.set(id, func(c *runner.Container) { c.Health = "" }); return nil }
+			d.containers = func(context.Context) ([]runner.Container, error) {
 				d.mu.Lock()
 				defer d.mu.Unlock()
 				list := slices.Clone(d.list)
@@ -106,7 +108,7 @@ func TestRestart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				list := c.list
 				if list == nil {
-					list = []Container{runnerContainer("ci-1", ActionRestart, ActionBackoff)}
+					list = []runner.Container{slot("ci-1", ActionRestart, ActionBackoff)}
 				}
 				d := newFake(list...)
 				if c.world != nil {
@@ -143,7 +145,7 @@ func TestJobInTheLastInstant(t *testing.T) {
 	for _, action := range []string{ActionRestart, ActionBackoff} {
 		t.Run(action, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newFake(runnerContainer("ci-1", ActionRestart, ActionBackoff))
+				d := newFake(slot("ci-1", ActionRestart, ActionBackoff))
 				d.terminate = func(id string) error { d.busy(id, true); return nil }
 				r, _, _ := start(t, d, nil)
 				ready(t, r)
@@ -161,7 +163,7 @@ func TestJobInTheLastInstant(t *testing.T) {
 				}
 				// The job is over, and the supervisor leaves as it was told.
 				d.busy("id-ci-1", false)
-				d.set("id-ci-1", func(c *Container) { c.State = "exited" })
+				d.set("id-ci-1", func(c *runner.Container) { c.State = "exited" })
 				elapse(5 * time.Second)
 				if diff := cmp.Diff([]string{"terminate id-ci-1", "start id-ci-1"}, d.done()); diff != "" {
 					t.Error("after the job:", diff)
@@ -176,7 +178,7 @@ func TestJobInTheLastInstant(t *testing.T) {
 
 func TestDuplicatesAndCooldown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runnerContainer("ci-1", ActionRestart))
+		d := newFake(slot("ci-1", ActionRestart))
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
 		a := alertOf("A", ActionRestart, "runner", "ci-1")
@@ -188,11 +190,11 @@ func TestDuplicatesAndCooldown(t *testing.T) {
 		elapse(time.Second)
 		send(t, r, alertOf("B", ActionRestart, "runner", "ci-1"))
 		elapse(time.Second)
-		want := []string{"restart ci-1 completed", "restart  refused duplicate", "restart ci-1 refused cooldown"}
+		want := []string{"restart ci-1 completed", "restart ci-1 refused duplicate", "restart ci-1 refused cooldown"}
 		if diff := cmp.Diff(want, outcomes(r)); diff != "" {
 			t.Error(diff)
 		}
-		if got := testutil.ToFloat64(r.metrics.refused.WithLabelValues(ActionRestart, string(Duplicate))); got != 101 {
+		if got := testutil.ToFloat64(r.metrics.refused.WithLabelValues(ActionRestart, Duplicate)); got != 101 {
 			t.Errorf("counted %v duplicates, want 101", got)
 		}
 		elapse(2 * time.Minute)
@@ -208,22 +210,22 @@ func TestDuplicatesAndCooldown(t *testing.T) {
 // long, at most the longest, closed.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runnerContainer("ci-1", ActionRestart, ActionBackoff))
+		d := newFake(slot("ci-1", ActionRestart, ActionBackoff))
 		r, reg, _ := start(t, d, func(o *Options) {
 			o.BackoffDuration, o.BackoffMax, o.BackoffProbation = 10*time.Minute, 25*time.Minute, time.Hour
 		})
 		ready(t, r)
-		is := func(state BreakerState, container string) {
+		is := func(state journal.BreakerState, container string) {
 			t.Helper()
 			if b := r.Breakers()[0]; b.State != state || d.state("id-ci-1") != container {
 				t.Fatalf("breaker %s, container %s; want %s, %s", b.State, d.state("id-ci-1"), state, container)
 			}
 		}
-		storm := func() {
-			send(t, r, alertOf("GhostrunnerWatchdogStorm", ActionBackoff, "runner", "ci-1"))
+		stormy := func() {
+			send(t, r, alertOf(storm, ActionBackoff, "runner", "ci-1"))
 			elapse(time.Second)
 		}
-		fire := func() { send(t, r, alertOf(AlertRetryLoop, ActionRestart, "runner", "ci-1")); elapse(time.Second) }
+		fire := func() { send(t, r, alertOf(retryLoop, ActionRestart, "runner", "ci-1")); elapse(time.Second) }
 		exported := func(names ...string) int {
 			n, err := testutil.GatherAndCount(reg, names...)
 			if err != nil {
@@ -233,42 +235,42 @@ func TestBreaker(t *testing.T) {
 		}
 		const until = "ghostrunner_remediator_breaker_open_until_timestamp_seconds"
 		elapse(time.Second)
-		is(Closed, "running")
+		is(journal.Closed, "running")
 		if exported(until) != 0 || exported("ghostrunner_remediator_breaker_open") != 1 {
 			t.Error("closed: want breaker_open and no until")
 		}
-		storm()
-		is(Open, "exited")
+		stormy()
+		is(journal.Open, "exited")
 		elapse(9 * time.Minute)
-		storm() // refused
-		fire()  // refused
-		is(Open, "exited")
+		stormy() // refused
+		fire()   // refused
+		is(journal.Open, "exited")
 		elapse(time.Minute)
-		is(HalfOpen, "running")
+		is(journal.HalfOpen, "running")
 		if exported(until) != 1 {
 			t.Error("half-open: want until")
 		}
-		storm() // the old storm still stands: refused
-		is(HalfOpen, "running")
+		stormy() // the old storm still stands: refused
+		is(journal.HalfOpen, "running")
 		fire() // on probation: twice as long
-		is(Open, "exited")
+		is(journal.Open, "exited")
 		elapse(19 * time.Minute)
-		is(Open, "exited")
+		is(journal.Open, "exited")
 		elapse(2 * time.Minute)
-		is(HalfOpen, "running")
+		is(journal.HalfOpen, "running")
 		fire() // at most 25 min
 		elapse(24 * time.Minute)
-		is(Open, "exited")
+		is(journal.Open, "exited")
 		elapse(2 * time.Minute)
-		is(HalfOpen, "running")
+		is(journal.HalfOpen, "running")
 		elapse(58 * time.Minute)
-		is(HalfOpen, "running")
+		is(journal.HalfOpen, "running")
 		elapse(2 * time.Minute)
-		is(Closed, "running")
+		is(journal.Closed, "running")
 		if exported(until) != 0 {
 			t.Error("closed again: want no until")
 		}
-		storm() // from the beginning
+		stormy() // from the beginning
 		if got := time.Until(r.Breakers()[0].Until).Round(time.Minute); got != 10*time.Minute {
 			t.Errorf("opens for %s after it was closed, want 10m", got)
 		}
@@ -282,56 +284,32 @@ func TestBreaker(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		if err := r.Reset(t.Context(), "ci-1"); err != nil {
+		if err := r.Reset("ci-1"); err != nil {
 			t.Fatal(err)
 		}
 		elapse(time.Second)
-		is(HalfOpen, "running")
+		is(journal.HalfOpen, "running")
 		if until := r.Breakers()[0].Until; until.After(time.Now()) {
 			t.Errorf("until %s: the storm rule is silent only after it", until)
 		}
-		storm() // its restarts still count, but nothing new happened: refused
-		is(HalfOpen, "running")
+		stormy() // its restarts still count, but nothing new happened: refused
+		is(journal.HalfOpen, "running")
 		elapse(2 * time.Minute) // the cooldown of back-off
 		fire()                  // as if for the first time
 		if got := time.Until(r.Breakers()[0].Until).Round(time.Minute); got != 10*time.Minute {
 			t.Errorf("opens for %s after a reset, want 10m", got)
 		}
 		// Compose made the container anew meanwhile: the old storm does not stop it.
-		d.set("id-ci-1", func(c *Container) { c.ID, c.State = "id-new", "running" })
-		elapse(learnInterval + time.Second)
-		if b := r.Breakers()[0]; b.State != HalfOpen || d.state("id-new") != "running" || len(r.Status().Unfinished) > 0 {
+		d.set("id-ci-1", func(c *runner.Container) { c.ID, c.State = "id-new", "running" })
+		elapse(observeInterval + time.Second)
+		if b := r.Breakers()[0]; b.State != journal.HalfOpen || d.state("id-new") != "running" || len(r.Status().Unfinished) > 0 {
 			t.Errorf("made anew: breaker %s, container %s, unfinished %v", b.State, d.state("id-new"), r.Status().Unfinished)
 		}
-		if err := r.Reset(t.Context(), "ci-9"); !errors.Is(err, ErrUnknownRunner) {
+		if err := r.Reset("ci-9"); !errors.Is(err, ErrUnknownRunner) {
 			t.Errorf("reset of an unknown runner: %v", err)
 		}
 		if got := r.Breakers()[0].Fires; got != 0 {
 			t.Errorf("%d fires: a fire on probation restarts nothing and is not counted", got)
 		}
 	})
-}
-
-// TestInterrupted is a program that ended in the middle of what it does.
-func TestInterrupted(t *testing.T) {
-	j, err := openJournal(filepath.Join(t.TempDir(), "j.db"), time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = j.close() }()
-	err = j.write(t.Context(),
-		put(bucketRecords, seqKey(1), Record{ID: 1, Action: ActionPrune, Target: targetEngine, Outcome: OutcomeRunning}),
-		put(bucketRecords, seqKey(2), Record{ID: 2, Action: ActionRestart, Target: "ci-1", Outcome: OutcomeRunning}),
-		put(bucketDebts, []byte("ci-1"), Debt{Target: "ci-1", Action: ActionRestart, Record: 2}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := restore(j, moment{Time: time.Now()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := []Outcome{s.records[1].Outcome, s.records[2].Outcome}
-	if diff := cmp.Diff([]Outcome{OutcomeFailed, OutcomeRunning}, got); diff != "" {
-		t.Error("a prune is not finished by the next process, a restart is:", diff)
-	}
 }

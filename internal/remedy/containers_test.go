@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // A list that was made just before an alert shows the container as it was before it fell ill: it speaks for nothing.
 func TestListIsNotOlderThanItsAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service := Container{ID: "id-db", Name: "db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "starting"}
+		service := runner.Container{ID: "id-db", Name: "db", Role: runner.RoleService, Heal: []string{ActionRestart}, State: "running", Health: "starting"}
 		d := newFake(service)
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
@@ -38,7 +40,7 @@ func TestListFailsForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		d := newFake()
-		d.containers = func(context.Context) ([]Container, error) {
+		d.containers = func(context.Context) ([]runner.Container, error) {
 			asked++
 			return nil, errors.New("no answer")
 		}

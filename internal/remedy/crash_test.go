@@ -15,6 +15,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // fileDocker is a world of one runner that outlives the process: its state is a
@@ -44,10 +48,10 @@ func (f fileDocker) become(state string, calls ...string) error {
 	return errors.Join(os.WriteFile(tmp, []byte(text), 0o600), os.Rename(tmp, filepath.Join(f.dir, "world")))
 }
 
-func (f fileDocker) Containers(context.Context) ([]Container, error) {
-	c := runnerContainer("ci-1", ActionRestart, ActionBackoff)
+func (f fileDocker) Containers(context.Context) ([]runner.Container, error) {
+	c := slot("ci-1", ActionRestart, ActionBackoff)
 	c.State = f.read()
-	return []Container{c}, nil
+	return []runner.Container{c}, nil
 }
 
 func (f fileDocker) Processes(context.Context, string) ([]string, error) {
@@ -61,12 +65,12 @@ func (f fileDocker) Restart(context.Context, string, time.Duration) error {
 	return f.act("restart", "running")
 }
 func (f fileDocker) Start(context.Context, string) error                            { return f.act("start", "running") }
-func (f fileDocker) Images(context.Context, string) ([]Image, error)                { return nil, nil }
+func (f fileDocker) Images(context.Context, string) ([]prune.Image, error)          { return nil, nil }
 func (f fileDocker) RemoveImage(context.Context, string) error                      { return nil }
 func (f fileDocker) BuildCache(context.Context, time.Duration) (uint64, error)      { return 0, nil }
 func (f fileDocker) PruneBuildCache(context.Context, time.Duration) (uint64, error) { return 0, nil }
 func (f fileDocker) FollowImages(ctx context.Context, _ func(string)) error         { <-ctx.Done(); return nil }
-func (f fileDocker) Leftovers(context.Context, string) ([]Leftover, error)          { return nil, nil }
+func (f fileDocker) Leftovers(context.Context, string) ([]prune.Leftover, error)    { return nil, nil }
 func (f fileDocker) RemoveContainer(context.Context, string) error                  { return nil }
 func (f fileDocker) Root(context.Context) (string, error)                           { return "/", nil }
 
@@ -75,7 +79,7 @@ type result struct {
 	Fires    uint64
 	Outcomes []string
 	Answered []string // fingerprints
-	Breaker  BreakerState
+	Breaker  journal.BreakerState
 }
 
 const crashEnv = "GHOSTRUNNER_TEST_CRASH"
@@ -128,23 +132,22 @@ func TestCrashChild(t *testing.T) {
 	ready(t, r)
 	for _, a := range o.Alerts {
 		alert := alertOf(a[0], a[1], "runner", "ci-1")
-		alert["fingerprint"] = a[2]
+		alert.Fingerprint = a[2]
 		send(t, r, alert)
 		if _, err := accepted.WriteString(a[2] + "\n"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	until(t, "settled", func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		_, known := r.state.fires["ci-1"]
-		return known && r.state.queue == 0 && len(r.state.debts) == 0 && len(r.inflight) == 0
+		state := r.store.State()
+		_, known := state.Fires["ci-1"]
+		return known && state.Queue == 0 && len(state.Starts) == 0 && !r.reconciler.isClaimed("ci-1")
 	})
 	if o.After > 0 || o.Point != "" {
 		select {} // until it is killed
 	}
 	res := result{Fires: r.Breakers()[0].Fires, Outcomes: outcomes(r), Breaker: r.Breakers()[0].State}
-	for _, rec := range r.Attempts(maxRecords + maxRefusals) {
+	for _, rec := range attempts(r, MaxHistory) {
 		res.Answered = append(res.Answered, rec.Alert.Fingerprint)
 	}
 	b, err := json.Marshal(res)
@@ -199,10 +202,10 @@ func TestKill9(t *testing.T) {
 		action, alert string
 		points        []string
 		fires         uint64
-		breaker       BreakerState
+		breaker       journal.BreakerState
 	}{
-		{ActionRestart, AlertRetryLoop, []string{"accepted", "intent", "terminated", "down", "started", "outcome"}, 1, Closed},
-		{ActionBackoff, "GhostrunnerWatchdogStorm", []string{"accepted", "intent", "terminated", "down", "outcome", "started", "settled"}, 0, HalfOpen},
+		{ActionRestart, retryLoop, []string{"accepted", "intent", "terminated", "down", "started", "outcome"}, 1, journal.Closed},
+		{ActionBackoff, storm, []string{"accepted", "intent", "terminated", "down", "outcome", "started", "finished"}, 0, journal.HalfOpen},
 	} {
 		for _, point := range c.points {
 			t.Run(c.action+"/"+point, func(t *testing.T) {
@@ -233,7 +236,7 @@ func TestKill9(t *testing.T) {
 	}
 }
 
-// kills is how often TestKill9AnyTime kills; `make kills` does it hundreds of times.
+// kills is how often TestKill9AnyTime kills; `make crash-test` does it hundreds of times.
 var kills = flag.Int("kills", 30, "processes that are killed at a random moment")
 
 // TestKill9AnyTime kills at moments that nobody chose, again and again: whatever was going on, the runner runs in the end,
@@ -245,8 +248,8 @@ func TestKill9AnyTime(t *testing.T) {
 		name   string
 		alerts [][2]string
 	}{
-		{"restarts", [][2]string{{AlertRetryLoop, ActionRestart}}},
-		{"restarts and back-offs", [][2]string{{AlertRetryLoop, ActionRestart}, {"GhostrunnerWatchdogStorm", ActionBackoff}, {"A", ActionRestart}}},
+		{"restarts", [][2]string{{retryLoop, ActionRestart}}},
+		{"restarts and back-offs", [][2]string{{retryLoop, ActionRestart}, {storm, ActionBackoff}, {"A", ActionRestart}}},
 	} {
 		t.Run(world.name, func(t *testing.T) {
 			t.Parallel()
@@ -296,90 +299,5 @@ func TestKill9AnyTime(t *testing.T) {
 			}
 			t.Logf("%d calls, %d alerts answered", len(w.calls()), len(answered))
 		})
-	}
-}
-
-// TestBrokenJournal is a file that cannot be used: it is said, nothing crashes.
-func TestBrokenJournal(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name string, data []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	good := filepath.Join(dir, "good.db")
-	j, err := openJournal(good, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openJournal(good, 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "locked") {
-		t.Errorf("locked: %v", err)
-	}
-	for i := range 500 {
-		if err := j.write(t.Context(), put(bucketRecords, seqKey(uint64(i)), Record{Detail: strings.Repeat("x", 400)})); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := j.close(); err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(good)
-	if err != nil {
-		t.Fatal(err)
-	}
-	scribbled := append([]byte(nil), whole...)
-	for i := 4 * os.Getpagesize(); i < len(scribbled); i++ {
-		scribbled[i] ^= 0x5a
-	}
-	for name, path := range map[string]string{
-		"garbage":   write("garbage.db", []byte(strings.Repeat("garbage ", 10_000))),
-		"cut off":   write("cut.db", whole[:3*os.Getpagesize()]),
-		"scribbled": write("scribbled.db", scribbled),
-	} {
-		j, err := openJournal(path, time.Second)
-		if err == nil {
-			_ = j.close()
-			t.Errorf("%s: opened", name)
-			continue
-		}
-		if !strings.Contains(err.Error(), "corrupt") || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-// TestReserve is a journal on a disk that has no space left: it has taken what it
-// needs before.
-func TestReserve(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "j.db")
-	taken := func() int64 {
-		var st syscall.Stat_t
-		if err := syscall.Stat(path, &st); err != nil {
-			t.Fatal(err)
-		}
-		return st.Blocks * 512
-	}
-	var first int64
-	for range 2 { // opened again, it takes no more
-		j, err := openJournal(path, time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first == 0 {
-			first = taken()
-		}
-		for i := range 20 {
-			err = errors.Join(err,
-				j.write(t.Context(), put(bucketInbox, seqKey(uint64(i)), Alert{Summary: strings.Repeat("x", 10_000)})),
-				j.write(t.Context(), del(bucketInbox, seqKey(uint64(i))), put(bucketRecords, seqKey(uint64(i)), Record{})))
-		}
-		if err = errors.Join(err, j.close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := taken(); got != first {
-		t.Errorf("the file takes %d bytes, and took %d at first", got, first)
 	}
 }

@@ -14,16 +14,13 @@ import (
 // not done again.
 func TestLastDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runnerContainer("ci-1", ActionRestart), runnerContainer("ci-2"))
+		d := newFake(slot("ci-1", ActionRestart), slot("ci-2"))
 		r, reg, _ := start(t, d, nil)
 		ready(t, r)
-		begin := time.Now()
 		send(t, r, alertOf("A", ActionRestart, "runner", "ci-1"))
 		elapse(3 * time.Second)
-		r.mu.Lock()
-		restarted := r.state.records[1].Ended
-		r.mu.Unlock()
-		for _, a := range []map[string]any{
+		restarted := r.store.State().Records[1].Ended
+		for _, a := range []Notice{
 			alertOf("B", ActionRestart, "runner", "ci-1"), alertOf("B", ActionRestart, "runner", "ci-2"),
 			alertOf("B", ActionRestart, "runner", "nobody"), // has no target, and makes no series
 		} {
@@ -34,11 +31,19 @@ func TestLastDecisions(t *testing.T) {
 		series := func(target, outcome, reason string, at time.Time) string {
 			return fmt.Sprintf("%s{action=\"restart\",outcome=%q,reason=%q,target=%q} %g\n", name, outcome, reason, target, seconds(at))
 		}
+		refused := func(target string) (at time.Time) {
+			for _, rec := range r.store.State().Refusals {
+				if rec.Target == target {
+					at = rec.At()
+				}
+			}
+			return at
+		}
 		want := "# HELP " + name + " When this was last decided about the target; of all actions taken the latest, and of all refusals the latest.\n" +
 			"# TYPE " + name + " gauge\n" +
 			series("ci-1", "completed", "", restarted) +
-			series("ci-1", "refused", "cooldown", begin.Add(3*time.Second)) +
-			series("ci-2", "refused", "not_allowed", begin.Add(4*time.Second))
+			series("ci-1", "refused", "cooldown", refused("ci-1")) +
+			series("ci-2", "refused", "not_allowed", refused("ci-2"))
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(want), name); err != nil {
 			t.Error(err)
 		}

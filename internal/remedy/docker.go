@@ -2,44 +2,20 @@ package remedy
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The shared vocabulary.
-type (
-	Container    = runner.Container
-	Registration = runner.Registration
-)
-
-// Roles of a container (label ghostrunner.role).
-const (
-	RoleRunner  = runner.RoleRunner
-	RoleService = runner.RoleService
-)
-
-// Image is an image of the engine.
-type Image struct {
-	ID              string
-	Tags            []string
-	Size            int64 // bytes that go with it, as far as Docker tells
-	Created         time.Time
-	Used            time.Time // when it was last given a name; zero if that is not known
-	Dangling, InUse bool
-}
-
-// Leftover is a stopped container that carries the prune label and no role.
-type Leftover struct {
-	ID, Name string
-	Created  time.Time
-	Size     int64 // bytes of the writable layer, 0 if unknown
-}
-
-// Lister lists the containers that exist for this program.
+// Lister lists the containers that exist for this program. The scope of a runner's container is
+// where it registers.
 type Lister interface {
-	Containers(ctx context.Context) ([]Container, error)
+	Containers(ctx context.Context) ([]runner.Container, error)
 }
 
 // Prober looks into a container.
@@ -58,54 +34,136 @@ type Controller interface {
 	Start(ctx context.Context, id string) error
 }
 
-// Cleaner removes what can be made again.
-type Cleaner interface {
-	Images(ctx context.Context, label string) ([]Image, error)
-	RemoveImage(ctx context.Context, id string) error
-	// BuildCache returns the bytes in the build cache that nobody has used for that long, PruneBuildCache removes them.
-	BuildCache(ctx context.Context, unused time.Duration) (uint64, error)
-	PruneBuildCache(ctx context.Context, unused time.Duration) (uint64, error)
-	Leftovers(ctx context.Context, label string) ([]Leftover, error)
-	RemoveContainer(ctx context.Context, id string) error
-	// FollowImages calls used with the id of each image that a container is made from, now and whenever one is made or
-	// removed, until ctx ends or the engine breaks off.
-	FollowImages(ctx context.Context, used func(id string)) error
-	Root(ctx context.Context) (string, error)
-}
-
 // Docker is the engine as this package needs it.
 type Docker interface {
 	Lister
 	Prober
 	Controller
-	Cleaner
+	prune.Docker
+	// FollowImages calls used with the id of each image that a container is made from, now and
+	// whenever one is made or removed, until ctx ends or the engine breaks off.
+	FollowImages(ctx context.Context, used func(id string)) error
 }
 
-// load is what is known of the work inside a container.
-type load int
+// GitHub is the second, independent view of the runners. A scope is the place that a slot registers
+// at.
+type GitHub interface {
+	// Known returns GitHub's last answer about a scope, without asking; false if it has not been
+	// asked successfully of late.
+	Known(scope string) ([]runner.Registration, bool)
+	// Ask asks it now.
+	Ask(ctx context.Context, scope string) ([]runner.Registration, error)
+}
+
+// registrationsOf picks the registrations of a container's slot.
+func registrationsOf(list []runner.Registration, c runner.Container, all []runner.Container) []runner.Registration {
+	return runner.NewSlots(append([]runner.Container{c}, all...), "").Registrations(list, c.Runner, c.Scope)
+}
 
 const (
-	loadUnknown load = iota
-	loadIdle
-	loadBusy
+	// callTimeout bounds a call that only reads from Docker.
+	callTimeout = 10 * time.Second
+	// listAge is how old a container list may be when a target is resolved, unless the alert is
+	// younger. Actions look again for themselves.
+	listAge = time.Second
+	// glanceTimeout is how long a page waits for Docker.
+	glanceTimeout = 500 * time.Millisecond
 )
 
-// probe looks for a worker process. A container without processes is idle.
-func probe(ctx context.Context, d Prober, c Container) (load, error) {
+var (
+	errGone        = errors.New("the container no longer exists")
+	errNoProcesses = errors.New("docker lists no process at all")
+)
+
+// working reports whether a worker process, and so a job, is in a container. One without processes
+// has none.
+func working(ctx context.Context, d Prober, c runner.Container) (bool, error) {
 	if !c.Running() {
-		return loadIdle, nil
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	commands, err := d.Processes(ctx, c.ID)
 	if err != nil {
-		return loadUnknown, err
+		return false, err
 	}
 	if len(commands) == 0 { // a running container has at least its first process
-		return loadUnknown, errNoProcesses
+		return false, errNoProcesses
 	}
-	if slices.ContainsFunc(commands, runner.IsWorker) {
-		return loadBusy, nil
+	return slices.ContainsFunc(commands, runner.IsWorker), nil
+}
+
+// containerList shares one listing among the alerts that are decided at the same time; the failure
+// of one too, so that a queue of alerts does not wait for a hanging Docker once each.
+type containerList struct {
+	docker Lister
+	seen   atomic.Pointer[sighting] // the last listing that worked
+
+	mu    sync.Mutex // held while Docker is asked
+	asked time.Time  // before the last question
+	at    time.Time  // after it
+	list  []runner.Container
+	err   error
+}
+
+// sighting is what was seen, and when.
+type sighting struct {
+	list []runner.Container
+	at   time.Time
+}
+
+func (l *containerList) recent(ctx context.Context) ([]runner.Container, error) {
+	return l.since(ctx, time.Time{})
+}
+
+// since is a list that is recent, and not older than an alert: a list from before it can show the
+// container as it was before.
+func (l *containerList) since(ctx context.Context, received time.Time) ([]runner.Container, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil && l.asked.Before(received) {
+		l.at = time.Time{}
 	}
-	return loadIdle, nil
+	return l.look(ctx)
+}
+
+// glance is for people: what Docker says now if it answers soon, else what was last seen. It never
+// waits for another's question.
+func (l *containerList) glance(ctx context.Context) sighting {
+	if l.mu.TryLock() {
+		ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+		_, _ = l.look(ctx) // what it saw is remembered
+		cancel()
+		l.mu.Unlock()
+	}
+	if s := l.seen.Load(); s != nil {
+		return *s
+	}
+	return sighting{}
+}
+
+// look asks Docker, if the last answer is not of this moment. Under mu.
+func (l *containerList) look(ctx context.Context) ([]runner.Container, error) {
+	if !l.at.IsZero() && time.Since(l.at) < listAge {
+		return l.list, l.err
+	}
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	asked := time.Now()
+	list, err := l.docker.Containers(call)
+	if ctx.Err() != nil { // the caller gave up, which says nothing about Docker
+		return nil, ctx.Err()
+	}
+	l.list, l.err, l.asked, l.at = list, err, asked, time.Now()
+	if err == nil {
+		l.seen.Store(&sighting{list, l.at})
+	}
+	return l.list, l.err
+}
+
+// forget makes the next call ask Docker.
+func (l *containerList) forget() {
+	l.mu.Lock()
+	l.at = time.Time{}
+	l.mu.Unlock()
 }

@@ -5,147 +5,188 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
-
-// hardTimeout is what an idle container that ignored SIGTERM for a whole grace
-// period is given once more before it is killed.
-const hardTimeout = 2 * time.Second
-
-// errGone is a container that no longer exists.
-var errGone = errors.New("the container no longer exists")
-
-// find looks the container up afresh.
-func (r *Remediator) find(ctx context.Context, id string) (Container, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	list, err := r.opts.Docker.Containers(ctx)
-	if err != nil {
-		return Container{}, err
-	}
-	for _, c := range list {
-		if c.ID == id {
-			return c, nil
-		}
-	}
-	return Container{}, errGone
-}
-
-// drained is how a drain ended.
-type drained int
 
 const (
-	drainedDown drained = iota // it left by itself
-	drainedIdle                // it still runs after the grace, and no job with it
-	drainedBusy                // a job runs: wait for it, however long it takes
-	drainedBlind
+	// stopTimeout is what an idle container that ignored SIGTERM for a whole grace period is given
+	// once more before it is killed.
+	stopTimeout = 2 * time.Second
+	// serviceTimeout bounds the restart of a service within its own grace period.
+	serviceTimeout = 2 * time.Minute
+	// startTimeout is what Docker is given to start a container. On a machine that has just woken up
+	// it needs far longer than for anything else, and one that was given up on starts all the same:
+	// history would call that a failure.
+	startTimeout = 40 * time.Second
 )
 
-// drain waits until the container that was sent SIGTERM is down, or has been seen
-// without a job for a whole grace period. A job that began in the last instant
-// makes it wait until ctx ends; it never cuts one. The supervisor in a runner
-// first deletes its registration at GitHub, which is refused while a job runs, so
-// no job can begin after that.
-//
-// An error means that the container is gone; else the result says what was last seen.
-func (r *Remediator) drain(ctx context.Context, id string, note func(string, ...any)) (drained, error) {
-	var (
-		idleSince = time.Now()
-		last      = drainedIdle
-		tick      = time.NewTicker(r.opts.PollInterval)
-	)
+// takeDown takes a running container down and returns the next step. An idle runner that ignores
+// SIGTERM is restarted or stopped by Docker; a service always is.
+func (r *reconciler) takeDown(ctx context.Context, a *attempt, c runner.Container) (step, error) {
+	if c.Role == runner.RoleService {
+		if err := r.restartService(ctx, a); err != nil {
+			return stepWait, err
+		}
+		return stepFinish, nil
+	}
+	if !a.open || a.p.Phase == journal.PhaseIntent {
+		if job, err := working(ctx, r.opts.Docker, c); job || err != nil {
+			return stepWait, r.gaveUp(a, job, err)
+		}
+	}
+	if a.p.Phase == journal.PhaseIntent {
+		if err := r.terminate(ctx, a, c); err != nil {
+			return stepWait, err
+		}
+	}
+	began := time.Now()
+	drain, cancel := context.WithTimeout(ctx, r.opts.RestartTimeout)
+	defer cancel()
+	down, job, err := r.drain(drain, a)
+	took := time.Since(began).Round(10 * time.Millisecond)
+	switch {
+	case errors.Is(err, errGone):
+		return stepWait, err
+	case job || err != nil:
+		a.note("given up after %s: nothing is killed", took)
+		return stepWait, r.gaveUp(a, job, err)
+	case down:
+		a.note("exited after %s", took)
+		r.setPhase(a, journal.PhaseDown)
+	default:
+		a.note("still runs after %s, no job in it", took)
+	}
+	return r.afterDrain(ctx, a, down)
+}
+
+// afterDrain starts the container, or leaves it down for a back-off.
+func (r *reconciler) afterDrain(ctx context.Context, a *attempt, down bool) (step, error) {
+	p, ok := r.store.State().Starts[a.p.Target] // with a length that a reset may have changed
+	if now := r.opts.now(); !ok || now.Left(p.Instant, p.Length) == 0 {
+		if err := r.start(ctx, a, down); err != nil {
+			return stepWait, err
+		}
+		return stepFinish, nil
+	}
+	if down {
+		return stepHold, nil
+	}
+	if err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Stop(ctx, a.p.ID, stopTimeout) }); err != nil {
+		return stepWait, a.fail(failDocker, "it is tried again", fmt.Errorf("stop: %w", err))
+	}
+	a.note("stopped by Docker")
+	r.setPhase(a, journal.PhaseDown)
+	return stepHold, nil
+}
+
+// gaveUp is a failure if the record has no outcome yet; else the wait goes on, however long the job
+// takes.
+func (r *reconciler) gaveUp(a *attempt, job bool, err error) error {
+	switch {
+	case !a.open:
+		return nil
+	case job:
+		return a.fail(failBusy, "it is restarted when the job is over", nil)
+	default:
+		return a.fail(failUnknown, "it is restarted when it is seen to be idle", err)
+	}
+}
+
+// terminate sends SIGTERM.
+func (r *reconciler) terminate(ctx context.Context, a *attempt, c runner.Container) error {
+	err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Terminate(ctx, c.ID) })
+	if err != nil {
+		// It may have exited between the two calls. If not, it may be unaware that it is to exit, and
+		// take a job at any time: SIGTERM is sent again, and nothing is killed.
+		if c, look := r.find(ctx, c.ID); look != nil || !c.Down() {
+			return a.fail(failDocker, "it is tried again", fmt.Errorf("SIGTERM: %w", err))
+		}
+	} else {
+		a.note("sent SIGTERM")
+	}
+	r.setPhase(a, journal.PhaseTerminated)
+	return nil
+}
+
+// drain waits until the container that was sent SIGTERM is down, or has been seen without a job for
+// a whole grace period. A job that began in the last instant makes it wait until ctx ends, and is
+// never killed. The supervisor in a runner first deletes its registration at GitHub, which is refused
+// while a job runs, so no job can begin after that.
+func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err error) {
+	idleSince, wasIdle := time.Now(), true
+	tick := time.NewTicker(r.opts.PollInterval)
 	defer tick.Stop()
 	for {
-		c, err := r.find(ctx, id)
-		switch {
-		case errors.Is(err, errGone):
-			return drainedDown, err
-		case err != nil:
-			last = drainedBlind
-		case c.Down():
-			return drainedDown, nil
-		default:
-			l, err := probe(ctx, r.opts.Docker, c)
-			switch {
-			case err != nil:
-				last = drainedBlind
-			case l == loadBusy:
-				if last != drainedBusy {
-					note("a job runs: waiting for it")
-				}
-				last = drainedBusy
-			default:
-				if last != drainedIdle {
-					idleSince = time.Now()
-				}
-				last = drainedIdle
-				if time.Since(idleSince) >= r.opts.RestartGrace {
-					return drainedIdle, nil
-				}
-			}
+		c, findErr := r.find(ctx, a.p.ID)
+		if errors.Is(findErr, errGone) {
+			return false, false, findErr
 		}
+		if findErr == nil && c.Down() {
+			return true, false, nil
+		}
+		wasBusy := job
+		if job, err = false, findErr; err == nil {
+			job, err = working(ctx, r.opts.Docker, c)
+		}
+		idle := !job && err == nil
+		switch {
+		case job && !wasBusy:
+			a.note("a job runs: waiting for it")
+		case idle && !wasIdle:
+			idleSince = time.Now()
+		case idle && time.Since(idleSince) >= r.opts.RestartGrace:
+			return false, false, nil
+		}
+		wasIdle = idle
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if last == drainedIdle { // the grace was not over: treat it as not known
-				last = drainedBlind
+			if idle { // not for the whole grace period
+				err = ctx.Err()
 			}
-			return last, nil
+			return false, job, err
 		}
 	}
 }
 
-// takeDown asks a runner to leave and waits for it. It returns true if the
-// container is down, false if it is idle and ignores the signal.
-func (r *Remediator) takeDown(ctx context.Context, a *Attempt) (down bool, err error) {
-	id := a.Plan.Container.ID
-	c, err := r.find(ctx, id)
-	switch {
-	case errors.Is(err, errGone):
-		return false, a.fail(FailGone, "", err)
-	case err != nil:
-		return false, a.fail(FailEngine, "", fmt.Errorf("list: %w", err))
-	case c.Down():
-		a.Note("was %s already", c.State)
-		r.setPhase(ctx, a.debt, PhaseDown)
-		return true, nil
+// start starts a container that is down, and restarts an idle one that is not.
+func (r *reconciler) start(ctx context.Context, a *attempt, down bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout+stopTimeout)
+	defer cancel()
+	var err error
+	if down {
+		err = r.opts.Docker.Start(ctx, a.p.ID)
+	} else {
+		err = r.opts.Docker.Restart(ctx, a.p.ID, stopTimeout)
 	}
-	switch err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Terminate(ctx, id) }); {
-	case err == nil:
-		a.Note("sent SIGTERM")
-	case c.Running():
-		// It may have left between the two calls. If not, it may not know that it is
-		// to leave, and take a job at any time: it is asked again, not killed.
-		if c, look := r.find(ctx, id); look != nil || !c.Down() {
-			return false, a.fail(FailEngine, "it is tried again", fmt.Errorf("SIGTERM: %w", err))
-		}
-	}
-	r.setPhase(ctx, a.debt, PhaseTerminated)
-	began := time.Now()
-	how, err := r.drain(ctx, id, a.Note)
 	if err != nil {
-		return false, a.fail(FailGone, "", err)
+		return a.fail(failDocker, "it is tried again", fmt.Errorf("start: %w", err))
 	}
-	took := time.Since(began).Round(10 * time.Millisecond)
-	switch how {
-	case drainedDown:
-		a.Note("left by itself after %s", took)
-		r.setPhase(ctx, a.debt, PhaseDown)
-		return true, nil
-	case drainedIdle:
-		a.Note("still runs after %s, no job in it", took)
-		return false, nil
-	case drainedBusy:
-		a.Note("a job still runs after %s: nothing is killed", took)
-		return false, a.fail(FailBusy, "it is started again when the job is over", nil)
-	default:
-		a.Note("could not be looked into for %s: nothing is killed", took)
-		return false, a.fail(FailUnknown, "it is started again when it is down", nil)
+	a.note("started")
+	r.opts.Failpoint("started")
+	r.setPhase(a, journal.PhaseDown)
+	return nil
+}
+
+// restartService has Docker restart a service. The phase is written before, so that a crash in
+// between does not restart it twice.
+func (r *reconciler) restartService(ctx context.Context, a *attempt) error {
+	r.setPhase(a, journal.PhaseTerminated)
+	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
+	defer cancel()
+	if err := r.opts.Docker.Restart(ctx, a.p.ID, -1); err != nil {
+		return a.fail(failDocker, "", err)
 	}
+	a.note("restarted by Docker within its own grace period")
+	r.opts.Failpoint("started")
+	return nil
 }
 
 // call runs one changing call on Docker, bounded.
-func (r *Remediator) call(ctx context.Context, fn func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout+hardTimeout)
+func (r *reconciler) call(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout+stopTimeout)
 	defer cancel()
 	return fn(ctx)
 }

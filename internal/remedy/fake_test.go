@@ -2,12 +2,9 @@ package remedy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -24,26 +23,26 @@ import (
 // what it would do.
 type fakeDocker struct {
 	mu         sync.Mutex
-	list       []Container
+	list       []runner.Container
 	processes  map[string][]string
 	stubborn   map[string]bool // ignores SIGTERM
-	images     []Image
-	leftovers  []Leftover
+	images     []prune.Image
+	leftovers  []prune.Leftover
 	cache      uint64
 	calls      []string // every call that changes something
-	containers func(ctx context.Context) ([]Container, error)
+	containers func(ctx context.Context) ([]runner.Container, error)
 	process    func(ctx context.Context, id string) ([]string, error)
 	start      func(id string) error
 	terminate  func(id string) error
 	uses       chan string // images that a container is made from
 }
 
-func newFake(list ...Container) *fakeDocker {
+func newFake(list ...runner.Container) *fakeDocker {
 	return &fakeDocker{uses: make(chan string), list: list, processes: map[string][]string{}, stubborn: map[string]bool{}}
 }
 
-func runnerContainer(name string, heal ...string) Container {
-	return Container{ID: "id-" + name, Name: "demo-" + name, Role: RoleRunner, Runner: name, Heal: heal, State: "running"}
+func slot(name string, heal ...string) runner.Container {
+	return runner.Container{ID: "id-" + name, Name: "demo-" + name, Role: runner.RoleRunner, Runner: name, Heal: heal, State: "running"}
 }
 
 func (f *fakeDocker) did(format string, args ...any) {
@@ -51,14 +50,14 @@ func (f *fakeDocker) did(format string, args ...any) {
 }
 
 // set changes a container.
-func (f *fakeDocker) set(id string, change func(*Container)) {
+func (f *fakeDocker) set(id string, change func(*runner.Container)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.change(id, change)
 }
 
-func (f *fakeDocker) change(id string, change func(*Container)) {
-	i := slices.IndexFunc(f.list, func(c Container) bool { return c.ID == id })
+func (f *fakeDocker) change(id string, change func(*runner.Container)) {
+	i := slices.IndexFunc(f.list, func(c runner.Container) bool { return c.ID == id })
 	if i >= 0 {
 		f.list = slices.Clone(f.list)
 		change(&f.list[i])
@@ -91,7 +90,7 @@ func (f *fakeDocker) state(id string) string {
 	return "gone"
 }
 
-func (f *fakeDocker) Containers(ctx context.Context) ([]Container, error) {
+func (f *fakeDocker) Containers(ctx context.Context) ([]runner.Container, error) {
 	f.mu.Lock()
 	instead, list := f.containers, slices.Clone(f.list)
 	f.mu.Unlock()
@@ -123,7 +122,7 @@ func (f *fakeDocker) Terminate(_ context.Context, id string) error {
 	defer f.mu.Unlock()
 	f.did("terminate %s", id)
 	if !f.stubborn[id] && !slices.ContainsFunc(f.processes[id], runner.IsWorker) {
-		f.change(id, func(c *Container) { c.State = "exited" })
+		f.change(id, func(c *runner.Container) { c.State = "exited" })
 	}
 	return nil
 }
@@ -132,7 +131,7 @@ func (f *fakeDocker) Stop(_ context.Context, id string, _ time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.did("stop %s", id)
-	f.change(id, func(c *Container) { c.State = "exited" })
+	f.change(id, func(c *runner.Container) { c.State = "exited" })
 	return nil
 }
 
@@ -140,7 +139,7 @@ func (f *fakeDocker) Restart(_ context.Context, id string, timeout time.Duration
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.did("restart %s %s", id, timeout)
-	f.change(id, func(c *Container) {
+	f.change(id, func(c *runner.Container) {
 		c.State = "running"
 		if c.Health != "" {
 			c.Health = "healthy"
@@ -158,7 +157,7 @@ func (f *fakeDocker) Start(ctx context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.did("start %s", id)
-	f.change(id, func(c *Container) {
+	f.change(id, func(c *runner.Container) {
 		c.State = "running"
 		if c.Health != "" {
 			c.Health = "healthy"
@@ -167,7 +166,7 @@ func (f *fakeDocker) Start(ctx context.Context, id string) error {
 	return ctx.Err() // it starts, whether or not somebody still waits for it
 }
 
-func (f *fakeDocker) Images(context.Context, string) ([]Image, error) {
+func (f *fakeDocker) Images(context.Context, string) ([]prune.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.images), nil
@@ -180,7 +179,7 @@ func (f *fakeDocker) RemoveImage(_ context.Context, id string) error {
 		return errors.New("image has dependent child images")
 	}
 	f.did("remove image %s", id)
-	f.images = slices.DeleteFunc(slices.Clone(f.images), func(i Image) bool { return i.ID == id })
+	f.images = slices.DeleteFunc(slices.Clone(f.images), func(i prune.Image) bool { return i.ID == id })
 	return nil
 }
 
@@ -208,7 +207,7 @@ func (f *fakeDocker) FollowImages(ctx context.Context, used func(id string)) err
 	}
 }
 
-func (f *fakeDocker) Leftovers(context.Context, string) ([]Leftover, error) {
+func (f *fakeDocker) Leftovers(context.Context, string) ([]prune.Leftover, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.leftovers), nil
@@ -225,48 +224,39 @@ func (f *fakeDocker) Root(context.Context) (string, error) { return "/", nil }
 
 // fakeGitHub knows some registrations, or has not been asked of late.
 type fakeGitHub struct {
-	mu      sync.Mutex
-	list    []Registration
-	silent  bool
-	removed []string
+	mu     sync.Mutex
+	list   []runner.Registration
+	silent bool
 }
 
 // registered is a GitHub with one registration.
 func registered(name string, online, busy bool) *fakeGitHub {
-	return &fakeGitHub{list: []Registration{{ID: 1, Name: name, Status: status(online), Busy: busy}}}
+	status := runner.StatusOffline
+	if online {
+		status = runner.StatusOnline
+	}
+	return &fakeGitHub{list: []runner.Registration{{ID: 1, Name: name, Status: status, Busy: busy}}}
 }
 
-func (g *fakeGitHub) set(list ...Registration) {
+func (g *fakeGitHub) set(list ...runner.Registration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.list = list
 }
 
-func (g *fakeGitHub) Known(string) ([]Registration, bool) {
+func (g *fakeGitHub) Known(string) ([]runner.Registration, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.list), !g.silent
 }
 
-func (g *fakeGitHub) Ask(context.Context, string) ([]Registration, error) {
+func (g *fakeGitHub) Ask(context.Context, string) ([]runner.Registration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.silent {
 		return nil, errors.New("no answer")
 	}
 	return slices.Clone(g.list), nil
-}
-
-func (g *fakeGitHub) Deregister(_ context.Context, scope string, id int64) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	i := slices.IndexFunc(g.list, func(r Registration) bool { return r.ID == id })
-	if i < 0 {
-		return errors.New("no such runner")
-	}
-	g.removed = append(g.removed, g.list[i].Name+"@"+scope)
-	g.list = slices.Delete(slices.Clone(g.list), i, i+1)
-	return nil
 }
 
 // start runs a remediator over a fake world until the test ends. Stop it early
@@ -278,9 +268,9 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 		Logger: slog.New(slog.DiscardHandler), Registry: reg, Docker: d,
 		JournalPath:      filepath.Join(t.TempDir(), "journal.db"),
 		HeartbeatTimeout: 1000 * time.Hour, // few tests have a pipeline
-		Free:             func(string) (uint64, error) { return 5e9, nil },
+		Pruner:           prune.Pruner{Measure: disk(5e9)},
 	}
-	o.Uptime = uptime
+	o.BootTime = uptime
 	if change != nil {
 		change(&o)
 	}
@@ -305,7 +295,14 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 }
 
 // uptime is a clock of the machine that goes as the bubble's does.
-func uptime() Mark { return Mark{"boot", time.Since(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))} }
+func uptime() journal.BootTime {
+	return journal.BootTime{Boot: "boot", Up: time.Since(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))}
+}
+
+// disk is a large one with so much free space.
+func disk(free uint64) prune.Measure {
+	return func(string) (uint64, uint64, error) { return free, 100e9, nil }
+}
 
 // patience is how long a test waits for what should come much sooner, on a machine with a busy disk too.
 const patience = 2 * time.Minute
@@ -321,88 +318,89 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// hang makes Docker answer nothing until it is released, and tells of questions. The release must come before the
-// remediator is stopped.
-func (f *fakeDocker) hang(asked chan<- struct{}) (release func()) {
-	gate := make(chan struct{})
-	f.containers = func(ctx context.Context) ([]Container, error) {
-		select {
-		case asked <- struct{}{}:
-		default:
-		}
-		<-gate
-		return nil, ctx.Err()
-	}
-	return func() { close(gate) }
-}
-
 func ready(t testing.TB, r *Remediator) {
 	t.Helper()
 	until(t, "ready", func() bool { return r.Ready() == nil })
 }
 
-// alertOf is a firing alert of the payload.
-func alertOf(name, action string, labels ...string) map[string]any {
+// Alerts of the shipped rules, and the labels that say what they mean.
+const (
+	retryLoop = "GhostrunnerRunnerRetryLoop"
+	storm     = "GhostrunnerWatchdogStorm"
+	diskLow   = "GhostrunnerDiskLow"
+	watchdog  = "GhostrunnerWatchdog"
+)
+
+var ruleLabels = map[string][]string{
+	retryLoop:                     {labelRecheck, recheckOnline, labelCountsAs, countsAsFire},
+	"GhostrunnerRunnerOffline":    {labelRecheck, recheckOnline},
+	"GhostrunnerRunnerUnhealthy":  {labelRecheck, recheckHealth},
+	"GhostrunnerServiceUnhealthy": {labelRecheck, recheckHealth},
+	diskLow:                       {labelRecheck, recheckDisk, prune.LabelThreshold, "10000000000", prune.LabelTarget, "12000000000"},
+	"GhostrunnerDiskCritical":     {labelRecheck, recheckDisk, prune.LabelThreshold, "2000000000", prune.LabelTarget, "2400000000"},
+	watchdog:                      {labelHeartbeat, "true"},
+}
+
+// alertOf is a firing alert that asks for an action.
+func alertOf(name, action string, labels ...string) Notice {
 	l := map[string]string{"alertname": name, "severity": "warning"}
 	if action != "" {
-		l["remediation"] = action
+		l[labelRemediation] = action
 	}
-	for i := 0; i+1 < len(labels); i += 2 {
-		l[labels[i]] = labels[i+1]
+	for _, more := range [][]string{ruleLabels[name], labels} {
+		for i := 0; i+1 < len(more); i += 2 {
+			l[more[i]] = more[i+1]
+		}
 	}
-	return map[string]any{
-		"status": "firing", "labels": l, "annotations": map[string]string{"summary": "It is so."},
-		"startsAt": time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano), "endsAt": "0001-01-01T00:00:00Z",
-		"generatorURL": "http://prometheus/graph", "fingerprint": fmt.Sprintf("%s/%s/%v", name, action, labels),
-	}
+	return Notice{Alert: journal.Alert{
+		Fingerprint: fmt.Sprintf("%s/%s/%v", name, action, labels), StartsAt: time.Now().Add(-time.Minute).UTC(),
+		Labels: l, Summary: "It is so.",
+	}}
 }
 
-func payload(alerts ...map[string]any) string {
-	b, err := json.Marshal(map[string]any{
-		"version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "remediator",
-		"groupLabels": map[string]string{}, "commonLabels": map[string]string{}, "commonAnnotations": map[string]string{},
-		"externalURL": "http://alertmanager", "notification_reason": "new", "alerts": alerts,
-	})
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
-
-// send posts alerts to the webhook, which must accept them.
-func send(t testing.TB, r *Remediator, alerts ...map[string]any) {
+// send reports alerts, which must be accepted.
+func send(t testing.TB, r *Remediator, list ...Notice) {
 	t.Helper()
-	w := post(r, payload(alerts...))
-	if w.Code != http.StatusAccepted {
-		t.Fatalf("webhook answered %d: %s", w.Code, w.Body)
+	if err := report(r, list...); err != nil {
+		t.Fatal(err)
 	}
 }
 
-func post(r *Remediator, body string) *httptest.ResponseRecorder {
-	req := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/webhook", strings.NewReader(body))
-	req.Header.Set("Content-Type", "application/json")
-	w := httptest.NewRecorder()
-	r.Webhook(open).ServeHTTP(w, req)
-	return w
+// report reports alerts that are received now.
+func report(r *Remediator, list ...Notice) error {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Received = time.Now()
+	}
+	_, err := r.Accept(list, 0)
+	return err
 }
 
-// open lets everybody in.
-func open(next http.Handler) http.Handler { return next }
+// attempts is the history, newest first.
+func attempts(r *Remediator, limit int) []journal.Record { return r.Attempts(time.Time{}, limit) }
+
+// change changes the state of a remediator.
+func change(t testing.TB, r *Remediator, fn func(*journal.Tx)) {
+	t.Helper()
+	if err := r.store.Update(func(tx *journal.Tx) error { fn(tx); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // idle waits until every alert is decided and nothing is in progress.
 func idle(t testing.TB, r *Remediator) {
 	t.Helper()
 	until(t, "idle", func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.state.queue == 0 && len(r.inflight) == 0
+		r.reconciler.mu.Lock()
+		defer r.reconciler.mu.Unlock()
+		return r.store.State().Queue == 0 && len(r.reconciler.claimed) == 0
 	})
 }
 
 // outcomes is the history, oldest first, in few words.
 func outcomes(r *Remediator) []string {
 	var out []string
-	for _, rec := range r.Attempts(100) {
+	for _, rec := range attempts(r, 100) {
 		s := rec.Action + " " + rec.Target + " " + string(rec.Outcome)
 		if rec.Reason != "" {
 			s += " " + rec.Reason
@@ -411,11 +409,4 @@ func outcomes(r *Remediator) []string {
 	}
 	slices.Reverse(out)
 	return out
-}
-
-func status(online bool) string {
-	if online {
-		return runner.StatusOnline
-	}
-	return runner.StatusOffline
 }

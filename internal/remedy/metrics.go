@@ -5,47 +5,44 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
-const (
-	namespace = "ghostrunner"
-	subsystem = "remediator"
-)
-
-// metrics are the counters that live in memory only. What is on disk or is state
-// is read at the time of the scrape by stateCollector.
+// metrics are the counters that live in memory only. What is on disk or is state is read at the time
+// of the scrape by stateCollector.
 type metrics struct {
 	actions, failures, refused *prometheus.CounterVec
 	duration, reaction         *prometheus.HistogramVec
 	reclaimed, alerts          *prometheus.CounterVec
-	requests                   *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return f.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+	histogram := func(name, help string, buckets ...float64) *prometheus.HistogramVec {
 		return f.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
-			NativeHistogramMinResetDuration: time.Hour,
+			Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"action"})
 	}
 	m := &metrics{
-		actions:   counter("actions_total", "Actions that were done and verified.", "action", "target"),
-		failures:  counter("action_failures_total", "Actions that were begun and did not succeed.", "action", "target", "reason"),
-		refused:   counter("actions_refused_total", "Alerts that a guard refused to act on.", "action", "reason"),
-		duration:  histogram("action_duration_seconds", "From the beginning of an action to its verified end.", []float64{.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}),
-		reaction:  histogram("reaction_seconds", "From the start of the alert to the beginning of the action.", []float64{1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900}),
-		reclaimed: counter("reclaimed_bytes_total", "Bytes that were removed from the disk, as Docker counts them.", "kind"),
-		alerts:    counter("alerts_received_total", "Alerts in accepted webhooks.", "status"),
-		requests:  counter("webhook_requests_total", "Webhook requests by HTTP status code.", "code"),
+		actions:   counter("ghostrunner_remediator_actions_total", "Actions that were done and verified.", "action", "target"),
+		failures:  counter("ghostrunner_remediator_action_failures_total", "Actions that were begun and did not succeed.", "action", "target", "reason"),
+		refused:   counter("ghostrunner_remediator_actions_refused_total", "Alerts that a guard refused to act on.", "action", "reason"),
+		reclaimed: counter("ghostrunner_remediator_reclaimed_bytes_total", "Bytes that were removed from the disk, as Docker counts them.", "kind"),
+		alerts:    counter("ghostrunner_remediator_alerts_received_total", "Alerts in accepted webhooks.", "status"),
+		duration: histogram("ghostrunner_remediator_action_duration_seconds", "From the beginning of an action to its verified end.",
+			.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+		reaction: histogram("ghostrunner_remediator_reaction_seconds", "From the start of the alert to the beginning of the action.",
+			1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900),
 	}
 	for _, a := range []string{ActionRestart, ActionBackoff, ActionPrune, actionUnknown} {
 		for _, reason := range Reasons {
-			m.refused.WithLabelValues(a, string(reason))
+			m.refused.WithLabelValues(a, reason)
 		}
 		if a != actionUnknown {
 			m.duration.WithLabelValues(a)
@@ -56,27 +53,27 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, reason := range failReasons {
 		m.failures.WithLabelValues(ActionPrune, targetEngine, reason)
 	}
-	for _, kind := range pruneKinds {
+	for _, kind := range prune.Kinds {
 		m.reclaimed.WithLabelValues(kind)
 	}
-	m.alerts.WithLabelValues(statusFiring)
-	m.alerts.WithLabelValues(statusResolved)
-	for _, code := range []string{"202", "400", "401", "405", "413", "415", "503"} {
-		m.requests.WithLabelValues(code)
-	}
+	m.alerts.WithLabelValues("firing")
+	m.alerts.WithLabelValues("resolved")
 	return m
 }
 
-// actionUnknown stands for every name that is no action, so that an alert cannot
-// make series.
-const actionUnknown = "unknown"
+// target makes the series of an action on a target exist before the first event: an increase from
+// nothing is invisible to Prometheus. Its failures are left to begin with the first one, which the
+// rules know: a runner has several, and with a thousand runners they would be most of all series.
+func (m *metrics) target(action, target string) { m.actions.WithLabelValues(action, target) }
 
-// target makes the series of an action on a target exist before the first event:
-// an increase from nothing is invisible to Prometheus. Its failures are left to
-// begin with the first one, which the rules know: a runner has a dozen of them, and
-// with a thousand runners they would be most of what Prometheus has to look at.
-func (m *metrics) target(action, target string) {
-	m.actions.WithLabelValues(action, target)
+// ended counts an action that has its outcome.
+func (m *metrics) ended(rec journal.Record) {
+	m.duration.WithLabelValues(rec.Action).Observe(rec.Ended.Sub(rec.Began).Seconds())
+	if rec.Outcome == journal.Failed {
+		m.failures.WithLabelValues(rec.Action, rec.Target, rec.Reason).Inc()
+		return
+	}
+	m.actions.WithLabelValues(rec.Action, rec.Target).Inc()
 }
 
 // stateCollector exports what the remediator remembers.
@@ -119,33 +116,31 @@ func (c stateCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. It reads memory only.
 func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
-	r := c.r
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	writable := r.writable() == nil
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for runner, n := range r.state.fires {
-		ch <- prometheus.MustNewConstMetric(descFires, prometheus.CounterValue, float64(n), runner)
-		b := r.state.breakers[runner]
-		gauge(descOpen, truth(b.State == Open), runner)
-		if b.State == Open || b.State == HalfOpen {
-			gauge(descUntil, seconds(b.Until), runner)
+	r, state, now := c.r, c.r.store.State(), c.r.opts.now()
+	for name, n := range state.Fires {
+		ch <- prometheus.MustNewConstMetric(descFires, prometheus.CounterValue, float64(n), name)
+		b, ok := state.Breakers[name]
+		gauge(descOpen, truth(b.State == journal.Open), name)
+		if ok {
+			gauge(descUntil, seconds(openUntil(b, now)), name)
 		}
 	}
-	gauge(descQueue, float64(r.state.queue))
-	if !r.state.heartbeat.IsZero() {
-		gauge(descHeartbeat, seconds(r.state.heartbeat))
+	gauge(descQueue, float64(state.Queue))
+	if heartbeat := r.pipeline.lastHeartbeat(); !heartbeat.IsZero() {
+		gauge(descHeartbeat, seconds(heartbeat))
 	}
-	gauge(descPaused, truth(r.state.pausedAt(time.Now())))
+	paused, _ := state.Pause.At(now)
+	gauge(descPaused, truth(paused))
 	gauge(descDryRun, truth(r.opts.DryRun))
-	gauge(descFallback, truth(r.silentAt(time.Now()) != nil))
-	gauge(descUnfinished, float64(len(r.state.debts)))
-	for _, rec := range r.state.lastDecisions() {
-		gauge(descDecision, seconds(rec.at()), rec.Action, rec.Target, string(rec.Outcome), rec.Reason)
+	gauge(descFallback, truth(r.pipeline.silent(now.Time) != nil))
+	gauge(descUnfinished, float64(len(state.Starts)))
+	for _, rec := range state.LastDecisions() {
+		gauge(descDecision, seconds(rec.At()), rec.Action, rec.Target, string(rec.Outcome), rec.Reason)
 	}
-	gauge(descJournal, truth(writable))
+	gauge(descJournal, truth(r.store.Err() == nil))
 }
 
 func truth(b bool) float64 {

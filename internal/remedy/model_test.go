@@ -2,15 +2,12 @@ package remedy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +16,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // The promises of this package against everything that can happen to it, in any order: alerts, resolved ones, jobs that
@@ -30,7 +31,7 @@ import (
 //	never unlabelled  nothing is done to a container whose labels do not allow it
 //	never twice       no action is done again within its cooldown, no container is taken down more often than was begun
 //	never lost        every alert that was accepted is answered
-//	never stranded    whatever was stopped runs in the end, a back-off is neither cut short nor endless, and no debt is left
+//	never stranded    whatever was stopped runs in the end, a back-off is neither cut short nor endless, and no pending start is left
 
 var (
 	modelRuns = flag.Int("model.runs", 10_000, "sequences of the model test; the race detector makes it a twentieth")
@@ -100,7 +101,7 @@ type model struct {
 	same   *life // when the present step began
 
 	accepted map[string]bool       // fingerprints
-	sent     []map[string]any      // to be sent again
+	sent     []Notice              // to be sent again
 	begun    map[uint64]modelBegin // actions, by record
 	lastSeen map[string]modelBegin // by action and target
 	jumped   int                   // how often the clock was set
@@ -117,7 +118,7 @@ type modelBegin struct {
 
 // modelSlot is a container of the world.
 type modelSlot struct {
-	Container
+	runner.Container
 
 	job, leaving, stubborn bool
 	raced                  bool // the job began after we looked and before we told it to leave
@@ -141,9 +142,9 @@ func newModel(t *testing.T, rng *rand.Rand, stats *modelStats) *model {
 		accepted: map[string]bool{}, begun: map[uint64]modelBegin{}, lastSeen: map[string]modelBegin{}, cycles: map[string]int{},
 		resets: map[string]time.Time{}, bad: map[string]bool{},
 	}
-	both, one := runnerContainer("ci-1", ActionRestart, ActionBackoff), runnerContainer("ci-2", ActionRestart)
-	db := Container{ID: "id-db", Name: "db", Role: RoleService, Heal: []string{ActionRestart}, State: "running", Health: "healthy"}
-	for _, c := range []Container{both, one, runnerContainer("ci-3"), db, {ID: "id-other", Name: "other", State: "running"}} {
+	both, one := slot("ci-1", ActionRestart, ActionBackoff), slot("ci-2", ActionRestart)
+	db := runner.Container{ID: "id-db", Name: "db", Role: runner.RoleService, Heal: []string{ActionRestart}, State: "running", Health: "healthy"}
+	for _, c := range []runner.Container{both, one, slot("ci-3"), db, {ID: "id-other", Name: "other", State: "running"}} {
 		m.slots = append(m.slots, &modelSlot{Container: c, started: m.booted})
 	}
 	return m
@@ -180,9 +181,9 @@ func (m *model) begin() {
 	}
 	r, err := New(Options{
 		Logger: slog.New(slog.DiscardHandler), Docker: l, GitHub: g, JournalPath: "none", PollInterval: 2 * time.Second,
-		HeartbeatTimeout: 1000 * time.Hour, Free: func(string) (uint64, error) { return 50e9, nil },
-		Uptime:    func() Mark { return Mark{boot, time.Since(booted)} },
-		open:      func(string, time.Duration) (store, error) { return &lifeStore{l}, nil },
+		HeartbeatTimeout: 1000 * time.Hour, Pruner: prune.Pruner{Measure: disk(50e9)},
+		BootTime:  func() journal.BootTime { return journal.BootTime{Boot: boot, Up: time.Since(booted)} },
+		OpenDisk:  func() (journal.Disk, error) { return &lifeDisk{m.disk, l.dead.Load}, nil },
 		Failpoint: l.point,
 	})
 	if err != nil {
@@ -301,7 +302,7 @@ func (m *model) step() {
 		m.mu.Lock()
 		m.resets["ci-1"] = time.Now()
 		m.mu.Unlock()
-		m.say("reset: %v", m.life.r.Reset(m.Context(), "ci-1"))
+		m.say("reset: %v", m.life.r.Reset("ci-1"))
 	case n < 80:
 		m.crash()
 	default:
@@ -317,20 +318,19 @@ func (m *model) step() {
 
 func (m *model) pause(paused bool) error {
 	if paused {
-		return m.life.r.Pause(m.Context(), 0)
+		return m.life.r.Pause(0)
 	}
-	return m.life.r.Resume(m.Context())
+	return m.life.r.Resume()
 }
 
 // alert sends a new one, often to who needs no help, and often wrong.
 func (m *model) alert() {
 	a := []struct{ name, action string }{
-		{AlertRetryLoop, ActionRestart}, {"GhostrunnerRunnerOffline", ActionRestart}, {"GhostrunnerWatchdogStorm", ActionBackoff}, {"A", ActionRestart}, {"B", "reboot"},
+		{retryLoop, ActionRestart}, {"GhostrunnerRunnerOffline", ActionRestart}, {storm, ActionBackoff}, {"A", ActionRestart}, {"B", "reboot"},
 	}[m.rng.IntN(5)]
 	target := [][2]string{{labelRunner, "ci-1"}, {labelRunner, "ci-1"}, {labelRunner, "ci-2"}, {labelRunner, "ci-3"}, {labelContainer, "db"}, {labelContainer, "other"}, {labelRunner, "ci"}}[m.rng.IntN(7)]
 	alert := alertOf(a.name, a.action, target[0], target[1])
-	alert["fingerprint"] = fmt.Sprintf("f%d", len(m.sent))
-	alert["startsAt"] = time.Now().UTC().Format(time.RFC3339Nano)
+	alert.Fingerprint, alert.StartsAt = fmt.Sprintf("f%d", len(m.sent)), time.Now()
 	m.sent = append(m.sent, alert)
 	m.post(alert)
 }
@@ -341,15 +341,12 @@ func (m *model) again() {
 	}
 }
 
-func (m *model) post(alert map[string]any) {
-	w := post(m.life.r, payload(alert))
-	accepted := w.Code == http.StatusAccepted
-	m.say("alert %s %v: %d", alert["fingerprint"], alert["labels"], w.Code)
-	if accepted {
-		m.accepted[alert["fingerprint"].(string)] = true
+func (m *model) post(alert Notice) {
+	err := report(m.life.r, alert)
+	m.say("alert %s %v: %v", alert.Fingerprint, alert.Labels, err)
+	if err == nil {
+		m.accepted[alert.Fingerprint] = true
 		m.stats.accepted++
-	} else if w.Code != http.StatusServiceUnavailable {
-		m.Errorf("answered with %d %s", w.Code, w.Body)
 	}
 }
 
@@ -357,10 +354,10 @@ func (m *model) post(alert map[string]any) {
 func (m *model) resolved() {
 	alert := alertOf("R", ActionRestart, "runner", "ci-1")
 	if len(m.sent) > 0 {
-		alert = maps.Clone(m.sent[m.rng.IntN(len(m.sent))])
+		alert = m.sent[m.rng.IntN(len(m.sent))]
 	}
-	alert["status"] = "resolved"
-	m.say("resolved %s: %d", alert["fingerprint"], post(m.life.r, payload(alert)).Code)
+	alert.Resolved = true
+	m.say("resolved %s: %v", alert.Fingerprint, report(m.life.r, alert))
 }
 
 // job begins or ends one.
@@ -399,12 +396,10 @@ func (m *model) look() {
 	synctest.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.life.r
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	state := m.life.r.store.State()
 	began := map[string]int{}
-	for _, id := range slices.Sorted(maps.Keys(r.state.records)) {
-		rec := r.state.records[id]
+	for _, id := range slices.Sorted(maps.Keys(state.Records)) {
+		rec := state.Records[id]
 		began[rec.Target]++
 		if _, known := m.begun[id]; known {
 			continue
@@ -413,9 +408,10 @@ func (m *model) look() {
 		// A process that died in this step wrote a time that the next one may read with another clock.
 		b := modelBegin{at: rec.Began, jumped: m.jumped, sure: m.life == m.same}
 		m.begun[id] = b
-		key := lastKey(rec.Action, rec.Target)
+		key := rec.Action + "|" + rec.Target
 		last, ok := m.lastSeen[key]
-		if ok && b.sure && last.sure && b.jumped == last.jumped && b.at.Sub(last.at) < r.action(rec.Action).Cooldown {
+		action, _ := m.life.r.opts.action(rec.Action)
+		if ok && b.sure && last.sure && b.jumped == last.jumped && b.at.Sub(last.at) < action.Cooldown {
 			m.violated("%s of %s twice within %s", rec.Action, rec.Target, b.at.Sub(last.at))
 		}
 		m.lastSeen[key] = b
@@ -452,13 +448,12 @@ func (m *model) settle() {
 				return s.Name + " is " + s.State
 			}
 		}
-		m.life.r.mu.Lock()
-		defer m.life.r.mu.Unlock()
-		if n := m.life.r.state.queue; n > 0 {
-			return fmt.Sprintf("%d alerts are not decided", n)
+		state := m.life.r.store.State()
+		if state.Queue > 0 {
+			return fmt.Sprintf("%d alerts are not decided", state.Queue)
 		}
-		for target := range m.life.r.state.debts {
-			return "a debt is left: " + target
+		for target := range state.Starts {
+			return "a pending start is left: " + target
 		}
 		return ""
 	}
@@ -472,9 +467,9 @@ func (m *model) settle() {
 	}
 	m.look()
 	answered := map[string]bool{}
-	for _, rec := range m.life.r.Attempts(maxRecords + maxRefusals) {
+	for _, rec := range attempts(m.life.r, MaxHistory) {
 		answered[rec.Alert.Fingerprint] = true
-		if rec.Outcome == OutcomeRefused {
+		if rec.Outcome == journal.Refused {
 			m.stats.refused++
 		}
 	}
@@ -516,7 +511,7 @@ func (l *life) act(call, id string, fn func(s *modelSlot) error) error {
 	})
 }
 
-func (l *life) Containers(context.Context) ([]Container, error) {
+func (l *life) Containers(context.Context) ([]runner.Container, error) {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
 	if l.dead.Load() {
@@ -525,7 +520,7 @@ func (l *life) Containers(context.Context) ([]Container, error) {
 	if l.m.down {
 		return nil, errors.New("cannot connect to the Docker daemon")
 	}
-	var out []Container
+	var out []runner.Container
 	for _, s := range l.m.slots {
 		c := s.Container
 		if c.State == "running" {
@@ -544,7 +539,7 @@ func (l *life) Processes(_ context.Context, id string) (list []string, err error
 		list = []string{"/ghostrunner-runner run"}
 		if s.job {
 			list = append(list, "/actions-runner/bin/Runner.Worker spawnclient 3 4")
-		} else if !s.leaving && s.Role == RoleRunner && !l.m.calm && l.m.chance.IntN(20) == 0 {
+		} else if !s.leaving && s.Role == runner.RoleRunner && !l.m.calm && l.m.chance.IntN(20) == 0 {
 			s.job, s.raced = true, true
 			l.m.say("a job begins on %s, the very instant after it was seen idle", s.Name)
 		}
@@ -599,9 +594,9 @@ func (s *modelSlot) run() { s.State, s.leaving, s.started = "running", false, ti
 // Start knows when a back-off may end: by the clock that nobody sets, as long as the machine was not rebooted.
 func (l *life) Start(_ context.Context, id string) error {
 	return l.act("start", id, func(s *modelSlot) error {
-		if d, ok := l.m.disk.debt(s.Target()); ok && d.Action == ActionBackoff && d.Mark.Boot == l.m.boot && d.Length > 0 {
-			if passed := time.Since(l.m.booted) - d.Mark.Up; passed < d.Length-time.Second {
-				l.m.violated("%s was started after %s of a back-off of %s", s.Name, passed, d.Length)
+		if p, ok := l.m.disk.start(s.Target()); ok && p.Action == ActionBackoff && p.Boot.Boot == l.m.boot && p.Length > 0 {
+			if passed := time.Since(l.m.booted) - p.Boot.Up; passed < p.Length-time.Second {
+				l.m.violated("%s was started after %s of a back-off of %s", s.Name, passed, p.Length)
 			}
 		}
 		s.run()
@@ -609,11 +604,11 @@ func (l *life) Start(_ context.Context, id string) error {
 	})
 }
 
-func (l *life) Images(context.Context, string) ([]Image, error)       { return nil, nil }
-func (l *life) RemoveImage(context.Context, string) error             { return nil }
-func (l *life) Leftovers(context.Context, string) ([]Leftover, error) { return nil, nil }
-func (l *life) RemoveContainer(context.Context, string) error         { return nil }
-func (l *life) Root(context.Context) (string, error)                  { return "/", nil }
+func (l *life) Images(context.Context, string) ([]prune.Image, error)       { return nil, nil }
+func (l *life) RemoveImage(context.Context, string) error                   { return nil }
+func (l *life) Leftovers(context.Context, string) ([]prune.Leftover, error) { return nil, nil }
+func (l *life) RemoveContainer(context.Context, string) error               { return nil }
+func (l *life) Root(context.Context) (string, error)                        { return "/", nil }
 
 func (l *life) BuildCache(context.Context, time.Duration) (uint64, error)      { return 0, nil }
 func (l *life) PruneBuildCache(context.Context, time.Duration) (uint64, error) { return 0, nil }
@@ -623,108 +618,26 @@ func (l *life) FollowImages(ctx context.Context, _ func(string)) error {
 	return nil
 }
 
-func (l *life) Known(string) ([]Registration, bool) {
+func (l *life) Known(string) ([]runner.Registration, bool) {
 	list, err := l.Ask(context.Background(), "")
 	return list, err == nil
 }
 
-func (l *life) Ask(context.Context, string) ([]Registration, error) {
+func (l *life) Ask(context.Context, string) ([]runner.Registration, error) {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
 	if l.m.mute {
 		return nil, errors.New("no answer")
 	}
-	var out []Registration
+	var out []runner.Registration
 	for i, s := range l.m.slots {
-		if s.Role == RoleRunner && s.State == "running" && !s.leaving {
-			out = append(out, Registration{ID: int64(1 + i + 10*l.m.cycles[s.Runner]), Name: s.Runner + "-x", Status: "online", Busy: s.job})
+		if s.Role == runner.RoleRunner && s.State == "running" && !s.leaving {
+			status := runner.StatusOnline
+			if l.m.chance.IntN(2) == 0 { // so that rechecks find what they look for
+				status = runner.StatusOffline
+			}
+			out = append(out, runner.Registration{ID: int64(1 + i + 10*l.m.cycles[s.Runner]), Name: s.Runner + "-x", Status: status, Busy: s.job})
 		}
 	}
 	return out, nil
-}
-
-func (l *life) Deregister(context.Context, string, int64) error { return nil }
-
-// memory is a disk that outlives the processes, can be full, and can be read with a clock that was set.
-type memory struct {
-	mu      sync.Mutex
-	buckets map[string]map[string][]byte
-	full    atomic.Bool
-}
-
-func newMemory() *memory {
-	m := &memory{buckets: map[string]map[string][]byte{}}
-	for _, b := range allBuckets {
-		m.buckets[string(b)] = map[string][]byte{}
-	}
-	return m
-}
-
-// lifeStore is the disk as one process sees it.
-type lifeStore struct{ l *life }
-
-func (s *lifeStore) write(_ context.Context, writes ...write) error {
-	m := s.l.m.disk
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case s.l.dead.Load():
-		return errDead
-	case m.full.Load():
-		return fmt.Errorf("%w: no space left on device", errJournal)
-	}
-	for _, w := range writes {
-		b := m.buckets[string(w.bucket)]
-		if w.value == nil {
-			delete(b, string(w.key))
-		} else if _, ok := b[string(w.key)]; !ok || !w.first {
-			b[string(w.key)] = w.value
-		}
-	}
-	return nil
-}
-
-func (s *lifeStore) each(bucket, from []byte, fn func(k, v []byte) (bool, error)) error {
-	m := s.l.m.disk
-	m.mu.Lock()
-	b := maps.Clone(m.buckets[string(bucket)])
-	m.mu.Unlock()
-	for _, k := range slices.Sorted(maps.Keys(b)) {
-		if k < string(from) {
-			continue
-		}
-		if more, err := fn([]byte(k), b[k]); err != nil || !more {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *lifeStore) close() error { return nil }
-
-// debt reads a debt as it is on disk.
-func (m *memory) debt(target string) (d Debt, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	v, ok := m.buckets[string(bucketDebts)][target]
-	return d, ok && json.Unmarshal(v, &d) == nil
-}
-
-var written = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`)
-
-// shift moves every time that was written down, which is what a clock that was set the other way makes of it.
-func (m *memory) shift(by time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, b := range m.buckets {
-		for k, v := range b {
-			b[k] = written.ReplaceAllFunc(v, func(s []byte) []byte {
-				t, err := time.Parse(time.RFC3339Nano, string(s))
-				if err != nil || t.IsZero() {
-					return s
-				}
-				return []byte(t.Add(by).Format(time.RFC3339Nano))
-			})
-		}
-	}
 }

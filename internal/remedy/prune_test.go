@@ -11,13 +11,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
 // pruneWorld is a disk with images on it: what is removed becomes free, at once or late.
 func pruneWorld(hours func(float64) time.Time) *fakeDocker {
-	d := newFake(runnerContainer("ci-1"))
+	d := newFake(slot("ci-1"))
 	d.list[0].Image = "ours:1"
-	d.images = []Image{
+	d.images = []prune.Image{
 		{ID: "young", Tags: []string{"young:1"}, Created: hours(1), Size: 1e9},
 		{ID: "pulled", Tags: []string{"pulled:1"}, Created: hours(1000), Used: hours(2), Size: 1e9}, // made long ago, here since two hours
 		{ID: "newer", Tags: []string{"newer:1"}, Created: hours(47), Size: 1e9},
@@ -30,7 +33,7 @@ func pruneWorld(hours func(float64) time.Time) *fakeDocker {
 		{ID: "dangling-young", Created: hours(0.5), Dangling: true, Size: 1e9},
 		{ID: "dangling-used", Created: hours(48), Dangling: true, InUse: true},
 	}
-	d.leftovers = []Leftover{{ID: "left", Name: "left", Size: 1e9, Created: hours(3)}, {ID: "left-young", Name: "left-young", Size: 1e9, Created: hours(.2)}}
+	d.leftovers = []prune.Leftover{{ID: "left", Name: "left", Size: 1e9, Created: hours(3)}, {ID: "left-young", Name: "left-young", Size: 1e9, Created: hours(.2)}}
 	d.cache = 1e9
 	return d
 }
@@ -76,8 +79,8 @@ func TestPrune(t *testing.T) {
 				}
 				removed, at := 0, time.Now()
 				r, _, _ := start(t, d, func(o *Options) {
-					o.PruneLabel, o.PruneKeep = c.label, regexp.MustCompile(`^registry/`)
-					o.Free = func(string) (uint64, error) {
+					o.Pruner.Label, o.Pruner.Keep = c.label, regexp.MustCompile(`^registry/`)
+					o.Pruner.Measure = func(string) (uint64, uint64, error) {
 						if n := len(d.done()); n > removed && at.IsZero() {
 							at = time.Now()
 						} else if n > removed && time.Since(at) >= c.late {
@@ -86,14 +89,14 @@ func TestPrune(t *testing.T) {
 						if removed == len(d.done()) {
 							at = time.Time{}
 						}
-						return uint64((c.free + float64(removed)) * 1e9), nil
+						return uint64((c.free + float64(removed)) * 1e9), 100e9, nil
 					}
 				})
 				ready(t, r)
 				if c.used != "" {
 					d.uses <- c.used
 				}
-				send(t, r, alertOf("GhostrunnerDiskLow", ActionPrune))
+				send(t, r, alertOf(diskLow, ActionPrune))
 				elapse(5 * time.Minute)
 				var calls []string
 				for _, call := range d.done() {
@@ -106,11 +109,11 @@ func TestPrune(t *testing.T) {
 					t.Error("history:", diff)
 				}
 				images := 1e9 * float64(strings.Count(strings.Join(calls, " "), "image "))
-				if got := testutil.ToFloat64(r.metrics.reclaimed.WithLabelValues(kindImages)); got != images {
+				if got := testutil.ToFloat64(r.metrics.reclaimed.WithLabelValues("images")); got != images {
 					t.Errorf("reclaimed %v bytes of images, want %v", got, images)
 				}
 				if t.Failed() {
-					t.Log(strings.Join(r.Attempts(1)[0].Evidence, "\n"))
+					t.Log(strings.Join(attempts(r, 1)[0].Evidence, "\n"))
 				}
 			})
 		})
@@ -123,12 +126,12 @@ func TestPruneShownByTheFileSystem(t *testing.T) {
 		d := pruneWorld(func(float64) time.Time { return time.Now().Add(-48 * time.Hour) })
 		d.images = d.images[2:3]
 		r, _, _ := start(t, d, func(o *Options) {
-			o.Free = func(string) (uint64, error) { return 5e9 + 1e8*uint64(len(d.done())), nil }
+			o.Pruner.Measure = func(string) (uint64, uint64, error) { return 5e9 + 1e8*uint64(len(d.done())), 100e9, nil }
 		})
 		ready(t, r)
-		send(t, r, alertOf("GhostrunnerDiskLow", ActionPrune))
+		send(t, r, alertOf(diskLow, ActionPrune))
 		elapse(time.Minute)
-		evidence := r.Attempts(1)[0].Evidence
+		evidence := attempts(r, 1)[0].Evidence
 		for _, want := range []string{
 			"build_cache: 1000000000 bytes by Docker's count", "images: 1000000000 bytes by Docker's count",
 			"the file system shows +200000000 bytes, Docker counts 2000000000",
@@ -148,7 +151,7 @@ func TestPrunesDoNotOverlap(t *testing.T) {
 		r, _, _ := start(t, slow, func(o *Options) { o.PruneCooldown = time.Second })
 		ready(t, r)
 		for i := range 20 {
-			send(t, r, alertOf("D", ActionPrune, "n", string(rune('a'+i))))
+			send(t, r, alertOf(diskLow, ActionPrune, "n", string(rune('a'+i))))
 			elapse(20 * time.Second)
 		}
 		elapse(5 * time.Minute)
@@ -206,14 +209,14 @@ func TestPruneDryRun(t *testing.T) {
 				d := pruneWorld(func(h float64) time.Time { return time.Now().Add(-time.Duration(h * float64(time.Hour))) })
 				d.busy("id-ci-1", c.busy)
 				r, _, _ := start(t, d, func(o *Options) {
-					o.DryRun, o.PruneKeep = true, regexp.MustCompile(`^registry/`)
-					o.Free = func(string) (uint64, error) { return uint64(c.free * 1e9), nil }
+					o.DryRun = true
+					o.Pruner = prune.Pruner{Measure: disk(uint64(c.free * 1e9)), Keep: regexp.MustCompile(`^registry/`)}
 				})
 				ready(t, r)
-				send(t, r, alertOf("GhostrunnerDiskLow", ActionPrune))
+				send(t, r, alertOf(diskLow, ActionPrune))
 				elapse(time.Second)
-				rec := r.Attempts(1)[0]
-				if diff := cmp.Diff(c.want, rec.Evidence); diff != "" || rec.Reason != string(DryRun) || !strings.HasSuffix(rec.Detail, c.sum) {
+				rec := attempts(r, 1)[0]
+				if diff := cmp.Diff(c.want, rec.Evidence); diff != "" || rec.Reason != DryRun || !strings.HasSuffix(rec.Detail, c.sum) {
 					t.Errorf("%s: %s\n%s", rec.Reason, rec.Detail, diff)
 				}
 				if got := d.done(); len(got) > 0 {
@@ -224,18 +227,21 @@ func TestPruneDryRun(t *testing.T) {
 	}
 }
 
+// maxImages is how many the journal remembers.
+const maxImages = 2000
+
 // TestImageUseIsRemembered is about images that no container is made from at the moment of a prune: their last use is on
 // disk, and bounded.
 func TestImageUseIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir() + "/journal.db"
-		d := newFake(runnerContainer("ci-1"))
+		d := newFake(slot("ci-1"))
 		r, _, stop := start(t, d, func(o *Options) { o.JournalPath = path })
 		ready(t, r)
 		for range 3 {
 			d.uses <- "first"
 		}
-		for i := range maxUsedImages {
+		for i := range maxImages {
 			elapse(time.Millisecond)
 			d.uses <- "image-" + time.Duration(i).String()
 		}
@@ -245,11 +251,11 @@ func TestImageUseIsRemembered(t *testing.T) {
 		elapse(time.Hour)
 		r, _, _ = start(t, d, func(o *Options) { o.JournalPath = path })
 		ready(t, r)
-		if got := r.lastUse(Image{ID: "image-1.999µs"}); used.Sub(got).Abs() > time.Millisecond {
+		if got := r.store.State().ImageUse["image-1.999µs"]; used.Sub(got).Abs() > time.Millisecond {
 			t.Errorf("last used %s, want %s", got, used)
 		}
-		if n := len(r.state.used); n != maxUsedImages || !r.lastUse(Image{ID: "first"}).IsZero() {
-			t.Errorf("%d images are remembered, want %d, and the oldest forgotten", n, maxUsedImages)
+		if n := len(r.store.State().ImageUse); n != maxImages || !r.store.State().ImageUse["first"].IsZero() {
+			t.Errorf("%d images are remembered, want %d, and the oldest forgotten", n, maxImages)
 		}
 	})
 }
@@ -258,26 +264,26 @@ func TestImageUseIsRemembered(t *testing.T) {
 // counts as of now.
 func TestImageUseAfterTheClockWasSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newFake(runnerContainer("ci-1"))
+		d := newFake(slot("ci-1"))
 		r, _, _ := start(t, d, nil)
 		ready(t, r)
-		r.mu.Lock()
-		for i := range maxUsedImages {
-			r.state.used["later-"+time.Duration(i).String()] = time.Now().Add(time.Hour + time.Duration(i))
-		}
-		r.mu.Unlock()
+		change(t, r, func(t *journal.Tx) {
+			for i := range maxImages {
+				t.UseImage("later-"+time.Duration(i).String(), time.Now().Add(time.Hour+time.Duration(i)))
+			}
+		})
 		for range 2 {
 			d.uses <- "new"
 			d.uses <- "later-5ns"
 		}
 		synctest.Wait()
 		for _, image := range []string{"new", "later-5ns"} {
-			if got := r.lastUse(Image{ID: image}); !got.Equal(time.Now()) {
+			if got := r.store.State().ImageUse[image]; time.Since(got) > time.Second {
 				t.Errorf("%s was last used %s, want now", image, got)
 			}
 		}
-		if n := len(r.state.used); n != maxUsedImages || !r.lastUse(Image{ID: "later-0s"}).IsZero() {
-			t.Errorf("%d images are remembered, want %d, and the oldest forgotten", n, maxUsedImages)
+		if n := len(r.store.State().ImageUse); n != maxImages || !r.store.State().ImageUse["later-0s"].IsZero() {
+			t.Errorf("%d images are remembered, want %d, and the oldest forgotten", n, maxImages)
 		}
 	})
 }

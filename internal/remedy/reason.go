@@ -3,83 +3,71 @@ package remedy
 import (
 	"errors"
 	"fmt"
-	"time"
 )
 
-// Reason is why an alert was refused.
-type Reason string
-
-// The reasons of the public contract; the list is closed.
+// Why an alert was refused. CONTRACT: the list is closed.
 const (
-	NotAllowed     Reason = "not_allowed"     // the container's labels do not name the action
-	Busy           Reason = "busy"            // a job runs
-	UnknownState   Reason = "unknown_state"   // not knowing is a reason to refuse
-	Cooldown       Reason = "cooldown"        // the same was done a moment ago
-	BreakerOpen    Reason = "breaker_open"    // the runner is stopped for a back-off, or on probation
-	Duplicate      Reason = "duplicate"       // this very alert has been acted on
-	Paused         Reason = "paused"          // a person said so
-	Recovered      Reason = "recovered"       // the condition no longer holds
-	OneAtATime     Reason = "one_at_a_time"   // an earlier action on the target is not finished
-	LastOnline     Reason = "last_online"     // the only runner that GitHub sees online, and not known to be broken
-	OutsideWindow  Reason = "outside_window"  // the maintenance window is closed
-	DryRun         Reason = "dry_run"         // configured to decide only
-	NoTarget       Reason = "no_target"       // no such container
-	UntrustedLabel Reason = "untrusted_label" // the alert's labels contradict each other or name no action
+	NotAllowed     = "not_allowed"     // the container's labels do not name the action
+	Busy           = "busy"            // a job runs
+	UnknownState   = "unknown_state"   // not knowing is a reason to refuse
+	Cooldown       = "cooldown"        // the same was done a moment ago
+	BreakerOpen    = "breaker_open"    // the runner is stopped for a back-off, or on probation
+	Duplicate      = "duplicate"       // this very alert has been acted on
+	Paused         = "paused"          // a person said so
+	Recovered      = "recovered"       // the condition no longer holds
+	OneAtATime     = "one_at_a_time"   // an earlier action on the target is not finished
+	LastOnline     = "last_online"     // the only runner that GitHub sees online, and not known to be broken
+	OutsideWindow  = "outside_window"  // the maintenance window is closed
+	DryRun         = "dry_run"         // configured to decide only
+	NoTarget       = "no_target"       // no such container
+	UntrustedLabel = "untrusted_label" // the alert's labels contradict each other, or make no sense
 )
 
-// Reasons lists every Reason.
-var Reasons = []Reason{
+// Reasons lists every reason to refuse.
+var Reasons = []string{
 	NotAllowed, Busy, UnknownState, Cooldown, BreakerOpen, Duplicate,
 	Paused, Recovered, OneAtATime, LastOnline, OutsideWindow, DryRun, NoTarget, UntrustedLabel,
 }
 
 // Why an action failed (label "reason" of action_failures_total).
 const (
-	FailBusy      = "busy"         // a job began in the last instant: nothing was killed
-	FailUnknown   = "unknown"      // the container could not be looked into: nothing was killed
-	FailEngine    = "docker"       // Docker answered with an error, or not in time
-	FailGone      = "gone"         // the container was removed meanwhile
-	FailVerify    = "not_verified" // done, but the world does not show it
-	FailInVain    = "in_vain"      // restarts do not help: counted when the ladder's last rung begins
-	FailNotEnough = "not_enough"   // everything that may be removed is gone, and space is still short
+	failBusy        = "busy"         // a job began in the last instant: nothing was killed
+	failUnknown     = "unknown"      // the container could not be looked into: nothing was killed
+	failDocker      = "docker"       // Docker answered with an error, or not in time
+	failGone        = "gone"         // the container was removed meanwhile
+	failVerify      = "not_verified" // done, but the world does not show it
+	failIneffective = "ineffective"  // the alert stands after the action: counted when it escalates
+	failNotEnough   = "not_enough"   // everything that may be removed is gone, and space is still short
 )
 
 // failReasons lists the reasons an action can fail for.
-var failReasons = []string{FailBusy, FailUnknown, FailEngine, FailGone, FailVerify, FailInVain, FailNotEnough}
+var failReasons = []string{failBusy, failUnknown, failDocker, failGone, failVerify, failIneffective, failNotEnough}
 
-// Failure is an action that was begun and did not succeed.
-type Failure struct {
-	Op     string // what was tried: "restart ci-runner-1"
-	Reason string // one of the Fail constants
-	Hint   string // what a person can do, "" if nothing
-	Err    error
+// failure is an action that was begun and did not succeed.
+type failure struct {
+	op     string // what was tried: "restart ci-runner-1"
+	reason string // one of the fail constants
+	hint   string // what follows, or what a person can do; "" if nothing
+	err    error
 }
 
-// Error implements error.
-func (f *Failure) Error() string {
-	s := fmt.Sprintf("%s: %s", f.Op, f.Reason)
-	if f.Err != nil {
-		s += ": " + f.Err.Error()
+func (f *failure) Error() string {
+	s := fmt.Sprintf("%s: %s", f.op, f.reason)
+	if f.err != nil {
+		s += ": " + f.err.Error()
 	}
-	if f.Hint != "" {
-		s += " (" + f.Hint + ")"
+	if f.hint != "" {
+		s += " (" + f.hint + ")"
 	}
 	return s
 }
 
-// Unwrap returns the cause.
-func (f *Failure) Unwrap() error { return f.Err }
+func (f *failure) Unwrap() error { return f.err }
 
-// failReason returns the reason of a failure, FailEngine for any other error.
+// failReason returns the reason of a failure, failDocker for any other error.
 func failReason(err error) string {
-	if f, ok := errors.AsType[*Failure](err); ok {
-		return f.Reason
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.reason
 	}
-	return FailEngine
+	return failDocker
 }
-
-// callTimeout bounds a call that only reads from Docker.
-const callTimeout = 10 * time.Second
-
-// errNoProcesses is an empty process list of a running container.
-var errNoProcesses = errors.New("docker lists no process at all")

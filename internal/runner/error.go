@@ -14,8 +14,6 @@ var (
 	// ErrNotFound: the runner does not exist. A 404 alone does not prove that, because a token
 	// without access gets one too; the list of runners was read with the same token and lacks it.
 	ErrNotFound = errors.New("runner not found")
-	// ErrNameTaken: a runner of this name exists.
-	ErrNameTaken = errors.New("runner name is taken")
 )
 
 // Values of Error.Reason, which are also those of the label reason of

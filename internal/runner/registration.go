@@ -19,8 +19,8 @@ type Registration struct {
 // Online reports whether GitHub says that the runner is online.
 func (r Registration) Online() bool { return r.Status == StatusOnline }
 
-// Offline reports whether GitHub says that the runner is offline. An unknown status is not
-// offline, so that it is no reason to act.
+// Offline reports whether GitHub says that the runner is offline. An unknown status is not offline,
+// so that it is no reason to act.
 func (r Registration) Offline() bool { return r.Status == StatusOffline }
 
 // JIT is a registration that was made just in time: one listener can use it, for one job.

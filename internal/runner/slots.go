@@ -22,8 +22,8 @@ type slotScope struct {
 }
 
 // NewSlots takes the slots from the containers; a container without a scope has the default one.
-// Two containers of one slot, such as an old one that is being replaced, are one slot. If they
-// name different scopes, the scope of the running one counts, else that of the first.
+// Two containers of one slot, such as an old one that is being replaced, are one slot. If they name
+// different scopes, the scope of the running one counts, else that of the first.
 func NewSlots(containers []Container, defaultScope string) Slots {
 	s := Slots{scopes: make(map[string]slotScope, len(containers))}
 	for i := range containers {
@@ -49,8 +49,8 @@ func NewSlots(containers []Container, defaultScope string) Slots {
 	return s
 }
 
-// Names returns the slots that register at the scope, in the order of the containers, without
-// those that Conflicts reports.
+// Names returns the slots that register at the scope, in the order of the containers, without those
+// that Conflicts reports.
 func (s Slots) Names(scope string) []string {
 	var names []string
 	for _, name := range s.names {
@@ -74,8 +74,8 @@ func (s Slots) Conflicts() error {
 }
 
 // Match returns the slot that a registration of the scope belongs to: its name is the slot's, or
-// begins with the slot's and "-". The longest such slot wins, so ci-1-gpu-x belongs to ci-1-gpu
-// and not to ci-1. Scopes do not distinguish case, as GitHub's names do not.
+// begins with the slot's and "-". The longest such slot wins, so ci-1-gpu-x belongs to ci-1-gpu and
+// not to ci-1. Scopes do not distinguish case, as GitHub's names do not.
 func (s Slots) Match(registration, scope string) (slot string, ok bool) {
 	for end := len(registration); end > 0; end = strings.LastIndexByte(registration[:end], '-') {
 		if name := registration[:end]; s.registersAt(name, scope) {

@@ -1,45 +1,53 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
-	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// causeOf names an error of the Registrar for the state file and the log; "" if it is not known.
+// Causes that the health check or a remedy depends on. Every other cause is free text.
+const (
+	CausePATInvalid        = "pat_invalid"
+	CausePATPermission     = "pat_permission"
+	CauseVersionDeprecated = "version_deprecated"
+	CauseSessionConflict   = "session_conflict"
+	CauseClockSkew         = "clock_skew"
+	CauseNames             = "names_unresolved"
+)
+
+// remedies say what a person can do about a cause.
+var remedies = map[string]string{
+	CausePATInvalid:        "put a valid token into the token file; it is read again before each use",
+	CausePATPermission:     "give the token the permission to administer runners",
+	CauseVersionDeprecated: "GitHub no longer serves this version of the Actions runner: build the image with a newer RUNNER_VERSION",
+	CauseSessionConflict:   "if it does not end, look for a second runner with this registration",
+	CauseClockSkew:         "set the clock of the machine, or let chronyd do it (CLOCK_MODE=step); the slot then continues",
+	CauseNames:             "check DNS and VPN of the host, or name a server in DNS_FALLBACK; the slot then continues",
+}
+
+// asGitHub returns the error of GitHub in err, an empty one if there is none.
+func asGitHub(err error) *runner.Error {
+	if e, ok := errors.AsType[*runner.Error](err); ok {
+		return e
+	}
+	return &runner.Error{}
+}
+
+// causeOf returns the cause for an error of the Registrar.
 func causeOf(err error) string {
-	e, ok := errors.AsType[*runner.Error](err)
-	switch {
-	case !ok:
-		return ""
-	case e.Reason == runner.ReasonAuth:
+	switch reason := asGitHub(err).Reason; reason {
+	case "":
+		return "registration failed"
+	case runner.ReasonAuth:
 		return CausePATInvalid
-	case e.Reason == runner.ReasonPermission:
+	case runner.ReasonPermission:
 		return CausePATPermission
 	default:
-		return "github: " + e.Reason
+		return "github: " + reason
 	}
 }
 
-// refused reports whether GitHub said no, so that nothing was changed.
-func refused(err error) bool {
-	e, ok := errors.AsType[*runner.Error](err)
-	return ok && e.Refused()
-}
-
-// retryAfter is how long GitHub asks to wait; 0 if it does not say.
-func retryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*runner.Error](err); ok {
-		return e.RetryAfter
-	}
-	return 0
-}
-
-// remedyFor says what a person can do about a failed attempt; "" if it is not known.
-func remedyFor(cause string, err error) string {
-	if e, ok := errors.AsType[*runner.Error](err); ok && e.Hint != "" {
-		return e.Hint
-	}
-	return remedies[cause]
-}
+// remedyFor returns what a person can do about a failed attempt, empty if that is unknown.
+func remedyFor(cause string, err error) string { return cmp.Or(asGitHub(err).Hint, remedies[cause]) }

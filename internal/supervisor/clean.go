@@ -12,79 +12,79 @@ import (
 	"time"
 )
 
-// Files of the runner that hold or lead to credentials (ConfigurationStore.cs); the listener makes them anew at each start.
+// credentialFiles hold or lead to credentials (ConfigurationStore.cs). The listener makes them at
+// each start.
 var credentialFiles = []string{
 	".runner", ".credentials", ".credentials_rsaparams", ".runner_migrated", ".credentials_migrated",
 }
 
-// cleanBound is how long cleaning may take before the slot counts as hanging: work directories can be huge.
-const cleanBound = 10 * time.Minute
+// cleanTimeout is how long cleaning may take before the slot is unhealthy: work directories can be
+// huge.
+const cleanTimeout = 10 * time.Minute
 
-// homeDir is HOME of the listener and its jobs: the home of the supervisor's user is none that they could write, and what a job
-// leaves at home (a login, a hook of git, a shell's start file) must not reach the next one.
+// homeDir is HOME of the listener and its jobs. What a job leaves there (a login, a git hook, a
+// shell's start file) must not reach the next job.
 const homeDir = "_home"
 
-// Directories that a job fills. They are emptied, and exist afterwards.
+// jobDirs are the directories that a job fills. Cleaning empties them.
 var jobDirs = []string{"_work", "_diag", homeDir}
 
-// clean is the phase between two jobs. The processes of the job were killed already, see launch.
+// clean is the phase after a listener.
 func (s *Supervisor) clean(ctx context.Context) (Phase, string) {
-	cause := s.state.Cause
-	if err := s.scrub(); err != nil {
-		s.fail(ctx, "cleaning: "+err.Error(), err) // tried again before the next registration
-		return Waiting, s.state.Cause
-	}
-	return Waiting, cause
+	s.cleanUpOrLog(ctx)
+	return Waiting, s.state.Cause
 }
 
-// scrub removes every trace of a job. No job may begin before it has succeeded. It works inside the runner's directory by os.Root,
-// because a job owns that tree and may have replaced a directory by a link that leads elsewhere.
-func (s *Supervisor) scrub() error {
-	s.busyFor(cleanBound)
-	s.dirty = true
+// cleanUpOrLog cleans where an error has no consequence: register cleans again and checks.
+func (s *Supervisor) cleanUpOrLog(ctx context.Context) {
+	if err := s.cleanUp(); err != nil {
+		s.cfg.Logger.WarnContext(ctx, "Not everything was cleaned, will try again before the next registration", "err", err)
+	}
+}
+
+// cleanUp removes every trace of a job. No job may start before it has succeeded. It uses os.Root,
+// because a job may have replaced a directory by a link that leads elsewhere.
+func (s *Supervisor) cleanUp() error {
+	s.setDeadline(cleanTimeout)
 	root, err := os.OpenRoot(s.cfg.Root)
 	if err != nil {
 		return fmt.Errorf("open the runner's directory: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	kept, err := readMounts("/proc")
+	mounted, err := readMounts("/proc")
 	if err != nil {
 		return err
 	}
 	var errs []error
-	if n := s.family.killAll(s.t.kill); n > 0 { // nothing was left when the listener ended, except what cannot be killed
+	if n := s.tree.killAll(s.t.killTimeout); n > 0 {
 		errs = append(errs, fmt.Errorf("%d processes of the last job cannot be killed", n))
 	}
 	for _, name := range credentialFiles {
 		errs = append(errs, root.RemoveAll(name))
 	}
 	for _, name := range jobDirs {
-		errs = append(errs, s.renew(root, kept, name))
+		errs = append(errs, s.emptyJobDir(root, mounted, name))
 	}
 	if os.Geteuid() == 0 {
 		for _, dir := range s.cfg.TempDirs {
-			errs = append(errs, removeOwned(dir, s.cfg.UID, kept, nil))
+			errs = append(errs, removeOwned(dir, s.cfg.UID, mounted, nil))
 		}
-		// An .env here would be the next listener's environment (Program.cs:172-199). Where the directory itself is the job's, what
-		// is the runner's own cannot be told from what a job left; see CheckProgram.
+		// A file .env here would be the next listener's environment (Program.cs:172-199). If the
+		// directory belongs to the job's user, its files cannot be told from the runner's; see
+		// CheckProgram.
 		if info, err := root.Stat("."); err == nil && !owns(s.cfg.UID, info) {
-			errs = append(errs, removeOwned(s.cfg.Root, s.cfg.UID, kept, jobDirs))
+			errs = append(errs, removeOwned(s.cfg.Root, s.cfg.UID, mounted, jobDirs))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	s.dirty = false
-	return nil
+	return errors.Join(errs...)
 }
 
-// renew leaves an empty directory of the job's user where there was anything; only volumes below it keep their place. A link is
-// removed and not followed. A directory that is a volume itself is emptied.
-func (s *Supervisor) renew(root *os.Root, kept mounts, name string) error {
-	whole := filepath.Join(s.cfg.Root, name)
+// emptyJobDir leaves an empty directory of the job's user, with only the volumes that are mounted
+// below it. A link is removed and not followed. A directory that is a volume itself is emptied.
+func (s *Supervisor) emptyJobDir(root *os.Root, mounted mounts, name string) error {
 	remove := root.RemoveAll
-	if kept.at(whole) || kept.below(whole) {
-		remove = func(name string) error { return kept.empty(root, s.cfg.Root, name) }
+	if path := filepath.Join(s.cfg.Root, name); mounted.at(path) || mounted.below(path) {
+		remove = func(name string) error { return mounted.empty(root, s.cfg.Root, name) }
 	}
 	if err := remove(name); err != nil {
 		return err
@@ -101,8 +101,9 @@ func (s *Supervisor) renew(root *os.Root, kept mounts, name string) error {
 	return root.Lchown(name, s.cfg.UID, s.cfg.GID)
 }
 
-// removeOwned removes the entries of a directory that belong to a user, except those named and except volumes.
-func removeOwned(dir string, uid int, kept mounts, except []string) error {
+// removeOwned removes the entries of a directory that belong to a user, except volumes and those
+// named in except.
+func removeOwned(dir string, uid int, mounted mounts, except []string) error {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -118,13 +119,11 @@ func removeOwned(dir string, uid int, kept mounts, except []string) error {
 	var errs []error
 	for _, e := range entries {
 		info, err := root.Lstat(e.Name())
-		if err != nil {
-			continue // gone
+		if err != nil || !owns(uid, info) || slices.Contains(except, e.Name()) {
+			continue
 		}
-		if owns(uid, info) && !slices.Contains(except, e.Name()) {
-			if err := kept.remove(root, dir, e.Name()); err != nil {
-				errs = append(errs, fmt.Errorf("clean %s: %w", filepath.Join(dir, e.Name()), err))
-			}
+		if err := mounted.remove(root, dir, e.Name()); err != nil {
+			errs = append(errs, fmt.Errorf("clean %s: %w", filepath.Join(dir, e.Name()), err))
 		}
 	}
 	return errors.Join(errs...)

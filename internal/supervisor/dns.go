@@ -14,120 +14,82 @@ import (
 	"time"
 )
 
-// Bounds of asking for names.
 const (
 	lookupTimeout = 3 * time.Second
-	maxServers    = 3                // of resolv.conf; the C library reads no more (resolv.conf(5), MAXNS)
-	namesFresh    = 45 * time.Second // an answer that is younger need not be asked for again
-	maxResolvConf = 64 << 10
+	maxServers    = 3 // of resolv.conf; the C library reads no more (resolv.conf(5), MAXNS)
 )
 
-// Our lines in resolv.conf stand between these two.
+// Our lines in resolv.conf are between these two.
 const (
 	fallbackBegin = "# ghostrunner-runner begin: in use while the servers above do not answer\n"
 	fallbackEnd   = "# ghostrunner-runner end\n"
 )
 
-// names sees to it that GitHub's names can be resolved in this container.
-//
-// While none of the name servers of resolv.conf gives them, as after a VPN has come or gone, fallback servers are appended; when one of
-// the first answers again, twice in a row, they are taken away. They stand last, so Docker's own server, which alone knows the
-// other containers, goes on being asked first. They help where the first ones are silent or fail, and not where one says that
-// there is no such name: resolvers then ask nobody else, so that is not taken for a name that can be resolved.
-//
-// The file is a bind mount that Docker made, so it cannot be replaced, only written in place. It is never empty for a moment: our lines
-// are appended by one write and cut off by one truncation.
-type names struct {
-	path     string
-	wanted   []string // names; none: nothing is checked
-	fallback []netip.Addr
-	logger   *slog.Logger
-	lookup   func(ctx context.Context, server netip.Addr, name string) error
-
-	mu     sync.Mutex
-	why    string // the names cannot be resolved; "" = they can
-	at     time.Time
-	sound  int  // how often in a row one of the first servers answered
-	failed bool // to write the file, which was said already
-}
-
-// watch looks again and again, also while a listener runs: its own retries are cured by this too.
-func (n *names) watch(ctx context.Context, every time.Duration) {
-	for len(n.wanted) > 0 && sleep(ctx, every) {
-		n.check(ctx)
-	}
-}
-
-// ready returns why GitHub's names cannot be resolved, "" if they can.
-func (n *names) ready(ctx context.Context) string {
-	if n == nil || len(n.wanted) == 0 {
-		return ""
-	}
-	n.mu.Lock()
-	why, age := n.why, time.Since(n.at)
-	n.mu.Unlock()
-	if why == "" && age.Abs() < namesFresh {
-		return ""
-	}
-	return n.check(ctx)
-}
-
-// check asks the servers and keeps resolv.conf.
-func (n *names) check(ctx context.Context) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	conf, err := readResolvConf(n.path)
-	if err != nil {
-		return n.settle(ctx, err)
-	}
-	err = n.resolve(ctx, conf.first)
-	if ctx.Err() != nil && err != nil {
-		return n.why // this look was cut off, which says nothing about names
-	}
-	if err == nil {
-		n.sound++
-		if conf.ours && n.sound > 1 {
-			n.change(ctx, conf.without(), "removed: the first ones answer again")
-		}
-		return n.settle(ctx, nil)
-	}
-	n.sound = 0
-	free := max(maxServers-len(conf.first), 0)
-	use := n.fallback[:min(free, len(n.fallback))]
-	switch {
-	case len(n.fallback) == 0:
-		return n.settle(ctx, err)
-	case len(use) == 0:
-		return n.settle(ctx, fmt.Errorf("%w; the fallback has no room in %s, which names %d servers", err, n.path, len(conf.first)))
-	case !conf.ours:
-		n.change(ctx, conf.with(use), "added: "+strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	if second := n.resolve(ctx, use); second != nil {
-		return n.settle(ctx, second)
-	}
-	if errors.Is(err, errNoName) {
-		return n.settle(ctx, fmt.Errorf("%w, and no other server is asked after such an answer", err))
-	}
-	return n.settle(ctx, nil)
-}
-
-// errNoName is the answer that there is no such name.
+// errNoName is the answer that a name does not exist.
 var errNoName = errors.New("no such name")
 
-func (n *names) settle(ctx context.Context, err error) string {
-	before := n.why
-	n.why, n.at = "", time.Now()
+// dnsFallback keeps GitHub's names resolvable in this container. While no name server of
+// resolv.conf resolves them, as after a VPN has come or gone, fallback servers are appended; when
+// one does again, twice in a row, they are removed. They are last, so Docker's own server, which
+// alone knows the other containers, is still asked first.
+//
+// They help if the first servers are silent or fail. They do not help if one answers that the name
+// does not exist: resolvers then ask no other server.
+type dnsFallback struct {
+	path      string   // of resolv.conf
+	hostnames []string // empty: nothing is checked
+	servers   []netip.Addr
+	logger    *slog.Logger
+	lookup    func(ctx context.Context, server netip.Addr, name string) error
+
+	mu        sync.Mutex
+	successes int // of the first servers, in a row
+}
+
+// watch checks until ctx ends, also while a listener runs: its own retries need names too.
+func (d *dnsFallback) watch(ctx context.Context, every time.Duration) {
+	for sleep(ctx, every) {
+		_ = d.check(ctx) // changes of resolv.conf are logged
+	}
+}
+
+// check returns why GitHub's names do not resolve, and updates resolv.conf.
+func (d *dnsFallback) check(ctx context.Context) error {
+	if len(d.hostnames) == 0 {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	conf, err := readResolvConf(d.path)
 	if err != nil {
-		n.why = strings.ReplaceAll(err.Error(), "\n", "; ")
+		return err
 	}
-	if n.why != "" && before == "" {
-		n.logger.WarnContext(ctx, "GitHub's names cannot be resolved", "why", n.why)
+	err = d.resolve(ctx, conf.servers)
+	if err == nil {
+		if d.successes++; conf.hasFallback && d.successes > 1 {
+			d.write(ctx, conf.without(), "removed: the first ones answer again")
+		}
+		return nil
 	}
-	return n.why
+	d.successes = 0
+	free := max(maxServers-len(conf.servers), 0)
+	use := d.servers[:min(free, len(d.servers))]
+	switch {
+	case len(d.servers) == 0 || ctx.Err() != nil:
+		return err
+	case len(use) == 0:
+		return fmt.Errorf("%w; no room for a fallback in %s, which names %d servers", err, d.path, len(conf.servers))
+	case !conf.hasFallback:
+		d.write(ctx, conf.with(use), "added: "+err.Error())
+	}
+	if errors.Is(err, errNoName) {
+		return fmt.Errorf("%w, and resolvers ask no other server after such an answer", err)
+	}
+	return d.resolve(ctx, use)
 }
 
 // resolve wants every name from one of the servers.
-func (n *names) resolve(ctx context.Context, servers []netip.Addr) error {
+func (d *dnsFallback) resolve(ctx context.Context, servers []netip.Addr) error {
 	if len(servers) == 0 {
 		return errors.New("no name server")
 	}
@@ -136,8 +98,8 @@ func (n *names) resolve(ctx context.Context, servers []netip.Addr) error {
 	results := make(chan error, len(servers))
 	for _, server := range servers {
 		go func() {
-			for _, name := range n.wanted {
-				if err := n.lookup(ctx, server, name); err != nil {
+			for _, name := range d.hostnames {
+				if err := d.lookup(ctx, server, name); err != nil {
 					results <- fmt.Errorf("%s at %s: %w", name, server, err)
 					return
 				}
@@ -145,18 +107,21 @@ func (n *names) resolve(ctx context.Context, servers []netip.Addr) error {
 			results <- nil
 		}()
 	}
-	var errs []error
+	var failed error
 	for range servers {
-		err := <-results
-		if err == nil {
+		switch err := <-results; {
+		case err == nil:
 			return nil
+		case failed == nil:
+			failed = err
+		default:
+			failed = fmt.Errorf("%w; %w", failed, err) // one line
 		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
-// lookupAt asks one server for one name, by Go's own resolver, whose every connection leads to that server.
+// lookupAt asks one server for one name, with a resolver whose every connection goes to it.
 func lookupAt(ctx context.Context, server netip.Addr, name string) error {
 	r := net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(server.String(), "53"))
@@ -167,19 +132,34 @@ func lookupAt(ctx context.Context, server netip.Addr, name string) error {
 	case ok && e.IsNotFound:
 		return errNoName
 	case ok:
-		return errors.New(e.Err) // the rest names the server that was not asked
+		return errors.New(e.Err) // the rest names a server of resolv.conf, which was not asked
 	default:
 		return err
 	}
 }
 
-// resolvConf is what the file says.
+// write writes resolv.conf and logs it. Docker mounts the file into the container, so it cannot be
+// replaced, only overwritten. It is never empty: the text gets longer by one write, or shorter by
+// one truncation.
+func (d *dnsFallback) write(ctx context.Context, text []byte, change string) {
+	f, err := os.OpenFile(d.path, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteAt(text, 0)
+		err = errors.Join(err, f.Truncate(int64(len(text))), f.Close())
+	}
+	if err != nil {
+		d.logger.ErrorContext(ctx, "Fallback name servers not changed", "file", d.path, "err", err)
+		return
+	}
+	d.logger.WarnContext(ctx, "Fallback name servers changed", "file", d.path, "change", change)
+}
+
+// resolvConf is the content of resolv.conf.
 type resolvConf struct {
-	text  []byte
-	ours  bool
-	begin int // of our lines
-	end   int
-	first []netip.Addr // name servers outside of our lines
+	text        []byte
+	servers     []netip.Addr // outside of our lines
+	hasFallback bool
+	begin, end  int // of our lines
 }
 
 func readResolvConf(path string) (resolvConf, error) {
@@ -187,12 +167,9 @@ func readResolvConf(path string) (resolvConf, error) {
 	if err != nil {
 		return resolvConf{}, err
 	}
-	if len(text) > maxResolvConf {
-		return resolvConf{}, fmt.Errorf("%s has %d bytes", path, len(text))
-	}
 	c := resolvConf{text: text}
 	if c.begin = bytes.Index(text, []byte(fallbackBegin)); c.begin >= 0 {
-		c.ours, c.end = true, len(text)
+		c.hasFallback, c.end = true, len(text)
 		if i := bytes.Index(text[c.begin:], []byte(fallbackEnd)); i >= 0 {
 			c.end = c.begin + i + len(fallbackEnd)
 		}
@@ -202,15 +179,15 @@ func readResolvConf(path string) (resolvConf, error) {
 		if len(fields) < 2 || fields[0] != "nameserver" {
 			continue
 		}
-		if server, err := netip.ParseAddr(fields[1]); err == nil && len(c.first) < maxServers {
-			c.first = append(c.first, server)
+		if server, err := netip.ParseAddr(fields[1]); err == nil && len(c.servers) < maxServers {
+			c.servers = append(c.servers, server)
 		}
 	}
 	return c, nil
 }
 
 func (c resolvConf) without() []byte {
-	if !c.ours {
+	if !c.hasFallback {
 		return c.text
 	}
 	return append(bytes.Clone(c.text[:c.begin]), c.text[c.end:]...)
@@ -226,27 +203,4 @@ func (c resolvConf) with(servers []netip.Addr) []byte {
 		text = append(text, "nameserver "+server.String()+"\n"...)
 	}
 	return append(text, fallbackEnd...)
-}
-
-// change writes the file and tells it. A file that cannot be written is told once.
-func (n *names) change(ctx context.Context, text []byte, how string) {
-	err := writeInPlace(n.path, text)
-	switch {
-	case err == nil:
-		n.logger.WarnContext(ctx, "Fallback name servers changed", "file", n.path, "change", how)
-	case !n.failed:
-		n.logger.ErrorContext(ctx, "Fallback name servers not changed", "file", n.path, "err", err)
-	}
-	n.failed = err != nil
-}
-
-// writeInPlace overwrites a file and cuts it to its new length. A new file under the old name would be the safer way, but Docker mounts
-// a container's resolv.conf into it, and a mounted file cannot be renamed over.
-func writeInPlace(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(text, 0)
-	return errors.Join(err, f.Truncate(int64(len(text))), f.Close())
 }

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// nameServer answers on port 53 of a loopback address; what it answers can be changed.
+// nameServer answers on port 53 of a loopback address.
 type nameServer struct {
 	addr netip.Addr
-	code atomic.Int32 // a response code; -1: silence
+	code atomic.Int32 // a response code, or silence
 }
 
 const silence = -1
@@ -58,7 +58,8 @@ func newNameServer(t *testing.T, addr string, code dnsmessage.RCode) *nameServer
 	return s
 }
 
-// TestFallbackNameServers: real servers, a resolv.conf that is a bind mount as Docker makes it.
+// TestFallbackNameServers uses real servers, and a resolv.conf that is a bind mount, as Docker
+// makes it.
 func TestFallbackNameServers(t *testing.T) {
 	first := newNameServer(t, "127.53.0.1", dnsmessage.RCodeSuccess)
 	second := newNameServer(t, "127.53.0.2", dnsmessage.RCodeSuccess)
@@ -72,14 +73,13 @@ func TestFallbackNameServers(t *testing.T) {
 	mount(t, host, path, "", 0x1000) // MS_BIND
 
 	log := newRecord()
-	n := &names{path: path, wanted: []string{"api.github.test", "broker.github.test"}, fallback: []netip.Addr{second.addr},
+	d := &dnsFallback{path: path, hostnames: []string{"api.github.test", "broker.github.test"}, servers: []netip.Addr{second.addr},
 		logger: slog.New(slog.NewTextHandler(log, nil)), lookup: lookupAt}
 	const with = before + "\n" + fallbackBegin + "nameserver 127.53.0.2\n" + fallbackEnd
 	step := func(what string, ready bool, want string) {
 		t.Helper()
-		why := n.check(t.Context())
-		if (why == "") != ready {
-			t.Errorf("%s: %q", what, why)
+		if err := d.check(t.Context()); (err == nil) != ready {
+			t.Errorf("%s: %v", what, err)
 		}
 		got, err := os.ReadFile(path)
 		if err != nil || string(got) != want {
@@ -87,10 +87,10 @@ func TestFallbackNameServers(t *testing.T) {
 		}
 	}
 	step("all is well", true, before)
-	first.code.Store(int32(dnsmessage.RCodeServerFailure)) // what Docker's server says when it reaches nobody
+	first.code.Store(int32(dnsmessage.RCodeServerFailure)) // Docker's server answers so if it reaches no other
 	step("the first one fails", true, with)
 	step("it still fails", true, with)
-	first.code.Store(int32(dnsmessage.RCodeNameError)) // after which a resolver asks nobody else
+	first.code.Store(int32(dnsmessage.RCodeNameError)) // after which resolvers ask no other server
 	step("the first one says no", false, with)
 	first.code.Store(silence)
 	second.code.Store(int32(dnsmessage.RCodeRefused))
@@ -108,11 +108,12 @@ func TestFallbackNameServers(t *testing.T) {
 		t.Errorf("log:\n%s", got)
 	}
 
-	// The next life of a container that was killed finds our lines, and another network has appended one of its own.
+	// A container that was killed starts again with our lines, and another network has added its
+	// server.
 	if err := os.WriteFile(path, []byte(with+"nameserver 127.53.0.9\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n.sound = 1
+	d.successes = 1
 	step("found", true, before+"\nnameserver 127.53.0.9\n")
 }
 
@@ -122,18 +123,18 @@ func TestFallbackKeepsToThreeServers(t *testing.T) {
 	if err := os.WriteFile(path, []byte(three), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n := &names{path: path, wanted: []string{"api.github.test"}, fallback: []netip.Addr{netip.MustParseAddr("127.53.1.4")}, logger: slog.New(slog.DiscardHandler),
+	d := &dnsFallback{path: path, hostnames: []string{"api.github.test"}, servers: []netip.Addr{netip.MustParseAddr("127.53.1.4")}, logger: slog.New(slog.DiscardHandler),
 		lookup: func(context.Context, netip.Addr, string) error { return context.DeadlineExceeded }}
-	if why := n.check(t.Context()); !strings.Contains(why, "has no room") {
-		t.Errorf("why: %q", why)
+	if err := d.check(t.Context()); err == nil || !strings.Contains(err.Error(), "no room for a fallback") {
+		t.Errorf("check: %v", err)
 	}
 	if got, _ := os.ReadFile(path); string(got) != three {
 		t.Errorf("resolv.conf: %q", got)
 	}
 }
 
-// No registration is made before GitHub's names can be resolved; and a slot that waits for them for long is unhealthy, because a
-// container that is started anew gets the host's new name servers.
+// No registration is made before GitHub's names resolve. A slot that waits for them for long is
+// unhealthy, because a restarted container gets the host's new name servers.
 func TestNoRegistrationWithoutNames(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "resolv.conf")
@@ -149,15 +150,12 @@ func TestNoRegistrationWithoutNames(t *testing.T) {
 			return errToken
 		}}
 		log := newRecord()
-		s, err := New(Config{
+		s := New(Config{
 			Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github,
-			Names: []string{"api.github.test"}, ResolvConf: path,
+			Hostnames: []string{"api.github.test"}, ResolvConf: path,
 			Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.names.lookup = func(context.Context, netip.Addr, string) error {
+		s.dns.lookup = func(context.Context, netip.Addr, string) error {
 			if time.Since(start) < 10*time.Minute {
 				return context.DeadlineExceeded
 			}

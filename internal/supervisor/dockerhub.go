@@ -3,20 +3,21 @@ package supervisor
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 )
 
-// Login is an account at Docker Hub for the docker commands of jobs, because anonymous pulls are few. Jobs can read the token, as
-// they can after any docker login, so it should allow no more than reading.
+// Login is an account at Docker Hub for the docker commands of jobs, because anonymous pulls are
+// limited. Jobs can read the token, so it should only allow to pull.
 type Login struct {
-	Username string                 // "" = none
-	Token    func() (string, error) // read before each listener
+	Username string                 // empty: none
+	Token    func() (string, error) // called before each listener
 }
 
-// logIn writes what docker login would write into the home of the job's user (docker/cli cli/config, "auths"). The home was
-// emptied a moment ago, and nothing runs that could have put a link there. It goes with the home.
+// logIn writes what docker login would write (docker/cli cli/config, "auths") into the home of the
+// job's user. The home was just emptied, and cleanUp removes it with the home.
 func (s *Supervisor) logIn() error {
 	if s.cfg.DockerHub.Username == "" {
 		return nil
@@ -35,20 +36,13 @@ func (s *Supervisor) logIn() error {
 		return fmt.Errorf("open the job's home: %w", err)
 	}
 	defer func() { _ = home.Close() }()
-	if err := home.Mkdir(".docker", 0o700); err != nil {
-		return fmt.Errorf("write the login: %w", err)
-	}
 	const file = ".docker/config.json"
-	if err := home.WriteFile(file, data, 0o600); err != nil {
+	err = errors.Join(home.Mkdir(".docker", 0o700), home.WriteFile(file, data, 0o600))
+	if os.Geteuid() == 0 {
+		err = errors.Join(err, home.Lchown(".docker", s.cfg.UID, s.cfg.GID), home.Lchown(file, s.cfg.UID, s.cfg.GID))
+	}
+	if err != nil {
 		return fmt.Errorf("write the login: %w", err)
-	}
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	for _, name := range []string{".docker", file} {
-		if err := home.Lchown(name, s.cfg.UID, s.cfg.GID); err != nil {
-			return fmt.Errorf("give the login to the job's user: %w", err)
-		}
 	}
 	return nil
 }

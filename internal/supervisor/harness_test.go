@@ -21,16 +21,17 @@ import (
 // errToken is GitHub's refusal of the token.
 var errToken = &runner.Error{Op: "register runner", Reason: runner.ReasonAuth, Status: http.StatusUnauthorized, Err: errors.New("bad credentials")}
 
-// patience is how long a test waits for what should come much sooner: processes start and end here, on a machine that may be busy.
-const patience = 2 * time.Minute
+// waitLimit is how long a test waits for something that takes much less time, on a busy machine
+// too.
+const waitLimit = 2 * time.Minute
 
-// fakeGitHub hands out one behaviour of the stub listener per registration, and then "idle" ones.
+// fakeGitHub hands out one behavior of the stub listener per registration, and then "idle" ones.
 type fakeGitHub struct {
-	behaviours []string
-	onJIT      func(name string) error
-	onDelete   func(id int64) error
-	onRunners  func() ([]runner.Registration, error)
-	onRunner   func(id int64) (runner.Registration, error)
+	behaviors []string
+	onJIT     func(name string) error
+	onDelete  func(id int64) error
+	onRunners func() ([]runner.Registration, error)
+	onRunner  func(id int64) (runner.Registration, error)
 
 	mu      sync.Mutex
 	names   []string
@@ -47,11 +48,11 @@ func (f *fakeGitHub) JITConfig(_ context.Context, name string) (runner.JIT, erro
 	}
 	n := len(f.names)
 	f.names = append(f.names, name)
-	behaviour := "idle"
-	if n < len(f.behaviours) {
-		behaviour = f.behaviours[n]
+	behavior := "idle"
+	if n < len(f.behaviors) {
+		behavior = f.behaviors[n]
 	}
-	return runner.JIT{ID: int64(n + 1), Encoded: behaviour + "|" + name}, nil
+	return runner.JIT{ID: int64(n + 1), Encoded: behavior + "|" + name}, nil
 }
 
 func (f *fakeGitHub) DeleteRunner(_ context.Context, id int64) error {
@@ -88,7 +89,7 @@ func (f *fakeGitHub) seen() (names []string, deleted []int64) {
 	return append(names, f.names...), append(deleted, f.deleted...)
 }
 
-// record is an output that can be waited for.
+// record is an output whose text a test can wait for.
 type record struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
@@ -117,12 +118,12 @@ func (r *record) String() string {
 // wait returns when the text was written n times.
 func (r *record) wait(t *testing.T, text string, n int) {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(waitLimit)
 	for strings.Count(r.String(), text) < n {
 		select {
 		case <-r.written:
 		case <-timeout:
-			t.Fatalf("%q was not written %d times within %s:\n%s", text, n, patience, r)
+			t.Fatalf("%q was not written %d times within %s:\n%s", text, n, waitLimit, r)
 		}
 	}
 }
@@ -140,23 +141,23 @@ type slot struct {
 
 const testUID, testGID = 1001, 1001
 
-// fastTiming shortens what is waited for in vain, or again and again. What ends a listener by force keeps longer than a listener
-// takes that ends by itself, on a busy machine too.
+// fastTiming shortens repeated waits. Delays until a listener is killed stay longer than a listener
+// takes to end, on a busy machine too.
 func fastTiming() timing {
 	t := defaultTiming()
-	for i := range t.ladder {
-		t.ladder[i] = time.Duration(i) * time.Millisecond
+	for i := range t.backoff {
+		t.backoff[i] = time.Duration(i) * time.Millisecond
 	}
-	t.relaunch = 10 * time.Millisecond
-	t.kill = patience / 4
-	t.drainRetry, t.retire = 20*time.Millisecond, 20*time.Millisecond
-	t.drainUnknown = 100 * time.Millisecond
-	t.beat = 20 * time.Millisecond
-	t.staleGap, t.gate, t.look = 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond
+	t.killTimeout = waitLimit / 4
+	t.deleteRetry = 20 * time.Millisecond
+	t.drainUnanswered = 100 * time.Millisecond
+	t.heartbeat = 20 * time.Millisecond
+	t.staleCheck, t.readyCheck, t.statusCheck = 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond
 	return t
 }
 
-// startSlot runs a supervisor over the real operating system and a stub listener until the test ends.
+// startSlot runs a supervisor over the real operating system and a stub listener until the test
+// ends.
 func startSlot(t *testing.T, github *fakeGitHub, change func(*Config)) *slot {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -203,10 +204,7 @@ func startSlot(t *testing.T, github *fakeGitHub, change func(*Config)) *slot {
 	if change != nil {
 		change(&cfg)
 	}
-	sup, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sup := New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go func() { s.done <- sup.Run(ctx) }()
@@ -234,7 +232,7 @@ func (s *slot) ended() State {
 		if err != nil {
 			s.t.Errorf("Run: %v", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		s.t.Fatalf("the slot did not stop:\n%s\n%s", s.stderr, s.stdout)
 	}
 	st, err := ReadState(s.state)

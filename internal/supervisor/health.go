@@ -9,27 +9,27 @@ import (
 	"time"
 )
 
-// Bounds of the health check.
+// Limits of the health check.
 const (
-	maxStateAge = 20 * time.Second // four missed writes
-	maxFailures = 5                // in a row; fewer are weather
-	maxBlocked  = 5 * time.Minute  // without names; a new container gets new name servers
-	maxSights   = 2                // in a row, a minute apart: GitHub's lists lag
+	maxStateAge   = 20 * time.Second // four missed writes
+	maxFailures   = 5                // in a row; fewer are common during short outages
+	maxUnresolved = 5 * time.Minute  // names; a new container gets new name servers
+	maxBadStatus  = 2                // in a row, a minute apart: GitHub's lists lag
 )
 
-// hopeless are causes that waiting does not mend: a person must act.
-var hopeless = []string{CausePATInvalid, CausePATPermission, CauseVersionDeprecated}
+// needsPerson are the causes that waiting does not remove.
+var needsPerson = []string{CausePATInvalid, CausePATPermission, CauseVersionDeprecated}
 
-// Health judges a slot from outside, for Docker's health check: by the state file and by the process table (proc is
-// "/proc"). It reads a few small files and takes milliseconds. why is one short text in both cases.
+// Health judges a slot from outside, for Docker's health check, by the state file and the process
+// table below proc. It takes milliseconds. why is a short text in both cases.
 //
-// An unhealthy container is one that somebody, or the remediator, should restart; so:
-//   - A running job comes first: whatever else is wrong, a container with a worker process is healthy.
-//   - No supervisor, or a listener that has gone although it should listen: unhealthy.
-//   - A slot that listens is healthy if GitHub sees it online, and also if GitHub cannot be asked: a restart mends neither a network nor
-//     GitHub, and the session may well be alive. It is unhealthy if GitHub says twice that it is offline or gone.
-//   - A token that GitHub rejects is unhealthy, by its own word, so that nobody looks for the fault in the container.
-//   - A clock that is off is waited for in good health: it is the machine's, and a restart changes nothing.
+// Unhealthy means that a restart of the container, or a person, is needed:
+//   - A container with a worker process is healthy, whatever else is wrong.
+//   - Without a supervisor, or without its listener, it is unhealthy.
+//   - A listening slot is unhealthy if GitHub says twice that it is offline or not registered, and
+//     healthy if GitHub cannot be reached: a restart repairs neither a network nor GitHub.
+//   - A rejected token is unhealthy under its own name, because the fault is not in the container.
+//   - A wrong clock is healthy: it is the machine's clock, and a restart changes nothing.
 func Health(stateFile, proc string, now time.Time) (healthy bool, why string) {
 	for _, p := range processes(proc) {
 		if !p.zombie && isWorker(proc, p.pid) {
@@ -44,57 +44,54 @@ func Health(stateFile, proc string, now time.Time) (healthy bool, why string) {
 		return false, err.Error()
 	}
 	if age := now.Sub(s.Updated); age.Abs() > maxStateAge {
-		return false, fmt.Sprintf("stale: the supervisor was last alive %s ago, %s", age.Round(time.Second), s.Phase)
+		return false, fmt.Sprintf("stale: the supervisor last wrote its state %s ago, %s", age.Round(time.Second), s.Phase)
 	}
 	switch s.Phase {
 	case Listening, Job, Connecting:
 		p, ok := readProcess(proc, s.PID)
-		if !ok || p.zombie {
+		switch {
+		case !ok || p.zombie:
 			return false, fmt.Sprintf("listener gone: process %d does not run", s.PID)
+		case s.Phase == Listening:
+			return s.healthByGitHub()
+		case s.Phase == Job:
+			return true, string(s.Phase)
 		}
-		if s.Phase == Listening {
-			return s.judgeSight()
-		}
-		return s.judgeFailures(string(s.Phase), s.Phase == Connecting)
+		return s.healthByFailures()
 	case Waiting, Registering, Cleaning:
-		return s.judgeWaiting(now)
-	default: // preflight, draining, stopped: coming or going
+		if s.Phase == Waiting && s.Blocked != "" {
+			waits := now.Sub(s.BlockedSince).Round(time.Second)
+			return s.Blocked != CauseNames || waits < maxUnresolved, fmt.Sprintf("waiting for %s: %s", waits, s.Blocked)
+		}
+		return s.healthByFailures()
+	default: // draining, stopped
 		return true, string(s.Phase)
 	}
 }
 
-// judgeSight weighs what GitHub says of a slot that listens.
-func (s State) judgeSight() (healthy bool, why string) {
-	bad := s.GitHub.Row >= maxSights
-	switch s.GitHub.Says {
+// healthByGitHub judges a listening slot.
+func (s State) healthByGitHub() (healthy bool, why string) {
+	good := s.GitHub.Repeats < maxBadStatus
+	switch s.GitHub.Answer {
 	case "":
 		return true, "listening"
 	case CausePATInvalid:
-		return !bad, "listening, " + CausePATInvalid + ": GitHub rejects the token"
-	case sightOffline, sightGone:
-		return !bad, "listening, but GitHub says: " + s.GitHub.Says
+		return good, "listening, " + CausePATInvalid + ": GitHub rejects the token"
+	case statusOffline, statusNotRegistered:
+		return good, "listening, but GitHub says: " + s.GitHub.Answer
 	default:
-		return true, "listening, GitHub: " + s.GitHub.Says
+		return true, "listening, GitHub: " + s.GitHub.Answer
 	}
 }
 
-// judgeWaiting weighs what a slot without a listener waits for.
-func (s State) judgeWaiting(now time.Time) (healthy bool, why string) {
-	if s.Phase == Waiting && s.Blocked != "" {
-		waits := now.Sub(s.BlockedSince).Round(time.Second)
-		return s.Blocked != CauseNames || waits < maxBlocked, fmt.Sprintf("waiting for %s: %s", waits, s.Blocked)
-	}
-	return s.judgeFailures(string(s.Phase), true)
-}
-
-// judgeFailures tells whether the row of failures has become too long, where failures matter.
-func (s State) judgeFailures(ok string, matter bool) (healthy bool, why string) {
+// healthByFailures judges a slot without a session.
+func (s State) healthByFailures() (healthy bool, why string) {
 	switch {
-	case !matter || s.Failures == 0:
-		return true, ok
-	case s.Failures >= maxFailures || slices.Contains(hopeless, s.Failure):
+	case s.Failures == 0:
+		return true, string(s.Phase)
+	case s.Failures >= maxFailures || slices.Contains(needsPerson, s.Failure):
 		return false, fmt.Sprintf("%s (%d failures in a row)", s.Failure, s.Failures)
 	default:
-		return true, fmt.Sprintf("%s, %d failures in a row: %s", ok, s.Failures, s.Failure)
+		return true, fmt.Sprintf("%s, %d failures in a row: %s", s.Phase, s.Failures, s.Failure)
 	}
 }

@@ -51,14 +51,14 @@ func TestHealth(t *testing.T) {
 		why   string
 	}{
 		"listening":               {State{Phase: Listening, PID: 7}, 0, nil, true, "listening"},
-		"online":                  {State{Phase: Listening, PID: 7, GitHub: Sight{Says: sightOnline, Row: 9}}, 0, nil, true, "listening, GitHub: online"},
-		"unreachable":             {State{Phase: Listening, PID: 7, GitHub: Sight{Says: sightUnreachable, Row: 99}}, 0, nil, true, "listening, GitHub: unreachable"},
-		"offline once":            {State{Phase: Listening, PID: 7, GitHub: Sight{Says: sightOffline, Row: 1}}, 0, nil, true, "listening, but GitHub says: offline"},
-		"offline twice":           {State{Phase: Listening, PID: 7, GitHub: Sight{Says: sightOffline, Row: 2}}, 0, nil, false, "listening, but GitHub says: offline"},
-		"gone at GitHub":          {State{Phase: Listening, PID: 7, GitHub: Sight{Says: sightGone, Row: 2}}, 0, nil, false, "not registered"},
-		"token, listening":        {State{Phase: Listening, PID: 7, GitHub: Sight{Says: CausePATInvalid, Row: 2}}, 0, nil, false, "pat_invalid"},
-		"token, once":             {State{Phase: Listening, PID: 7, GitHub: Sight{Says: CausePATInvalid, Row: 1}}, 0, nil, true, "pat_invalid"},
-		"token, but a worker":     {State{Phase: Listening, PID: 7, GitHub: Sight{Says: CausePATInvalid, Row: 2}}, 0, []string{"/r/bin/Runner.Worker"}, true, "job running"},
+		"online":                  {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{statusOnline, 9}}, 0, nil, true, "listening, GitHub: online"},
+		"unreachable":             {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{statusUnreachable, 99}}, 0, nil, true, "listening, GitHub: unreachable"},
+		"offline once":            {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{statusOffline, 1}}, 0, nil, true, "listening, but GitHub says: offline"},
+		"offline twice":           {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{statusOffline, 2}}, 0, nil, false, "listening, but GitHub says: offline"},
+		"not registered":          {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{statusNotRegistered, 2}}, 0, nil, false, "not registered"},
+		"token, listening":        {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{CausePATInvalid, 2}}, 0, nil, false, "pat_invalid"},
+		"token, once":             {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{CausePATInvalid, 1}}, 0, nil, true, "pat_invalid"},
+		"token, but a worker":     {State{Phase: Listening, PID: 7, GitHub: GitHubStatus{CausePATInvalid, 2}}, 0, []string{"/r/bin/Runner.Worker"}, true, "job running"},
 		"waiting":                 {State{Phase: Waiting}, 0, nil, true, "waiting"},
 		"waiting after failures":  {State{Phase: Waiting, Failures: 5, Failure: "github: server"}, 0, nil, false, "github: server (5"},
 		"clock, for hours":        {State{Phase: Waiting, Blocked: CauseClockSkew, BlockedSince: now.Add(-time.Hour)}, 0, nil, true, "waiting for 1h0m0s: clock_skew"},
@@ -166,14 +166,14 @@ func TestSudo(t *testing.T) {
 		t.Errorf("nothing to take away: %v", err)
 	}
 	t.Setenv("PATH", dir)
-	problems := CheckSudo(file, true)
-	if len(problems) < 2 || !strings.Contains(problems[0].What, "there is no sudo") || !strings.Contains(problems[1].What, "sudoers.d") || CheckSudo(file, false) != nil {
+	problems := CheckSudo(true)
+	if len(problems) == 0 || !strings.Contains(problems[0].What, "there is no sudo") || CheckSudo(false) != nil {
 		t.Errorf("problems: %v", problems)
 	}
 	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(filepath.Join(dir, "sudo"), nil, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if problems := CheckSudo(file, true); len(problems) > 1 || len(problems) == 1 && !strings.Contains(problems[0].Remedy, "sudo.yaml") {
+	if problems := CheckSudo(true); len(problems) > 1 || len(problems) == 1 && !strings.Contains(problems[0].Remedy, "sudo.yaml") {
 		t.Errorf("problems: %v", problems)
 	}
 	if err := SetSudo(file, testUID, true); err != nil {

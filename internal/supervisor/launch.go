@@ -14,10 +14,10 @@ import (
 
 // listenerProcess is one run of bin/Runner.Listener.
 type listenerProcess struct {
-	pid    int
-	ledger *ledger
-	done   chan struct{} // closed when it has ended, nothing of it is alive, and all its output was passed on
-	exit   exit          // valid once done is closed
+	pid  int
+	job  *jobProgress
+	done chan struct{} // closed when it and its descendants have ended and its output was passed on
+	exit exit          // valid once done is closed
 }
 
 // exit is how a process ended.
@@ -33,15 +33,22 @@ func (e exit) String() string {
 	return "exit code " + strconv.Itoa(e.code)
 }
 
-// listenerPath is the program in the runner's directory.
+// shellCode is the code that a shell would show.
+func (e exit) shellCode() int {
+	if e.signal != 0 {
+		return 128 + int(e.signal)
+	}
+	return e.code
+}
+
+// listenerPath returns the path of the listener's program.
 func listenerPath(root string) string { return filepath.Join(root, "bin", "Runner.Listener") }
 
-// launch starts the listener in a session, and so in a process group, of its own, without a terminal (also where the container has
-// one), as the job's user.
+// launch starts the listener as the job's user, in its own session and process group.
 //
-// Its streams are pipes of ours and not of os/exec: a process that a job left behind holds them open, and Wait would wait for
-// it. Signals: SIGINT must have its default action in the listener. An ignored signal stays ignored across exec, a handled one
-// does not, so the program must handle SIGINT, as it does (signal.NotifyContext in cmd).
+// Its pipes are not those of os/exec, whose Wait would wait for a process that a job left behind
+// and that holds them open. The listener needs SIGINT's default action: an ignored signal stays
+// ignored across exec, a handled one does not, so the program must handle SIGINT (cmd does).
 func (s *Supervisor) launch(jit string) (*listenerProcess, error) {
 	cmd := exec.Command(listenerPath(s.cfg.Root), "run") //nolint:noctx // Its end is decided by the state machine: SIGINT first, and never while a job runs.
 	cmd.Dir = s.cfg.Root
@@ -58,7 +65,7 @@ func (s *Supervisor) launch(jit string) (*listenerProcess, error) {
 		return nil, fmt.Errorf("pipe: %w", err)
 	}
 	cmd.Stdout, cmd.Stderr = outW, errW
-	err = s.family.start(func() (int, error) {
+	err = s.tree.start(func() (int, error) {
 		if err := cmd.Start(); err != nil {
 			return 0, err
 		}
@@ -69,50 +76,45 @@ func (s *Supervisor) launch(jit string) (*listenerProcess, error) {
 		_, _ = outR.Close(), errR.Close()
 		return nil, err
 	}
-
-	p := &listenerProcess{pid: cmd.Process.Pid, ledger: newLedger(), done: make(chan struct{})}
-	var pumps sync.WaitGroup
-	pumps.Go(func() { pump(outR, s.cfg.Stdout, p.ledger.line) })
-	pumps.Go(func() { pump(errR, s.cfg.Stderr, p.ledger.line) })
-	go func() {
-		defer close(p.done)
-		_ = cmd.Wait() // what it says is in ProcessState
-		s.family.waited()
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
-		_ = s.family.killAll(s.t.kill) // scrub asks again before the next registration
-		// Nobody can write any more, unless something could not be killed.
-		finished := time.AfterFunc(s.t.kill, func() { _, _ = outR.Close(), errR.Close() })
-		pumps.Wait()
-		finished.Stop()
-		_, _ = outR.Close(), errR.Close()
-		p.exit.code = -1
-		if ps := cmd.ProcessState; ps != nil {
-			p.exit.code = ps.ExitCode()
-			if ws, ok := ps.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-				p.exit.signal = ws.Signal()
-			}
-		}
-		_, _ = io.WriteString(s.cfg.Stdout, "Runner listener exited with code "+strconv.Itoa(shellCode(p.exit))+".\n")
-	}()
+	p := &listenerProcess{pid: cmd.Process.Pid, job: newJobProgress(), done: make(chan struct{})}
+	go s.waitFor(p, cmd, outR, errR)
 	return p, nil
 }
 
-// shellCode is the code as a shell would show it.
-func shellCode(e exit) int {
-	if e.signal != 0 {
-		return 128 + int(e.signal)
+// waitFor passes the listener's output on until it has ended, and kills what it left behind.
+func (s *Supervisor) waitFor(p *listenerProcess, cmd *exec.Cmd, outR, errR *os.File) {
+	defer close(p.done)
+	var output sync.WaitGroup
+	output.Go(func() { forwardLines(outR, s.cfg.Stdout, p.job.record) })
+	output.Go(func() { forwardLines(errR, s.cfg.Stderr, p.job.record) })
+	_ = cmd.Wait() // its error is in ProcessState
+	s.tree.childReaped()
+	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	_ = s.tree.killAll(s.t.killTimeout) // repeated by cleanUp
+	// No process holds the pipes now, unless one could not be killed.
+	closePipes := func() { _, _ = outR.Close(), errR.Close() }
+	unkillable := time.AfterFunc(s.t.killTimeout, closePipes)
+	output.Wait()
+	unkillable.Stop()
+	closePipes()
+	p.exit.code = -1
+	if ps := cmd.ProcessState; ps != nil {
+		p.exit.code = ps.ExitCode()
+		if ws, ok := ps.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			p.exit.signal = ws.Signal()
+		}
 	}
-	return e.code
+	_, _ = io.WriteString(s.cfg.Stdout, "Runner listener exited with code "+strconv.Itoa(p.exit.shellCode())+".\n")
 }
 
-// credential is the job's user, if the supervisor can choose one.
+// credential returns the job's user, nil if the supervisor cannot choose one.
 func (s *Supervisor) credential() *syscall.Credential {
 	if os.Geteuid() != 0 {
 		return nil
 	}
 	groups := make([]uint32, 0, len(s.cfg.Groups))
 	for _, g := range s.cfg.Groups {
-		if g != 0 { // the group root is the supervisor's own
+		if g != 0 { // the supervisor's own group
 			groups = append(groups, uint32(g))
 		}
 	}

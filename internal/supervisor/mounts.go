@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// mounts are the mount points of this container. No job can make one, so each is the wish of whoever runs the container: what is in
-// a volume below a directory that is emptied, such as a cache in the job's home, stays.
+// mounts are the mount points of this container. A job cannot make one, so a volume below a
+// directory that is emptied, such as a cache in the job's home, is wanted, and stays.
 type mounts []string
 
-// readMounts reads the fifth field of each line of /proc/self/mountinfo, in which white space is written as \040 and the like
-// (proc_pid_mountinfo(5)).
+// readMounts reads the fifth field of each line of /proc/self/mountinfo, in which white space is
+// written as \040 and the like (proc_pid_mountinfo(5)).
 func readMounts(proc string) (mounts, error) {
 	data, err := os.ReadFile(filepath.Join(proc, "self", "mountinfo"))
 	if err != nil {
@@ -32,27 +32,30 @@ func readMounts(proc string) (mounts, error) {
 	return all, nil
 }
 
-// at tells whether something is mounted at a path; below, whether something is mounted deeper.
+// at reports whether a path is a mount point.
 func (m mounts) at(name string) bool { return slices.Contains(m, name) }
 
+// below reports whether a mount point is below a path.
 func (m mounts) below(name string) bool {
 	return slices.ContainsFunc(m, func(point string) bool { return strings.HasPrefix(point, name+"/") })
 }
 
-// remove removes a file or a tree in root, whose path is dir, and leaves mount points, what is in them, and the directories that lead
-// to them. It never follows a link. It descends by itself only where something is mounted, which is a path that no job has made.
+// remove removes a file or a tree of root, whose path is dir, except mount points, their content,
+// and the directories that lead to them. It never follows a link. It descends only where something
+// is mounted below, which no job can cause.
 func (m mounts) remove(root *os.Root, dir, name string) error {
 	whole := filepath.Join(dir, name)
 	switch {
 	case m.at(whole):
 		return nil
-	case !m.below(whole):
+	case m.below(whole):
+		return m.empty(root, dir, name)
+	default:
 		return root.RemoveAll(name)
 	}
-	return m.empty(root, dir, name)
 }
 
-// empty removes what is in a directory, likewise.
+// empty removes the content of a directory, with the same exceptions.
 func (m mounts) empty(root *os.Root, dir, name string) error {
 	if info, err := root.Lstat(name); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return root.RemoveAll(name)

@@ -10,67 +10,71 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
-// progress is what the lines of one listener process have told so far.
+// progress is what the lines of one listener process have shown.
 type progress struct {
 	listening     bool
 	jobsStarted   int
 	jobsCompleted int
-	jobOffered    bool            // one was handed out
-	jobSkipped    bool            // one was handed out that could not be acquired
-	jobNews       time.Time       // when one was handed out or announced last
+	jobOffered    bool            // a job was handed out
+	jobSkipped    bool            // a job was handed out and could not be acquired
+	jobNews       time.Time       // when a job was last handed out or announced
 	result        listener.Result // of the last completed job
 	conflict      bool
-	failure       listener.Reason // the first that was named; later lines tend to be consequences
-	text          string          // of that failure
+	failure       listener.Reason // the first one: later ones tend to be consequences
+	text          string          // line of that failure
 }
 
-// ledger collects the progress from both streams of a process and announces that there is something new.
-type ledger struct {
-	changed chan struct{} // capacity 1
+// notAcquired reports whether the one job of the registration could not be acquired. The listener
+// stays online and idle, but GitHub hands it no other (actions/runner#4617).
+func (p progress) notAcquired() bool { return p.jobSkipped && p.jobsStarted == 0 }
+
+// jobProgress collects the progress from both streams of a listener.
+type jobProgress struct {
+	changed chan struct{} // capacity 1; has a value if there is something new
 
 	mu  sync.Mutex
 	now progress
 }
 
-func newLedger() *ledger { return &ledger{changed: make(chan struct{}, 1)} }
+func newJobProgress() *jobProgress { return &jobProgress{changed: make(chan struct{}, 1)} }
 
-func (l *ledger) progress() progress {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.now
+func (j *jobProgress) snapshot() progress {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.now
 }
 
-func (l *ledger) line(line []byte) {
+func (j *jobProgress) record(line []byte) {
 	e, ok := listener.Parse(line)
 	if !ok {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	switch e.Kind {
 	case listener.Listening:
-		l.now.listening = true
+		j.now.listening = true
 	case listener.JobOffered:
-		l.now.jobOffered, l.now.jobNews = true, time.Now()
+		j.now.jobOffered, j.now.jobNews = true, time.Now()
 	case listener.JobStarted:
-		l.now.jobsStarted++
-		l.now.jobNews = time.Now()
+		j.now.jobsStarted++
+		j.now.jobNews = time.Now()
 	case listener.JobCompleted:
-		l.now.jobsCompleted++
-		l.now.result = e.Result
+		j.now.jobsCompleted++
+		j.now.result = e.Result
 	case listener.JobSkipped:
-		l.now.jobSkipped = true
+		j.now.jobSkipped = true
 	case listener.SessionConflict:
-		l.now.conflict = true
+		j.now.conflict = true
 	case listener.Failure:
-		if l.now.failure == "" {
-			l.now.failure, l.now.text = e.Reason, e.Text
+		if j.now.failure == "" {
+			j.now.failure, j.now.text = e.Reason, e.Text
 		}
 	default:
 		return
 	}
 	select {
-	case l.changed <- struct{}{}:
+	case j.changed <- struct{}{}:
 	default:
 	}
 }
@@ -78,10 +82,10 @@ func (l *ledger) line(line []byte) {
 // maxLine bounds the memory for one line of the listener.
 const maxLine = listener.MaxLine
 
-// pump passes everything from the listener on to out, line by line, and shows each line to see. A line that is longer than
-// maxLine is passed on whole, in pieces, and not shown: no line with a meaning is that long. If out fails, the listener
-// must not be blocked or killed by it, so reading goes on.
-func pump(from io.Reader, out io.Writer, see func(line []byte)) {
+// forwardLines writes every line of from to out, each in one Write, and calls observe with it. A
+// line longer than maxLine is written in pieces and not observed: no line with a meaning is that
+// long. It continues if out fails, because that must not block or kill the listener.
+func forwardLines(from io.Reader, out io.Writer, observe func(line []byte)) {
 	r := bufio.NewReaderSize(from, maxLine)
 	long := false
 	for {
@@ -93,12 +97,12 @@ func pump(from io.Reader, out io.Writer, see func(line []byte)) {
 			continue
 		case err != nil && len(line) == 0 && !long:
 			return
-		case err != nil: // the last line has no end; do not glue the next process's first line to it
+		case err != nil: // end the last line, so that the next process's first one is not appended to it
 			line = append(line, '\n')
 		}
 		_, _ = out.Write(line)
 		if !long {
-			see(line)
+			observe(line)
 		}
 		long = false
 		if err != nil {

@@ -7,33 +7,30 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Problem is one thing that keeps a slot from working, and what to do about it.
+// Problem is one reason why a slot cannot work, and what to do about it.
 type Problem struct {
 	What, Remedy string
-	Fatal        bool // nothing can mend it but a new container, so there is no use in waiting
+	Fatal        bool // only a new container helps, so waiting is pointless
 }
 
 func (p Problem) String() string { return p.What + ": " + p.Remedy }
 
-// User is who the listener and its jobs run as.
+// User is the user of the listener and its jobs.
 type User struct {
 	UID, GID int
 	Groups   []int
 }
 
-// CheckRoot checks what is needed on the disk before a listener can be started: its program, and a directory that it can
-// write.
+// CheckRoot checks that the listener's program can be started and its directory written.
 func CheckRoot(root string, u User) []Problem {
 	var problems []Problem
 	path := listenerPath(root)
@@ -49,7 +46,7 @@ func CheckRoot(root string, u User) []Problem {
 	for _, dir := range []string{root, filepath.Join(root, "_work")} {
 		info, err := os.Stat(dir)
 		switch {
-		case os.IsNotExist(err) && dir != root: // made at the first cleaning
+		case os.IsNotExist(err) && dir != root: // the first cleaning makes it
 		case err != nil:
 			problems = append(problems, Problem{err.Error(), "create the directory or set --runner.root", true})
 		case unix.Access(dir, unix.W_OK) != nil || (dir == root && !u.may(info, 0o3)):
@@ -60,10 +57,10 @@ func CheckRoot(root string, u User) []Problem {
 	return problems
 }
 
-// CheckProgram checks that a job cannot replace what the next job will be run by.
+// CheckProgram checks that no job can replace the program that runs the next job.
 func CheckProgram(root string, u User) []Problem {
 	if os.Geteuid() != 0 {
-		return nil // there is no other user
+		return nil // jobs have the same user
 	}
 	for _, path := range []string{root, filepath.Join(root, "bin"), listenerPath(root)} {
 		info, err := os.Stat(path)
@@ -75,7 +72,8 @@ func CheckProgram(root string, u User) []Problem {
 	return nil
 }
 
-// CheckToken checks the file with the token, if there is one: readable for us, and not for the jobs.
+// CheckToken checks that the supervisor can read the token's file, if there is one, and jobs
+// cannot.
 func CheckToken(path string, u User) []Problem {
 	if path == "" {
 		return nil
@@ -91,7 +89,8 @@ func CheckToken(path string, u User) []Problem {
 	return nil
 }
 
-// DockerGroup is the group that may use the Docker socket, if one is mounted and its group is not root's: the job's user gets it.
+// DockerGroup returns the group of the Docker socket, which the job's user gets. ok is false
+// without a socket, and if the group is root's.
 func DockerGroup(path string) (gid int, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&fs.ModeSocket == 0 {
@@ -101,18 +100,19 @@ func DockerGroup(path string) (gid int, ok bool) {
 	return int(st.Gid), isStat && st.Gid != 0
 }
 
-// CheckDocker checks the Docker socket, if one is mounted: an engine answers, and the job's user may ask.
+// CheckDocker checks that the job's user may use the Docker socket, if there is one, and that an
+// engine answers.
 func CheckDocker(ctx context.Context, path string, u User) []Problem {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil // not mounted: jobs do without Docker
+		return nil // not mounted: jobs have no Docker
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
 		return []Problem{{What: path + " is not a socket", Remedy: "mount the socket of the Docker engine there, or nothing; Docker makes a directory of a path that does not exist"}}
 	}
 	if !u.may(info, 0o6) {
-		return []Problem{{What: fmt.Sprintf("user %d may not use %s, whose group is root's own", u.UID, path),
-			Remedy: "on the host give the socket to a group of its own: chgrp docker and chmod 660"}}
+		return []Problem{{What: fmt.Sprintf("user %d may not use %s, whose group is root", u.UID, path),
+			Remedy: "on the host: chgrp docker and chmod 660 the socket"}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -132,53 +132,16 @@ func CheckDocker(ctx context.Context, path string, u User) []Problem {
 	}
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return []Problem{{What: path + " answers " + response.Status + " to a ping", Remedy: "look at the Docker engine on the host, or at the proxy before it"}}
+		return []Problem{{What: path + " answers " + response.Status + " to a ping", Remedy: "check the Docker engine on the host, or the proxy in front of it"}}
 	}
 	return nil
 }
 
-// CheckGit looks for git: without it, checkouts become downloads without a history.
-func CheckGit() []Problem {
-	if _, err := exec.LookPath("git"); err != nil {
-		return []Problem{{What: "there is no git for the jobs", Remedy: "install git in the image"}}
-	}
-	return nil
-}
-
-// keepalive holds, for each value, the most that still notices within a quarter of an hour that the other end is gone, and what to set.
-// The kernel's own take more than two hours. They are the container's, and only Docker can set them.
-var keepalive = []struct {
-	name         string
-	most, advice int
-}{
-	{"tcp_keepalive_time", 600, 60}, {"tcp_keepalive_intvl", 30, 10}, {"tcp_keepalive_probes", 9, 6},
-}
-
-// CheckKeepalive checks how soon the kernel notices that a connection is dead, as sleep and VPNs leave them.
-func CheckKeepalive(proc string) []Problem {
-	var slow, set []string
-	for _, k := range keepalive {
-		data, err := os.ReadFile(filepath.Join(proc, "sys/net/ipv4", k.name))
-		if err != nil {
-			continue // a kernel without it
-		}
-		if n, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && n > k.most {
-			slow = append(slow, fmt.Sprintf("net.ipv4.%s is %d", k.name, n))
-			set = append(set, fmt.Sprintf("net.ipv4.%s: %d", k.name, k.advice))
-		}
-	}
-	if len(slow) == 0 {
-		return nil
-	}
-	return []Problem{{What: "dead connections go unnoticed for long: " + strings.Join(slow, ", "),
-		Remedy: "set " + strings.Join(set, ", ") + " under sysctls of the service, as compose.yaml does"}}
-}
-
-// CheckSpace checks that a job finds some room: bytes free to an unprivileged user.
+// CheckSpace checks that at least so many bytes are free to an unprivileged user.
 func CheckSpace(path string, least uint64) []Problem {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return nil // CheckRoot says so
+		return nil // CheckRoot reports it
 	}
 	free := st.Bavail * uint64(st.Bsize)
 	if free >= least {
@@ -188,7 +151,7 @@ func CheckSpace(path string, least uint64) []Problem {
 		Remedy: "free " + strconv.FormatFloat(float64(least)/1e9, 'f', -1, 64) + " GB, for example with docker builder prune"}}
 }
 
-// may tells whether the mode bits grant all of want (r=4 w=2 x=1) to the user. Access lists are not looked at.
+// may reports whether the mode bits grant all of want (r=4 w=2 x=1) to the user. It ignores ACLs.
 func (u User) may(info fs.FileInfo, want fs.FileMode) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || u.UID == 0 {

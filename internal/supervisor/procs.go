@@ -10,13 +10,13 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// process is one line of the process table.
+// process is one entry of the process table.
 type process struct {
 	pid, ppid int
 	zombie    bool
 }
 
-// processes reads the process table from /proc. Processes that end while it reads are left out.
+// processes reads the process table. It leaves out processes that end meanwhile.
 func processes(proc string) []process {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -35,7 +35,8 @@ func processes(proc string) []process {
 	return all
 }
 
-// readProcess reads /proc/PID/stat, "pid (name) state ppid …"; the name may contain spaces and brackets (proc_pid_stat(5)).
+// readProcess reads /proc/PID/stat, "pid (name) state ppid …". The name may contain spaces and
+// brackets (proc_pid_stat(5)).
 func readProcess(proc string, pid int) (process, bool) {
 	data, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -56,14 +57,14 @@ func readProcess(proc string, pid int) (process, bool) {
 	return process{pid: pid, ppid: ppid, zombie: fields[0] == "Z" || fields[0] == "X"}, true
 }
 
-// descendants returns the processes that have the given one as an ancestor, zombies included.
+// descendants returns the processes below one, zombies included.
 func descendants(all []process, of int) []process {
 	children := make(map[int][]process)
 	for _, p := range all {
 		children[p.ppid] = append(children[p.ppid], p)
 	}
 	var found []process
-	seen := map[int]bool{of: true} // the table was not read at one moment, so it could have a circle
+	seen := map[int]bool{of: true} // the table is not read at one instant, so it may have a cycle
 	queue := []int{of}
 	for len(queue) > 0 {
 		next := queue[0]
@@ -79,7 +80,7 @@ func descendants(all []process, of int) []process {
 	return found
 }
 
-// isWorker reports whether a process runs a job; not for zombies, and not for a process that has gone.
+// isWorker reports whether a process runs a job. Zombies do not.
 func isWorker(proc string, pid int) bool {
 	cmdline, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
 	return err == nil && runner.IsWorker(string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))

@@ -11,22 +11,20 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Names of registrations are the slot's, a dash, and suffixLen characters of suffixChars; so whether a name belongs to this
-// slot is decidable also where one slot's name begins with another's. GitHub allows 64 characters.
+// A registration is named SLOT-SUFFIX. The suffix has a fixed length and alphabet, so that a name
+// of the slot ci-1-2 is not taken for one of ci-1. GitHub allows 64 characters.
 const (
-	suffixChars = "abcdefghijkmnpqrstuvwxyz23456789" // 32, without those that are easily confused
+	suffixChars = "abcdefghijkmnpqrstuvwxyz23456789" // without those that are easily confused
 	suffixLen   = 10
 	maxSlotLen  = 64 - 1 - suffixLen
 )
 
-// Bounds.
 const (
-	maxNames      = 3                // names tried in a row if GitHub says that one is taken
-	maxOwed       = 16               // registrations remembered for deletion
+	maxPending    = 16               // registrations remembered for deletion
 	maxRetryAfter = 15 * time.Minute // longest wait that GitHub can ask for
 )
 
-// newName makes a registration name that was never used before.
+// newName returns a registration name that was never used.
 func newName(slot string) string {
 	random := make([]byte, suffixLen)
 	_, _ = rand.Read(random) // never fails since Go 1.24
@@ -36,136 +34,120 @@ func newName(slot string) string {
 	return slot + "-" + string(random)
 }
 
-// ownName tells whether a registration was made by this slot.
+// ownName reports whether a registration was made by this slot.
 func ownName(slot, name string) bool {
 	suffix, ok := strings.CutPrefix(name, slot+"-")
 	return ok && len(suffix) == suffixLen && strings.Trim(suffix, suffixChars) == ""
 }
 
-// register gets a registration, unless there is one that was not used, and starts the listener with it.
+// register makes a registration and starts a listener with it.
 func (s *Supervisor) register(ctx context.Context) (Phase, string) {
-	if s.dirty {
-		if err := s.scrub(); err != nil {
-			s.fail(ctx, "cleaning: "+err.Error(), err)
-			return Waiting, s.state.Cause
-		}
+	if err := s.cleanUp(); err != nil {
+		s.fail(ctx, "cleaning: "+err.Error(), err)
+		return Waiting, s.state.Cause
 	}
-	s.payOwed(ctx)
-	if s.reg == nil {
-		if cause, err := s.newRegistration(ctx); cause != "" {
-			s.fail(ctx, cause, err)
-			return Waiting, cause
-		}
+	s.deletePending(ctx)
+	jit, err := s.newRegistration(ctx)
+	if err != nil {
+		s.fail(ctx, causeOf(err), err)
+		return Waiting, s.state.Cause
 	}
 	if ctx.Err() != nil {
 		return Draining, "asked to stop"
 	}
-	if err := s.logIn(); err != nil { // jobs can do without
+	if err := s.logIn(); err != nil { // jobs run without it
 		s.cfg.Logger.WarnContext(ctx, "Jobs are not logged in at Docker Hub", "err", err)
 	}
-	proc, err := s.launch(s.reg.jit)
+	proc, err := s.launch(jit)
 	if err != nil {
 		s.fail(ctx, "start the listener: "+err.Error(), err)
-		s.disown(ctx)
+		s.deleteRegistration(ctx)
 		return Cleaning, s.state.Cause
 	}
 	s.proc = proc
 	return Connecting, "listener started"
 }
 
-// newRegistration sets s.reg or returns why there is none.
-func (s *Supervisor) newRegistration(ctx context.Context) (cause string, err error) {
-	for range maxNames {
-		name := newName(s.cfg.Slot)
-		var jit runner.JIT
-		err = s.call(ctx, func(ctx context.Context) (err error) {
-			jit, err = s.cfg.Registrar.JITConfig(ctx, name)
-			return err
-		})
-		if err == nil {
-			s.reg, s.relaunches = &registration{id: jit.ID, name: name, jit: jit.Encoded}, 0
-			s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // so that the next life knows of it, whatever comes now
-			return "", nil
-		}
-		if errors.Is(err, runner.ErrNameTaken) {
-			continue
-		}
-		if !refused(err) && len(s.unsure) < maxOwed {
-			s.unsure = append(s.unsure, name)
-		}
-		break
+// newRegistration registers a runner and returns its just-in-time configuration, a secret.
+func (s *Supervisor) newRegistration(ctx context.Context) (string, error) {
+	name := newName(s.cfg.Slot)
+	jit, err := call(ctx, s, func(ctx context.Context) (runner.JIT, error) { return s.cfg.Registrar.JITConfig(ctx, name) })
+	if err == nil {
+		s.reg = &registration{id: jit.ID, name: name}
+		s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // for loadPrevious, after a kill
+		return jit.Encoded, nil
 	}
-	if cause = causeOf(err); cause == "" {
-		cause = "registration failed"
+	if !asGitHub(err).Refused() && len(s.unconfirmed) < maxPending {
+		s.unconfirmed = append(s.unconfirmed, name)
 	}
-	s.wait = min(retryAfter(err), maxRetryAfter)
-	if cause == CausePATInvalid { // several wrong logins make GitHub refuse right ones too, so do not begin with a quick retry
-		s.wait = max(s.wait, s.t.ladder[len(s.t.ladder)-1])
+	s.minWait = min(asGitHub(err).RetryAfter, maxRetryAfter)
+	if causeOf(err) == CausePATInvalid { // GitHub locks out valid tokens too after several invalid ones
+		s.minWait = max(s.minWait, s.t.longestDelay())
 	}
-	return cause, err
+	return "", err
 }
 
-// disown deletes the present registration at GitHub, now or later.
-func (s *Supervisor) disown(ctx context.Context) {
+// deleteRegistration deletes the registration in use at GitHub, now or later.
+func (s *Supervisor) deleteRegistration(ctx context.Context) {
 	if s.reg == nil {
 		return
 	}
-	if len(s.owed) == maxOwed { // GitHub removes offline ephemeral runners after a day
-		s.owed = s.owed[1:]
+	if len(s.pending) == maxPending { // GitHub removes offline ephemeral runners after a day
+		s.pending = s.pending[1:]
 	}
-	s.owed = append(s.owed, s.reg.id)
+	s.pending = append(s.pending, s.reg.id)
 	s.reg = nil
-	s.payOwed(ctx)
+	s.deletePending(ctx)
 }
 
-// payOwed deletes registrations that nobody will use. It stops at the first error that is about GitHub and not about the
-// registration. One that is busy belongs to a job that GitHub still believes in; it goes with it, or by removeStale. What is owed
-// stands in the state file, so that it is paid by the next life of this slot if this one ends before.
-func (s *Supervisor) payOwed(ctx context.Context) {
+// deletePending deletes unused registrations. It stops at the first error that is not about the
+// registration itself. A busy one is dropped: it ends with its job, or deleteStale deletes it. The
+// list is in the state file, for loadPrevious.
+func (s *Supervisor) deletePending(ctx context.Context) {
 	defer func() {
-		if !slices.Equal(s.state.Owed, s.owed) {
-			s.update(func(st *State) { st.Owed = slices.Clone(s.owed) })
+		if !slices.Equal(s.state.Pending, s.pending) {
+			s.update(func(st *State) { st.Pending = slices.Clone(s.pending) })
 		}
 	}()
-	if len(s.unsure) > 0 {
-		s.settle(ctx)
-	}
-	for len(s.owed) > 0 {
-		id := s.owed[0]
-		err := s.call(ctx, func(ctx context.Context) error { return s.cfg.Registrar.DeleteRunner(ctx, id) })
+	s.findUnconfirmed(ctx)
+	for len(s.pending) > 0 {
+		err := s.deleteRunner(ctx, s.pending[0])
 		if err != nil && !errors.Is(err, runner.ErrNotFound) && !errors.Is(err, runner.ErrBusy) {
-			s.cfg.Logger.WarnContext(ctx, "Unused registration not deleted, will try again", "id", id, "err", err)
+			s.cfg.Logger.WarnContext(ctx, "Unused registration not deleted, will try again", "id", s.pending[0], "err", err)
 			return
 		}
-		s.owed = s.owed[1:]
+		s.pending = s.pending[1:]
 	}
 }
 
-// settle finds out which registrations were made although the answer was lost, and makes them owed.
-func (s *Supervisor) settle(ctx context.Context) {
-	var all []runner.Registration
-	err := s.call(ctx, func(ctx context.Context) (err error) { all, err = s.cfg.Registrar.Runners(ctx); return err })
+// findUnconfirmed finds registrations that were made although the answer was lost, and adds them to
+// the pending deletions. If it fails, the next deletePending repeats it.
+func (s *Supervisor) findUnconfirmed(ctx context.Context) {
+	if len(s.unconfirmed) == 0 {
+		return
+	}
+	all, err := call(ctx, s, s.cfg.Registrar.Runners)
 	if err != nil {
-		return // asked again before the next registration, and at the end
+		return
 	}
 	for _, r := range all {
-		if slices.Contains(s.unsure, r.Name) && len(s.owed) < maxOwed {
-			s.owed = append(s.owed, r.ID)
+		if slices.Contains(s.unconfirmed, r.Name) && len(s.pending) < maxPending {
+			s.pending = append(s.pending, r.ID)
 		}
 	}
-	s.unsure = nil
+	s.unconfirmed = nil
 }
 
-// inherit takes over what an earlier life of this slot, which was killed, had at GitHub and still owed to it.
-func (s *Supervisor) inherit() {
+// loadPrevious takes over the registrations of a previous process of this slot that was killed.
+func (s *Supervisor) loadPrevious() {
 	old, err := ReadState(s.cfg.StateFile)
 	if err != nil || old.Slot != s.cfg.Slot {
 		return
 	}
 	if old.ID != 0 {
-		s.owed = append(s.owed, old.ID)
+		s.pending = append(s.pending, old.ID)
 	}
-	s.owed = append(s.owed, old.Owed...)
-	s.owed = s.owed[:min(len(s.owed), maxOwed)]
-	s.state.Owed = slices.Clone(s.owed)
+	s.pending = append(s.pending, old.Pending...)
+	s.pending = s.pending[:min(len(s.pending), maxPending)]
+	s.state.Pending = slices.Clone(s.pending)
 }

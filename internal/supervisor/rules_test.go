@@ -15,40 +15,40 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
-func TestJudge(t *testing.T) {
+func TestOutcomeOfAListener(t *testing.T) {
 	const conflictWait, slow = 30 * time.Second, 80 * time.Second
 	for name, tc := range map[string]struct {
 		e    exit
 		p    progress
-		want verdict
+		want outcome
 	}{
-		"a job, exit 0":         {exit{}, progress{listening: true, jobsStarted: 1, jobsCompleted: 1, result: listener.Succeeded}, verdict{job: true, cause: "job completed: Succeeded"}},
-		"a job, then exit 2":    {exit{code: 2}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, verdict{job: true, cause: "job completed: Abandoned", doubtful: true}},
-		"a job, abandoned":      {exit{}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, verdict{job: true, cause: "job completed: Abandoned", doubtful: true}},
-		"a job, then exit 1":    {exit{code: 1}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Failed}, verdict{job: true, cause: "job completed: Failed", doubtful: true}},
-		"exit 0 is not a job":   {exit{}, progress{listening: true}, verdict{cause: "ended without a job"}},
-		"exit 2 unused":         {exit{code: 2}, progress{listening: true, failure: listener.Other, text: "An error occurred: x"}, verdict{cause: "retryable: exit code 2", relaunch: true}},
-		"exit 2 in a job":       {exit{code: 2}, progress{jobsStarted: 1}, verdict{cause: "job without a result: exit code 2"}},
-		"update":                {exit{code: 4}, progress{}, verdict{cause: "retryable: exit code 4", relaunch: true}},
-		"conflict":              {exit{code: 5}, progress{conflict: true}, verdict{cause: CauseSessionConflict, wait: conflictWait}},
-		"conflict, old runner":  {exit{code: 1}, progress{conflict: true, failure: listener.Other, text: "Failed to create session. x"}, verdict{cause: CauseSessionConflict, wait: conflictWait}},
-		"conflict that ended":   {exit{code: 2}, progress{conflict: true, listening: true}, verdict{cause: "retryable: exit code 2", relaunch: true}},
-		"deprecated":            {exit{code: 7}, progress{listening: true}, verdict{cause: CauseVersionDeprecated, wait: slow}},
-		"deprecated at session": {exit{code: 1}, progress{failure: listener.VersionDeprecated}, verdict{cause: CauseVersionDeprecated, wait: slow}},
-		"deleted":               {exit{code: 1}, progress{failure: listener.RegistrationDeleted}, verdict{cause: "registration_deleted"}},
-		"deleted while polling": {exit{}, progress{listening: true, failure: listener.RegistrationDeleted}, verdict{cause: "registration_deleted"}},
-		"other":                 {exit{code: 1}, progress{failure: listener.Other, text: "Failed to create session. x"}, verdict{cause: "Failed to create session. x"}},
-		"OOM kill in a job":     {exit{code: -1, signal: syscall.SIGKILL}, progress{jobsStarted: 1}, verdict{cause: "job without a result: killed by signal 9 (killed)"}},
-		"killed":                {exit{code: -1, signal: syscall.SIGKILL}, progress{}, verdict{cause: "killed by signal 9 (killed)"}},
+		"a job, exit 0":         {exit{}, progress{listening: true, jobsStarted: 1, jobsCompleted: 1, result: listener.Succeeded}, outcome{done: true, cause: "job completed: Succeeded"}},
+		"a job, then exit 2":    {exit{code: 2}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, outcome{done: true, cause: "job completed: Abandoned", mayRemain: true}},
+		"a job, abandoned":      {exit{}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Abandoned}, outcome{done: true, cause: "job completed: Abandoned", mayRemain: true}},
+		"a job, then exit 1":    {exit{code: 1}, progress{jobsStarted: 1, jobsCompleted: 1, result: listener.Failed}, outcome{done: true, cause: "job completed: Failed", mayRemain: true}},
+		"exit 0 is not a job":   {exit{}, progress{listening: true}, outcome{cause: "ended without a job"}},
+		"exit 2 unused":         {exit{code: 2}, progress{listening: true, failure: listener.Other, text: "An error occurred: x"}, outcome{cause: "An error occurred: x"}},
+		"exit 2 in a job":       {exit{code: 2}, progress{jobsStarted: 1}, outcome{cause: "job without a result: exit code 2"}},
+		"update":                {exit{code: 4}, progress{}, outcome{cause: "exit code 4"}},
+		"conflict":              {exit{code: 5}, progress{conflict: true}, outcome{cause: CauseSessionConflict, wait: conflictWait}},
+		"conflict, old runner":  {exit{code: 1}, progress{conflict: true, failure: listener.Other, text: "Failed to create session. x"}, outcome{cause: CauseSessionConflict, wait: conflictWait}},
+		"conflict that ended":   {exit{code: 2}, progress{conflict: true, listening: true}, outcome{cause: "exit code 2"}},
+		"deprecated":            {exit{code: 7}, progress{listening: true}, outcome{cause: CauseVersionDeprecated, wait: slow}},
+		"deprecated at session": {exit{code: 1}, progress{failure: listener.VersionDeprecated}, outcome{cause: CauseVersionDeprecated, wait: slow}},
+		"deleted":               {exit{code: 1}, progress{failure: listener.RegistrationDeleted}, outcome{cause: "registration_deleted"}},
+		"deleted while polling": {exit{}, progress{listening: true, failure: listener.RegistrationDeleted}, outcome{cause: "registration_deleted"}},
+		"other":                 {exit{code: 1}, progress{failure: listener.Other, text: "Failed to create session. x"}, outcome{cause: "Failed to create session. x"}},
+		"OOM kill in a job":     {exit{code: -1, signal: syscall.SIGKILL}, progress{jobsStarted: 1}, outcome{cause: "job without a result: killed by signal 9 (killed)"}},
+		"killed":                {exit{code: -1, signal: syscall.SIGKILL}, progress{}, outcome{cause: "killed by signal 9 (killed)"}},
 	} {
-		if diff := cmp.Diff(tc.want, judge(tc.e, tc.p, conflictWait, slow), cmp.AllowUnexported(verdict{})); diff != "" {
+		if diff := cmp.Diff(tc.want, outcomeOf(tc.e, tc.p, conflictWait, slow), cmp.AllowUnexported(outcome{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-// TestRegistrationIsRetriedForEver measures the waits between attempts in simulated time.
-func TestRegistrationIsRetriedForEver(t *testing.T) {
+// TestRegistrationIsRetriedForever measures the delays between attempts in fake time.
+func TestRegistrationIsRetriedForever(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err  error
 		want []time.Duration
@@ -66,10 +66,7 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 					Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.DiscardHandler), timing: defaultTiming(),
 				}
 				cfg.timing.jitter = func() float64 { return 1 }
-				s, err := New(cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := New(cfg)
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 				defer cancel()
@@ -100,7 +97,7 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 				if diff := cmp.Diff(tc.want, got); diff != "" {
 					t.Errorf("waits in seconds (-want +got):\n%s", diff)
 				}
-				// Unhealthy after five failures, or at once where waiting does not help.
+				// Unhealthy after five failures, or at once if waiting does not help.
 				want := 75 * time.Second
 				if errors.Is(tc.err, errToken) {
 					want = 0
@@ -113,8 +110,8 @@ func TestRegistrationIsRetriedForEver(t *testing.T) {
 	}
 }
 
-// While the clock is wrong GitHub would take new registrations for deleted ones, so none is made; there is one line a minute, and no
-// call to GitHub. That it waits is no failure, and no reason to restart.
+// With a wrong clock GitHub takes new registrations for deleted ones, so none is made. There is one
+// log line a minute, no call to GitHub, and the slot is healthy.
 func TestNoRegistrationWithAWrongClock(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ahead, first time.Duration
@@ -137,7 +134,7 @@ func TestNoRegistrationWithAWrongClock(t *testing.T) {
 					return errors.New("enough")
 				}}
 				log := newRecord()
-				s, err := New(Config{
+				s := New(Config{
 					Slot: "s", Root: root, UID: testUID, GID: testGID, StateFile: root + "/state", Registrar: github,
 					Clock: func(context.Context) (Offset, bool) {
 						if time.Since(start) < 5*time.Minute {
@@ -147,9 +144,6 @@ func TestNoRegistrationWithAWrongClock(t *testing.T) {
 					},
 					Stdout: newRecord(), Stderr: newRecord(), Logger: slog.New(slog.NewTextHandler(log, nil)),
 				})
-				if err != nil {
-					t.Fatal(err)
-				}
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+10*time.Second)
 				defer cancel()
 				go func() {
@@ -173,8 +167,8 @@ func TestNoRegistrationWithAWrongClock(t *testing.T) {
 	}
 }
 
-// Where nobody knows the time, nothing is held up.
-func TestUnknownTimeHoldsUpNothing(t *testing.T) {
+// An unknown time delays nothing.
+func TestUnknownTimeDelaysNothing(t *testing.T) {
 	s := startSlot(t, &fakeGitHub{}, func(cfg *Config) {
 		cfg.Clock = func(context.Context) (Offset, bool) { return Offset{Ahead: time.Hour}, false }
 	})
@@ -190,13 +184,13 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestPump(t *testing.T) {
+func TestForwardLines(t *testing.T) {
 	long := strings.Repeat("x", 3*maxLine)
 	for name, in := range map[string]string{
 		"lines": "a\nb\n", "no end": "a\nb", "empty lines": "\n\na\n", "long": "a\n" + long + "\nb\n", "long without end": long, "nothing": "",
 	} {
 		out, seen := newRecord(), ""
-		pump(strings.NewReader(in), out, func(line []byte) { seen += string(line) })
+		forwardLines(strings.NewReader(in), out, func(line []byte) { seen += string(line) })
 		want := in
 		if in != "" && !strings.HasSuffix(in, "\n") {
 			want += "\n"
@@ -211,14 +205,14 @@ func TestPump(t *testing.T) {
 }
 
 func TestProgressNamesTheFirstFailure(t *testing.T) {
-	l := newLedger()
+	l := newJobProgress()
 	for _, line := range []string{
 		"The runner no longer exists on the server. Please reconfigure the runner.", "Failed to create session. x",
 		"[WORKER 2026-08-20 12:00:00Z INFO X] " + stubStamp + "Running job: fake",
 	} {
-		l.line([]byte(line))
+		l.record([]byte(line))
 	}
-	if p := l.progress(); p.failure != listener.RegistrationDeleted || p.jobsStarted != 0 {
+	if p := l.snapshot(); p.failure != listener.RegistrationDeleted || p.jobsStarted != 0 {
 		t.Errorf("progress = %+v", p)
 	}
 }

@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// Phase is where in its life a slot is; see the package comment.
+// Phase is a phase of a slot; see the package comment.
 type Phase string
 
 // The phases.
 const (
-	Preflight   Phase = "preflight"
 	Waiting     Phase = "waiting"
 	Registering Phase = "registering"
 	Connecting  Phase = "connecting"
@@ -24,27 +23,28 @@ const (
 	Stopped     Phase = "stopped"
 )
 
-// State is what the state file says. It contains no secret.
+// State is the content of the state file. It contains no secret.
 type State struct {
 	Slot     string    `json:"slot"`
 	Phase    Phase     `json:"phase"`
 	Since    time.Time `json:"since"`   // of the phase
-	Updated  time.Time `json:"updated"` // the supervisor was alive then
+	Updated  time.Time `json:"updated"` // when the supervisor last wrote the file
 	Name     string    `json:"registration_name,omitempty"`
 	ID       int64     `json:"registration_id,omitempty"`
 	PID      int       `json:"listener_pid,omitempty"` // 0: no listener
 	Failures int       `json:"failures_in_a_row"`
-	Failure  string    `json:"failure,omitempty"` // cause of the last of them
-	Cause    string    `json:"cause"`             // why the phase was entered, or why the last attempt failed
+	Failure  string    `json:"failure,omitempty"` // cause of the last failure
+	Cause    string    `json:"cause"`             // why the phase was entered, or the last attempt failed
 	Jobs     uint64    `json:"jobs"`              // completed since the supervisor started
 
-	Blocked      string    `json:"blocked,omitempty"`            // a cause: what a registration waits for, or waited for last
-	BlockedSince time.Time `json:"blocked_since,omitzero"`       //
-	GitHub       Sight     `json:"github,omitzero"`              // of the present registration
-	Owed         []int64   `json:"registrations_owed,omitempty"` // to be deleted, by this life or the next one
+	Blocked      string       `json:"blocked,omitempty"`           // cause of the present or last wait
+	BlockedSince time.Time    `json:"blocked_since,omitzero"`      // zero: not blocked
+	GitHub       GitHubStatus `json:"github,omitzero"`             // of the registration in use
+	Pending      []int64      `json:"pending_deletions,omitempty"` // ids of unused registrations
 }
 
-// write replaces the file at once, so that a reader sees the old or the new state and never half of one.
+// write replaces the file, so that a reader sees the old or the new state. It does not sync: the
+// health check needs a whole file in time, and no job that floods the disk may delay it.
 func (s State) write(path string) error {
 	if path == "" {
 		return nil

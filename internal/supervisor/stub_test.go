@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestMain makes the test binary also the stand-in for the Actions listener and for what a job starts: which one is told by
-// the name that it is called by.
+// TestMain makes the test binary also the stub of the Actions listener and of a job's processes,
+// chosen by the name of the program.
 func TestMain(m *testing.M) {
 	switch filepath.Base(os.Args[0]) {
 	case "Runner.Listener":
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// ls names what is in a directory.
+// ls returns the names in a directory.
 func ls(dir string) []string {
 	var names []string
 	entries, err := os.ReadDir(dir)
@@ -38,7 +38,7 @@ func ls(dir string) []string {
 	return names
 }
 
-// show returns what is in a file, and its mode.
+// show returns the content of a file, and its mode.
 func show(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -50,7 +50,8 @@ func show(path string) string {
 
 const stubStamp = "2026-08-20 12:00:00Z: "
 
-// stubListener prints and exits as the Actions runner does. What it shall do is the just-in-time configuration.
+// stubListener prints and exits as the Actions runner does. The just-in-time configuration says
+// which behavior.
 func stubListener() int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGUSR1)
@@ -73,7 +74,7 @@ func stubListener() int {
 		_ = os.Remove(".credentials")
 		return 0
 	}
-	switch behaviour, _, _ := strings.Cut(os.Getenv(jitVariable), "|"); behaviour {
+	switch behavior, _, _ := strings.Cut(os.Getenv(jitVariable), "|"); behavior {
 	case "job":
 		listen()
 		running()
@@ -94,7 +95,7 @@ func stubListener() int {
 	case "job with leftover":
 		listen()
 		running()
-		// The job leaves a process behind that has a session of its own and holds the streams open.
+		// The job leaves a process with its own session that holds the streams open.
 		left := exec.CommandContext(context.Background(), "/proc/self/exe")
 		left.Args = []string{"leftover"}
 		left.Stdout, left.Stderr = os.Stdout, os.Stderr
@@ -120,7 +121,7 @@ func stubListener() int {
 			return 44
 		}
 		listen()
-		if behaviour == "worker" {
+		if behavior == "worker" {
 			running()
 		}
 		if <-signals == syscall.SIGINT {
@@ -128,7 +129,7 @@ func stubListener() int {
 			return 0
 		}
 		_ = worker.Process.Kill()
-		if behaviour == "worker only" {
+		if behavior == "worker only" {
 			running()
 		}
 		return done("Succeeded")

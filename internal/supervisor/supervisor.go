@@ -3,75 +3,67 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
 
 // Supervisor runs one slot. Make it with New and call Run once.
 type Supervisor struct {
-	cfg    Config
-	t      timing
-	family family
-	names  *names
+	cfg  Config
+	t    timing
+	tree processTree
+	dns  *dnsFallback
 
-	// What follows belongs to Run's goroutine.
-	reg        *registration // the present one; nil = none
-	proc       *listenerProcess
-	owed       []int64  // registrations that could not be deleted yet; bounded by maxOwed
-	unsure     []string // names of registrations that may have been made, though the answer was lost; bounded by maxOwed
-	relaunches int      // of the present registration without a session
-	wait       time.Duration
-	dirty      bool // the last cleaning failed, or none was done yet
-	listening  time.Time
-	worked     time.Time // a worker was seen then
-	asked      time.Time // GitHub was asked then to delete the registration of a listener that is stuck
+	// The following fields belong to Run's goroutine.
+	reg         *registration // in use; nil: none
+	proc        *listenerProcess
+	pending     []int64  // registrations to delete; at most maxPending
+	unconfirmed []string // names of registrations whose answer was lost; at most maxPending
+	minWait     time.Duration
+	listeningAt time.Time
+	workerAt    time.Time // a worker was last seen
+	deleteAt    time.Time // the last attempt to delete the registration of a stuck listener
 
-	mu         sync.Mutex
-	state      State
-	aliveUntil time.Time
+	mu       sync.Mutex
+	state    State
+	deadline time.Time // see setDeadline
 }
 
-// registration is what the slot is at GitHub.
+// registration is the slot's runner at GitHub.
 type registration struct {
 	id   int64
 	name string
-	jit  string // secret
 }
 
-// New checks the configuration. Nothing is started.
-func New(cfg Config) (*Supervisor, error) {
-	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("supervisor: %w", err)
-	}
+// New returns a Supervisor. Nothing is started.
+func New(cfg Config) *Supervisor {
 	t := cfg.timing
-	if t.ladder == nil {
+	if t.backoff == nil {
 		t = defaultTiming()
 	}
 	if cfg.TimeScale > 0 {
 		t = t.scaled(cfg.TimeScale)
 	}
 	return &Supervisor{
-		cfg:    cfg,
-		t:      t,
-		family: family{proc: "/proc", reap: cfg.Reap},
-		names: &names{
-			path: cfg.ResolvConf, wanted: cfg.Names, fallback: cfg.Fallback, logger: cfg.Logger, lookup: lookupAt,
+		cfg:  cfg,
+		t:    t,
+		tree: processTree{proc: "/proc", reap: cfg.Reap},
+		dns: &dnsFallback{
+			path: cfg.ResolvConf, hostnames: cfg.Hostnames, servers: cfg.Fallback, logger: cfg.Logger, lookup: lookupAt,
 		},
-		dirty: true, // the last life of this container may have ended in the middle of a job
-		state: State{Slot: cfg.Slot, Phase: Preflight, Since: time.Now()},
-	}, nil
+		state: State{Slot: cfg.Slot, Phase: Waiting, Since: time.Now()},
+	}
 }
 
-// Run lives the life of the slot until ctx ends, and then drains: it returns when no job of the slot runs any more, which
-// may take as long as the job. It fails only before the first registration, for reasons that waiting does not mend.
+// Run runs the slot until ctx ends, then drains it. It returns when no job of the slot runs, which
+// may take as long as the job. It fails only before the first registration.
 func (s *Supervisor) Run(ctx context.Context) error {
 	if s.cfg.Reap {
-		if err := adopt(); err != nil {
+		if err := becomeSubreaper(); err != nil {
 			return err
 		}
 	}
-	s.inherit()
+	s.loadPrevious()
 	if err := s.state.write(s.cfg.StateFile); err != nil {
 		return err
 	}
@@ -80,28 +72,26 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer stop()
 	if s.cfg.Reap {
-		wg.Go(func() { s.family.reaper(background) })
+		wg.Go(func() { s.tree.reapUntil(background) })
 	}
-	s.busyFor(3 * s.t.beat)
-	wg.Go(func() { s.heart(background) })
-	wg.Go(func() { s.removeStale(ctx) })
-	wg.Go(func() { s.look(ctx) })
-	wg.Go(func() { s.names.watch(background, s.t.names) })
+	s.setDeadline(0)
+	wg.Go(func() { s.heartbeat(background) })
+	wg.Go(func() { s.deleteStale(ctx) })
+	wg.Go(func() { s.pollStatus(ctx) })
+	wg.Go(func() { s.dns.watch(background, s.t.dnsCheck) })
 
 	for s.state.Phase != Stopped {
 		next, cause := s.step(ctx)
-		s.move(ctx, next, cause)
+		s.enter(ctx, next, cause)
 	}
 	return nil
 }
 
-// step is the state machine: the function of a phase returns when the phase is over.
-func (s *Supervisor) step(ctx context.Context) (Phase, string) {
+// step runs the present phase to its end.
+func (s *Supervisor) step(ctx context.Context) (next Phase, cause string) {
 	switch s.state.Phase {
-	case Preflight:
-		return s.preflight(ctx)
 	case Waiting:
-		return s.gate(ctx)
+		return s.waitUntilReady(ctx)
 	case Registering:
 		return s.register(ctx)
 	case Connecting, Listening, Job:
@@ -111,36 +101,17 @@ func (s *Supervisor) step(ctx context.Context) (Phase, string) {
 	case Draining:
 		return s.drain(ctx)
 	default:
-		return Stopped, "no such phase: " + string(s.state.Phase)
+		return Stopped, "unknown phase: " + string(s.state.Phase)
 	}
 }
 
-// preflight says at once whatever is not as it should be. What nobody but a person can mend has ended the program before this; for the
-// rest a slot can wait.
-func (s *Supervisor) preflight(ctx context.Context) (Phase, string) {
-	if s.cfg.Preflight == nil {
-		return Waiting, "started"
-	}
-	s.busyFor(preflightBound)
-	bound, cancel := context.WithTimeout(ctx, preflightBound)
-	defer cancel()
-	problems := s.cfg.Preflight(bound)
-	for _, p := range problems {
-		s.cfg.Logger.WarnContext(ctx, "Preflight", "problem", p.What, "remedy", p.Remedy)
-	}
-	return Waiting, fmt.Sprintf("preflight done, problems: %d", len(problems))
-}
-
-// preflightBound is how long the preflight may take.
-const preflightBound = 30 * time.Second
-
-// move enters a phase, and tells everybody.
-func (s *Supervisor) move(ctx context.Context, next Phase, cause string) {
+// enter starts a phase: it writes the state file and logs the change.
+func (s *Supervisor) enter(ctx context.Context, next Phase, cause string) {
 	from := s.state.Phase
 	s.update(func(st *State) {
 		if st.Phase != next {
 			st.Since = time.Now()
-			st.GitHub = Sight{} // it was about the phase before
+			st.GitHub = GitHubStatus{} // it was about the previous phase
 		}
 		st.Phase, st.Cause = next, cause
 		st.Name, st.ID, st.PID = "", 0, 0
@@ -151,13 +122,10 @@ func (s *Supervisor) move(ctx context.Context, next Phase, cause string) {
 			st.PID = s.proc.pid
 		}
 	})
-	if next == from { // one more attempt, which fail has told
-		return
-	}
 	s.cfg.Logger.InfoContext(ctx, "Slot changed", "from", from, "to", next, "cause", cause,
 		"registration", s.state.Name, "failures", s.state.Failures)
 	if next == Listening {
-		s.listening = time.Now()
+		s.listeningAt = time.Now()
 		_, _ = s.cfg.Stdout.Write([]byte("Runner registered. Waiting for a job...\n"))
 	}
 }
@@ -170,7 +138,7 @@ func (s *Supervisor) update(change func(*State)) {
 	s.save()
 }
 
-// save writes the state file; s.mu is held. A file that cannot be written becomes stale, which the health check reports.
+// save writes the state file; s.mu is held. The health check reports a file that gets too old.
 func (s *Supervisor) save() {
 	s.state.Updated = time.Now()
 	if err := s.state.write(s.cfg.StateFile); err != nil {
@@ -178,7 +146,7 @@ func (s *Supervisor) save() {
 	}
 }
 
-// fail records a failed attempt.
+// fail records and logs a failed attempt. err may be nil.
 func (s *Supervisor) fail(ctx context.Context, cause string, err error) {
 	s.update(func(st *State) { st.Failures++; st.Failure, st.Cause = cause, cause })
 	if err == nil {
@@ -187,49 +155,53 @@ func (s *Supervisor) fail(ctx context.Context, cause string, err error) {
 	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", remedyFor(cause, err))
 }
 
-// busyFor promises that the state machine will come back within the given time; as long as promises are kept, the state file
-// is refreshed. A state machine that hangs lets the file become stale.
-func (s *Supervisor) busyFor(d time.Duration) {
+// setDeadline says that the state machine may be silent for d. Until then the heartbeat refreshes
+// the state file; after it the file gets too old, and the health check fails.
+func (s *Supervisor) setDeadline(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.aliveUntil = time.Now().Add(d)
+	s.deadline = time.Now().Add(d + 3*s.t.heartbeat)
 }
 
-// heart refreshes the state file.
-func (s *Supervisor) heart(ctx context.Context) {
-	tick := time.NewTicker(s.t.beat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+// heartbeat refreshes the state file until ctx ends.
+func (s *Supervisor) heartbeat(ctx context.Context) {
+	for sleep(ctx, s.t.heartbeat) {
 		s.mu.Lock()
-		if time.Now().Before(s.aliveUntil) {
+		if time.Now().Before(s.deadline) {
 			s.save()
 		}
 		s.mu.Unlock()
 	}
 }
 
-// pause waits, and reports false if ctx ended before.
+// pause waits, and returns false if ctx ended before.
 func (s *Supervisor) pause(ctx context.Context, d time.Duration) bool {
-	s.busyFor(d + 3*s.t.beat)
+	s.setDeadline(d)
+	return sleep(ctx, d) && ctx.Err() == nil
+}
+
+// call makes one call to GitHub. It outlives ctx: whether a registration exists must be known.
+func call[T any](ctx context.Context, s *Supervisor, do func(context.Context) (T, error)) (T, error) {
+	s.setDeadline(s.t.callTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.t.callTimeout)
+	defer cancel()
+	return do(ctx)
+}
+
+// deleteRunner deletes a registration at GitHub.
+func (s *Supervisor) deleteRunner(ctx context.Context, id int64) error {
+	_, err := call(ctx, s, func(ctx context.Context) (any, error) { return nil, s.cfg.Registrar.DeleteRunner(ctx, id) })
+	return err
+}
+
+// sleep waits, and returns false if ctx ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return ctx.Err() == nil
+		return true
 	}
-}
-
-// call runs one call to GitHub, bounded, and not cut off by the end of ctx: whether a registration exists must be known.
-func (s *Supervisor) call(ctx context.Context, do func(context.Context) error) error {
-	s.busyFor(s.t.call + 3*s.t.beat)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.t.call)
-	defer cancel()
-	return do(ctx)
 }

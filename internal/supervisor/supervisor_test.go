@@ -25,18 +25,18 @@ func running(pid int) bool {
 	return ok && !p.zombie
 }
 
-// receive waits for one signal of a fake.
+// receive waits for one value of a fake.
 func receive(t *testing.T, from <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-from:
-	case <-time.After(patience):
-		t.Fatalf("nothing came within %s", patience)
+	case <-time.After(waitLimit):
+		t.Fatalf("nothing came within %s", waitLimit)
 	}
 }
 
 func TestOneJobAfterTheOther(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"job", "job"}}, nil)
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"job", "job"}}, nil)
 	s.stdout.wait(t, "Runner registered. Waiting for a job...", 3)
 	names, deleted := s.github.seen()
 	if len(names) != 3 || names[0] == names[1] || !ownName("ci-runner-1", names[0]) {
@@ -93,9 +93,9 @@ func TestOneJobAfterTheOther(t *testing.T) {
 	}
 }
 
-// In a directory that belongs to root a job can leave nothing, and take nothing away.
-func TestAJobLeavesNothingInTheRunnersDirectory(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"hostile job", "job"}}, func(cfg *Config) {
+// In a directory of root a job can leave nothing and remove nothing.
+func TestJobLeavesNothingInTheRunnersDirectory(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"hostile job", "job"}}, func(cfg *Config) {
 		if err := errors.Join(os.Chown(cfg.Root, 0, 0), os.Chmod(cfg.Root, 0o777|os.ModeSticky)); err != nil {
 			t.Fatal(err)
 		}
@@ -110,42 +110,33 @@ func TestAJobLeavesNothingInTheRunnersDirectory(t *testing.T) {
 	}
 }
 
-// TestEndings: how the listener ends, and what becomes of the registration.
-func TestEndings(t *testing.T) {
+// TestEndOfListener checks the cause and the registration for each way a listener ends.
+func TestEndOfListener(t *testing.T) {
 	for _, tc := range []struct {
-		behaviour string
-		cause     string
-		deleted   []int64 // before the drain
-		relaunch  bool
-		hangs     bool // the listener is ended by force
+		behavior string
+		cause    string
+		deleted  []int64 // before the drain
+		hangs    bool    // the listener is ended by force
 	}{
-		{"exit 0", "registration_deleted", []int64{1}, false, false},
-		{"deleted", "registration_deleted", []int64{1}, false, false},
-		{"conflict", CauseSessionConflict, []int64{1}, false, false},
-		{"exit 7", CauseVersionDeprecated, []int64{1}, false, false},
-		{"crash", "job without a result: killed by signal 9", []int64{1}, false, false},
-		{"unknown", "exit code 45", []int64{1}, false, false},
-		{"used up", "used up by a job that nobody could acquire", []int64{1}, false, false},
-		{"silent with a job's message", "handed a job that it did not begin: exit code 0", []int64{1}, false, false},
-		{"silent with a job", "job without a result: exit code 0", []int64{1}, false, false},
-		{"exit 2", "retryable: exit code 2", nil, true, false},
-		{"hangs after its job", "job completed: Succeeded", []int64{1}, false, true},
+		{"exit 0", "registration_deleted", []int64{1}, false},
+		{"deleted", "registration_deleted", []int64{1}, false},
+		{"conflict", CauseSessionConflict, []int64{1}, false},
+		{"exit 7", CauseVersionDeprecated, []int64{1}, false},
+		{"crash", "job without a result: killed by signal 9", []int64{1}, false},
+		{"unknown", "exit code 45", []int64{1}, false},
+		{"used up", "its job could not be acquired", []int64{1}, false},
+		{"silent with a job's message", "handed a job that it did not start: exit code 0", []int64{1}, false},
+		{"silent with a job", "job without a result: exit code 0", []int64{1}, false},
+		{"exit 2", "An error occurred: something", []int64{1}, false},
+		{"hangs after its job", "job completed: Succeeded", []int64{1}, true},
 	} {
-		t.Run(tc.behaviour, func(t *testing.T) {
-			s := startSlot(t, &fakeGitHub{behaviours: []string{tc.behaviour}}, func(cfg *Config) {
-				cfg.timing.deaf, cfg.timing.workerless = 300*time.Millisecond, 300*time.Millisecond
+		t.Run(tc.behavior, func(t *testing.T) {
+			s := startSlot(t, &fakeGitHub{behaviors: []string{tc.behavior}}, func(cfg *Config) {
+				cfg.timing.jobStart, cfg.timing.workerless = 300*time.Millisecond, 300*time.Millisecond
 				if tc.hangs {
-					cfg.timing.jobExit, cfg.timing.interrupt = 300*time.Millisecond, 300*time.Millisecond
+					cfg.timing.jobExit, cfg.timing.interruptGrace = 300*time.Millisecond, 300*time.Millisecond
 				}
 			})
-			if tc.relaunch {
-				s.stderr.wait(t, tc.cause, 3)
-				if names, deleted := s.github.seen(); len(names) != 1 || len(deleted) != 0 {
-					t.Errorf("registrations %v, deleted %v: want one registration used again", names, deleted)
-				}
-				s.stop()
-				return
-			}
 			s.stderr.wait(t, tc.cause, 1)
 			s.stdout.wait(t, stubStamp+"Listening for Jobs", 1)
 			s.stderr.wait(t, "listener started", 2)
@@ -175,7 +166,7 @@ func TestDrainIdle(t *testing.T) {
 
 func TestDrainBusy(t *testing.T) {
 	asked := make(chan struct{}, 100)
-	github := &fakeGitHub{behaviours: []string{"busy"}, onDelete: func(int64) error { asked <- struct{}{}; return runner.ErrBusy }}
+	github := &fakeGitHub{behaviors: []string{"busy"}, onDelete: func(int64) error { asked <- struct{}{}; return runner.ErrBusy }}
 	s := startSlot(t, github, nil)
 	s.stderr.wait(t, "to=job", 1)
 	s.cancel()
@@ -193,18 +184,18 @@ func TestDrainBusy(t *testing.T) {
 	}
 }
 
-// A listener that is silent beside its worker does its job, however long that takes and whatever GitHub would say.
-func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"worker"}}, func(cfg *Config) {
-		cfg.timing.deaf, cfg.timing.workerless, cfg.timing.retire = 1, 1, 1
+// A silent listener with a worker does its job, however long that takes and whatever GitHub says.
+func TestListenerWithWorkerIsNotStuck(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"worker"}}, func(cfg *Config) {
+		cfg.timing.jobStart, cfg.timing.workerless, cfg.timing.deleteRetry = 1, 1, 1
 	})
 	s.stderr.wait(t, "to=job", 1)
-	for begin, timeout := time.Now(), time.After(patience); ; {
-		if st, _ := ReadState(s.state); st.Updated.Sub(begin) >= 10*fastTiming().beat { // it was looked at as often
+	for begin, timeout := time.Now(), time.After(waitLimit); ; {
+		if st, _ := ReadState(s.state); st.Updated.Sub(begin) >= 10*fastTiming().heartbeat { // it was looked at as often
 			break
 		}
 		select {
-		case <-time.After(fastTiming().beat):
+		case <-time.After(fastTiming().heartbeat):
 		case <-timeout:
 			t.Fatal("the state is not written")
 		}
@@ -217,11 +208,11 @@ func TestAListenerWithAWorkerIsNotStuck(t *testing.T) {
 	s.stop()
 }
 
-// GitHub has been seen to call busy runners idle, or gone.
+// GitHub has called busy runners idle, or not found.
 func TestDrainNeverInterruptsAJob(t *testing.T) {
 	for name, tc := range map[string]struct {
-		behaviour, started string
-		answer             error
+		behavior, started string
+		answer            error
 	}{
 		"deleted although busy":         {"busy", "to=job", nil},
 		"not found although busy":       {"busy", "to=job", runner.ErrNotFound},
@@ -231,11 +222,11 @@ func TestDrainNeverInterruptsAJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := make(chan struct{}, 1000)
-			github := &fakeGitHub{behaviours: []string{tc.behaviour}, onDelete: func(int64) error { asked <- struct{}{}; return tc.answer }}
+			github := &fakeGitHub{behaviors: []string{tc.behavior}, onDelete: func(int64) error { asked <- struct{}{}; return tc.answer }}
 			s := startSlot(t, github, nil)
 			s.stderr.wait(t, tc.started, 1)
 			s.cancel()
-			for range 12 { // longer than drainUnknown
+			for range 12 { // longer than drainUnanswered
 				receive(t, asked)
 			}
 			pid := s.listenerPID()
@@ -260,8 +251,8 @@ func TestDrainWithoutGitHub(t *testing.T) {
 	}
 }
 
-func TestDrainKillsADeafListener(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interrupt = 300 * time.Millisecond })
+func TestDrainKillsListenerThatIgnoresSIGINT(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"deaf"}}, func(cfg *Config) { cfg.timing.interruptGrace = 300 * time.Millisecond })
 	s.stderr.wait(t, "to=listening", 1)
 	pid := s.listenerPID()
 	st := s.stop()
@@ -282,7 +273,7 @@ func TestDrainBeforeTheFirstRegistration(t *testing.T) {
 }
 
 func TestLeftoverProcessesAreKilled(t *testing.T) {
-	s := startSlot(t, &fakeGitHub{behaviours: []string{"job with leftover"}}, nil)
+	s := startSlot(t, &fakeGitHub{behaviors: []string{"job with leftover"}}, nil)
 	s.stdout.wait(t, "Runner registered. Waiting for a job...", 2)
 	pid := s.field("leftover pid ")
 	if _, exists := readProcess("/proc", pid); exists {
@@ -291,10 +282,11 @@ func TestLeftoverProcessesAreKilled(t *testing.T) {
 	s.stop()
 }
 
-// The reaper of orphans and os/exec wait for processes of the same parent; the listener's exit code must not get lost between them.
+// The reaper and os/exec wait for processes of the same parent. The listener's exit code must not
+// get lost.
 func TestReaperLeavesTheListenerToExec(t *testing.T) {
 	const jobs = 20
-	s := startSlot(t, &fakeGitHub{behaviours: slices.Repeat([]string{"job with leftover"}, jobs)}, nil)
+	s := startSlot(t, &fakeGitHub{behaviors: slices.Repeat([]string{"job with leftover"}, jobs)}, nil)
 	s.stdout.wait(t, "Runner registered. Waiting for a job...", jobs+1)
 	s.stop()
 	if n := strings.Count(s.stdout.String(), "Runner listener exited with code 0.\n"); n != jobs+1 {
@@ -305,26 +297,9 @@ func TestReaperLeavesTheListenerToExec(t *testing.T) {
 	}
 }
 
-func TestTakenNamesAreNotUsed(t *testing.T) {
-	var tried []string
-	github := &fakeGitHub{onJIT: func(name string) error {
-		tried = append(tried, name)
-		if len(tried) <= 2 {
-			return runner.ErrNameTaken
-		}
-		return nil
-	}}
-	s := startSlot(t, github, nil)
-	s.stderr.wait(t, "to=listening", 1)
-	st := s.stop()
-	slices.Sort(tried)
-	if n := len(slices.Compact(tried)); n != 3 || st.Failures != 0 {
-		t.Errorf("%d different names, state %+v", n, st)
-	}
-}
-
-// GitHub may have made a registration although its answer was lost. It is looked for, and deleted before the next one is used.
-func TestLostAnswers(t *testing.T) {
+// GitHub may have made a registration although its answer was lost. It is found and deleted before
+// the next one is used.
+func TestUnconfirmedRegistrationIsDeleted(t *testing.T) {
 	lost := ""
 	github := &fakeGitHub{}
 	github.onJIT = func(name string) error {
@@ -337,7 +312,7 @@ func TestLostAnswers(t *testing.T) {
 	github.onRunners = func() ([]runner.Registration, error) {
 		return []runner.Registration{{ID: 41, Name: "ci-runner-1-another1234", Status: runner.StatusOnline}, {ID: 42, Name: lost}}, nil
 	}
-	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleGap = time.Hour })
+	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleCheck = time.Hour })
 	s.stderr.wait(t, "to=listening", 1)
 	if _, deleted := github.seen(); !slices.Equal(deleted, []int64{42}) {
 		t.Errorf("deleted %v, want the registration whose making was not answered", deleted)
@@ -358,17 +333,17 @@ func TestStaleRegistrationsAreDeleted(t *testing.T) {
 			{ID: 105, Name: "ci-runner-1-2-abcdefghij", Status: runner.StatusOffline}, // of the slot ci-runner-1-2
 			{ID: 106, Name: "ci-runner-10-abcdefghij", Status: runner.StatusOffline},
 			{ID: 107, Name: "ci-runner-1-mine", Status: runner.StatusOffline},
-			{ID: 108, Name: "ci-runner-1-abcdefghip", Status: map[bool]string{true: runner.StatusOnline, false: runner.StatusOffline}[looks < 20]}, // killed a moment ago: GitHub notices late
+			{ID: 108, Name: "ci-runner-1-abcdefghip", Status: map[bool]string{true: runner.StatusOnline, false: runner.StatusOffline}[looks < 20]}, // just killed: GitHub shows it late
 		}
 		select {
 		case <-connected:
-			all = append(all, runner.Registration{ID: 1, Name: "ci-runner-1-abcdefghin", Status: runner.StatusOffline}) // the present one, in the retry loop
+			all = append(all, runner.Registration{ID: 1, Name: "ci-runner-1-abcdefghin", Status: runner.StatusOffline}) // the one in use, whose polls fail
 		default:
 		}
 		if looks == 5 {
 			return nil, errToken
 		}
-		return append(all, runner.Registration{ID: int64(1000 + looks), Name: "ci-runner-1-abcdefghiq", Status: runner.StatusOffline}), nil // seen only once
+		return append(all, runner.Registration{ID: int64(1000 + looks), Name: "ci-runner-1-abcdefghiq", Status: runner.StatusOffline}), nil // listed only once
 	}}
 	s := startSlot(t, github, nil)
 	s.stderr.wait(t, "to=listening", 1)
@@ -385,9 +360,9 @@ func TestStaleRegistrationsAreDeleted(t *testing.T) {
 	}
 }
 
-func TestNoRegistrationBesideAProcessOfTheLastJob(t *testing.T) {
+func TestNoRegistrationWhileAProcessOfTheLastJobRuns(t *testing.T) {
 	proc := t.TempDir()
-	const pid = 1 << 30 // above every pid_max, so that nobody is killed
+	const pid = 1 << 30 // above every pid_max, so that no process is killed
 	if err := os.Mkdir(filepath.Join(proc, strconv.Itoa(pid)), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -395,15 +370,15 @@ func TestNoRegistrationBesideAProcessOfTheLastJob(t *testing.T) {
 	if err := os.WriteFile(stat, fmt.Appendf(nil, "%d (stuck) D %d 0 0", pid, os.Getpid()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &Supervisor{cfg: Config{Root: t.TempDir(), UID: testUID, GID: testGID}, family: family{proc: proc}}
-	if err := s.scrub(); err == nil || !strings.Contains(err.Error(), "1 processes of the last job cannot be killed") || !s.dirty {
-		t.Errorf("scrub = %v", err)
+	s := &Supervisor{cfg: Config{Root: t.TempDir(), UID: testUID, GID: testGID}, tree: processTree{proc: proc}}
+	if err := s.cleanUp(); err == nil || !strings.Contains(err.Error(), "1 processes of the last job cannot be killed") {
+		t.Errorf("cleanUp = %v", err)
 	}
 	if err := os.Remove(stat); err != nil { // the process has ended
 		t.Fatal(err)
 	}
-	if err := s.scrub(); err != nil || s.dirty {
-		t.Errorf("scrub = %v", err)
+	if err := s.cleanUp(); err != nil {
+		t.Errorf("cleanUp = %v", err)
 	}
 }
 
@@ -435,8 +410,9 @@ func TestVolumesInTemporaryDirectoriesStay(t *testing.T) {
 	}
 }
 
-// A volume that is mounted into the job's home or its work directory is a cache: it and the way to it stay, all around it goes.
-func TestVolumesInTheJobsDirectoriesStay(t *testing.T) {
+// A volume in the job's home or work directory is a cache. It and the directories that lead to it
+// stay.
+func TestVolumesInJobDirectoriesStay(t *testing.T) {
 	root := t.TempDir()
 	volume := filepath.Join(root, "_home", ".cache", "a cache")
 	if err := errors.Join(os.MkdirAll(volume, 0o755), os.MkdirAll(filepath.Join(root, "_home", "deep", "er"), 0o755)); err != nil {
@@ -449,7 +425,7 @@ func TestVolumesInTheJobsDirectoriesStay(t *testing.T) {
 		}
 	}
 	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
-	if err := s.scrub(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{".cache", "a cache", "kept"}, slices.Concat(ls(root+"/_home"), ls(root+"/_home/.cache"), ls(volume))); diff != "" {
@@ -457,15 +433,15 @@ func TestVolumesInTheJobsDirectoriesStay(t *testing.T) {
 	}
 }
 
-// A directory of the job that is a volume itself is emptied all the same.
-func TestAHomeThatIsAVolumeIsEmptied(t *testing.T) {
+// A directory of the job that is itself a volume is emptied.
+func TestHomeThatIsAVolumeIsEmptied(t *testing.T) {
 	root, volume := t.TempDir(), t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(root, "_home"), 0o755), os.MkdirAll(filepath.Join(volume, "deep", "er"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	mount(t, volume, filepath.Join(root, "_home"), "", unix.MS_BIND)
 	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
-	if err := s.scrub(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		t.Fatal(err)
 	}
 	if left := ls(volume); len(left) != 0 {
@@ -481,7 +457,7 @@ func mount(t *testing.T, source, at, kind string, flags uintptr) {
 	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 }
 
-func TestScrubDoesNotFollowLinks(t *testing.T) {
+func TestCleaningDoesNotFollowLinks(t *testing.T) {
 	outside := t.TempDir()
 	precious := filepath.Join(outside, "precious")
 	if err := os.WriteFile(precious, nil, 0o600); err != nil {
@@ -492,11 +468,11 @@ func TestScrubDoesNotFollowLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Supervisor{cfg: Config{Root: root, UID: testUID, GID: testGID}}
-	if err := s.scrub(); err != nil {
+	if err := s.cleanUp(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(precious); err != nil {
-		t.Errorf("scrub left the runner's directory: %v", err)
+		t.Errorf("cleaning left the runner's directory: %v", err)
 	}
 	if info, err := os.Lstat(filepath.Join(root, "_work")); err != nil || !info.IsDir() {
 		t.Errorf("_work is no directory: %v", err)

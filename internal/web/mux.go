@@ -11,12 +11,8 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 )
 
-var (
-	errStarting = errors.New("starting")
-	errStopping = errors.New("shutting down")
-)
-
-// newMux lays out the routes. "GET" patterns of http.ServeMux answer HEAD as well, and everything else with 405.
+// newMux returns the routes. A "GET" pattern of http.ServeMux also answers HEAD, and other methods
+// with 405.
 func newMux(o Options, ready func() error, logger *slog.Logger) (*http.ServeMux, error) {
 	mux := http.NewServeMux()
 	if metrics := metricsHandler(o, logger); metrics != nil {
@@ -47,14 +43,14 @@ func newMux(o Options, ready func() error, logger *slog.Logger) (*http.ServeMux,
 	return mux, nil
 }
 
-// readiness joins the server's own state with the program's.
+// readiness combines the server's own state with the program's.
 func (s *Server) readiness(ready func() error) func() error {
 	return func() error {
 		switch {
 		case s.stopping.Load():
-			return errStopping
+			return errors.New("shutting down")
 		case !s.serving.Load():
-			return errStarting
+			return errors.New("starting")
 		case ready != nil:
 			return ready()
 		}
@@ -62,8 +58,8 @@ func (s *Server) readiness(ready func() error) func() error {
 	}
 }
 
-// metricsHandler is nil when there is nothing to serve. One source that fails must not cost the others, hence
-// ContinueOnError; exemplars are not used, hence no OpenMetrics.
+// metricsHandler returns nil if there are no metrics. One source that fails must not cost the
+// others, hence ContinueOnError.
 func metricsHandler(o Options, logger *slog.Logger) http.Handler {
 	h := o.MetricsHandler
 	if h == nil {
@@ -76,14 +72,14 @@ func metricsHandler(o Options, logger *slog.Logger) http.Handler {
 			ErrorHandling: promhttp.ContinueOnError,
 		})
 	}
-	h = limit(unheard(h), maxScrapes)
+	h = limit(h, maxScrapes)
 	if o.Registry == nil {
 		return h
 	}
 	return promhttp.InstrumentMetricHandler(o.Registry, h)
 }
 
-// limit answers 503 to the request that would be one too many.
+// limit answers 503 to requests beyond most at the same time.
 func limit(next http.Handler, most int) http.Handler {
 	slots := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,10 +98,10 @@ func landingPage(o Options) (http.Handler, error) {
 		Name:        o.Name,
 		Description: o.Description,
 		Version:     version.Version,
-		Profiling:   "false", // this mux serves no pprof
+		Profiling:   "false", // there is no pprof
 		Links: []web.LandingLinks{
 			{Address: "/metrics", Text: "Metrics"},
-			{Address: "/-/ready", Text: "Ready", Description: "200 when this program can do its work, else 503 with the reason"},
+			{Address: "/-/ready", Text: "Ready", Description: "200 if this program can do its work, else 503 with the reason"},
 			{Address: "/-/healthy", Text: "Healthy", Description: "200 while this program runs"},
 		},
 	})
@@ -119,5 +115,5 @@ func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, body) // the client is gone: nothing to be done
+	_, _ = fmt.Fprintln(w, body) // fails only if the client is gone
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pipes is a listener in memory, so that a slow client takes no time.
+// pipes is a listener in memory, for fake time.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -38,7 +38,7 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestSlowClients are connections that begin something and never finish it, and one that does nothing any more.
+// Connections that do not finish a request, or do nothing any more, are closed.
 func TestSlowClients(t *testing.T) {
 	for _, c := range []struct {
 		name, sends string
@@ -63,7 +63,7 @@ func TestSlowClients(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := s.Close(); err != nil { // the real port is not needed
+				if err := closeAll(s.listeners); err != nil { // the real port is not needed
 					t.Fatal(err)
 				}
 				s.listeners = []net.Listener{l}

@@ -22,10 +22,13 @@ import (
 )
 
 func flags(addresses ...string) *web.FlagConfig {
-	return &web.FlagConfig{WebListenAddresses: &addresses}
+	return &web.FlagConfig{WebListenAddresses: &addresses, WebSystemdSocket: new(bool), WebConfigFile: new(string)}
 }
 
-// start runs a server on a free port and returns its base URL and a function that stops it and waits for it.
+// address is the first bound address.
+func (s *Server) address() string { return s.listeners[0].Addr().String() }
+
+// start runs a server on a free port and returns its base URL and a function that stops it.
 func start(t *testing.T, o Options) (base string, stop func() error) {
 	t.Helper()
 	if o.Flags == nil {
@@ -35,6 +38,12 @@ func start(t *testing.T, o Options) (base string, stop func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return "http://" + s.address(), run(t, s)
+}
+
+// run runs a server until the test ends, or stop is called.
+func run(t *testing.T, s *Server) (stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -52,7 +61,7 @@ func start(t *testing.T, o Options) (base string, stop func() error) {
 			t.Error(err)
 		}
 	})
-	return "http://" + s.Addr().String(), stop
+	return stop
 }
 
 func do(t *testing.T, method, url string, header ...string) (status int, body string, h http.Header) {
@@ -161,7 +170,7 @@ func TestReadyIsRefusedBeforeAndAfter(t *testing.T) {
 	if code, body := ready(); code != 503 || !strings.Contains(body, "shutting down") {
 		t.Errorf("after Run: %d %q", code, body)
 	}
-	if _, err := net.Dial("tcp", s.Addr().String()); err == nil { //nolint:noctx // refused at once, or the test fails
+	if _, err := net.Dial("tcp", s.address()); err == nil { //nolint:noctx // refused at once, or the test fails
 		t.Error("the port is still open after Run")
 	}
 }
@@ -173,7 +182,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 			close(entered)
 			<-release
 			if r.Context().Err() != nil {
-				t.Error("the request was cancelled by the shutdown")
+				t.Error("the request was canceled by the shutdown")
 			}
 			text(w, 200, "done")
 		})
@@ -209,16 +218,16 @@ func TestSeveralAddressesUnderOneWebConfig(t *testing.T) {
 	if err := os.WriteFile(config, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var addrs []string
 	f := flags("127.0.0.1:0", "127.0.0.1:0")
 	f.WebConfigFile = &config
-	start(t, Options{Flags: f, Listening: func(a net.Addr) { addrs = append(addrs, a.String()) }})
-	if len(addrs) != 2 || addrs[0] == addrs[1] {
-		t.Fatalf("bound addresses: %q", addrs)
+	s, err := New(Options{Flags: f})
+	if err != nil || len(s.listeners) != 2 {
+		t.Fatalf("%v, %d listeners", err, len(s.listeners))
 	}
-	for _, a := range addrs {
-		if status, _, _ := do(t, "GET", "http://"+a+"/-/healthy"); status != 401 {
-			t.Errorf("%s without credentials: %d, want 401: the web configuration covers every route", a, status)
+	run(t, s)
+	for _, l := range s.listeners {
+		if status, _, _ := do(t, "GET", "http://"+l.Addr().String()+"/-/healthy"); status != 401 {
+			t.Errorf("%s without credentials: %d, want 401: the web configuration covers every route", l.Addr(), status)
 		}
 	}
 }
@@ -234,6 +243,8 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := taken.Addr().String()
+	badConfig := flags("127.0.0.1:0")
+	badConfig.WebConfigFile = &bad
 	for name, tc := range map[string]struct {
 		flags *web.FlagConfig
 		want  []string
@@ -242,11 +253,11 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"malformed": {flags("nonsense"), []string{"--web.listen-address=nonsense", "missing port"}},
 		"vsock":     {flags("vsock://:9100"), []string{"--web.listen-address=vsock://:9100", "HOST:PORT"}},
 		"none":      {flags(), []string{"--web.listen-address"}},
-		"config":    {&web.FlagConfig{WebConfigFile: &bad}, []string{"--web.config.file=" + bad, "no_such_key"}},
+		"config":    {badConfig, []string{"--web.config.file=" + bad, "no_such_key"}},
 	} {
 		s, err := New(Options{Flags: tc.flags})
 		if err == nil {
-			_ = s.Close()
+			_ = closeAll(s.listeners)
 			t.Errorf("%s: no error", name)
 			continue
 		}
@@ -260,7 +271,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 
 func TestListenTakesEveryPortOrNone(t *testing.T) {
 	var err error
-	for range 5 { // somebody else on this machine may take the port just then
+	for range 5 { // another program may take the port meanwhile
 		free, listenErr := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port
 		if listenErr != nil {
 			t.Fatal(listenErr)
@@ -368,7 +379,7 @@ func TestBearer(t *testing.T) {
 				t.Errorf("WWW-Authenticate: %q", got)
 			}
 			if strings.Contains(w.Body.String(), token) || strings.Contains(w.Body.String(), "secrets") {
-				t.Errorf("the answer tells too much: %q", w.Body)
+				t.Errorf("the answer contains a secret: %q", w.Body)
 			}
 		})
 	}

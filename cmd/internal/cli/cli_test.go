@@ -61,8 +61,8 @@ func TestTokenLeavesTheEnvironment(t *testing.T) {
 	}
 }
 
-// A token file that is of no use is said in one line, with what to do, and without its content.
-func TestTokenFileOfNoUse(t *testing.T) {
+// The error for an unusable token file is one line with a remedy, without the content.
+func TestUnusableTokenFile(t *testing.T) {
 	directory := t.TempDir()
 	forbidden := file(t, "ghp_s3cret")
 	if err := os.Chmod(forbidden, 0); err != nil {
@@ -76,19 +76,19 @@ func TestTokenFileOfNoUse(t *testing.T) {
 		"two lines":     {file(t, "ghp_s3cret\r\nmore\r\n"), "leave only the token in it"},
 		"quoted":        {file(t, "'ghp_s3cret'"), "leave only the token in it"},
 		"PowerShell":    {file(t, "\xff\xfeg\x00h\x00p\x00_\x00s\x003\x00c\x00r\x00e\x00t\x00\r\x00\n\x00"), "save it as plain text"},
-		"line of .env":  {file(t, "GITHUB_PAT=ghp_s3cret"), "leave nothing but the token"},
-		"variable":      {file(t, "${GITHUB_PAT_s3cret}"), "nobody replaced"},
-		"angle":         {file(t, "<s3cret>"), "nobody replaced"},
-		"dots":          {file(t, "ghp_s3cret..."), "nobody replaced"},
-		"xxx":           {file(t, "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), "holds a placeholder"},
-		"your token":    {file(t, "ghp_your_token_here"), "holds a placeholder"},
-		"YOUR-TOKEN":    {file(t, "YOUR-TOKEN"), "holds a placeholder"},
-		"of the manual": {file(t, "changeme\n"), "holds a placeholder"},
+		"line of .env":  {file(t, "GITHUB_PAT=ghp_s3cret"), "leave only the token"},
+		"variable":      {file(t, "${GITHUB_PAT_s3cret}"), "an unset variable"},
+		"angle":         {file(t, "<s3cret>"), "an unset variable"},
+		"dots":          {file(t, "ghp_s3cret..."), "an unset variable"},
+		"xxx":           {file(t, "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), "is a placeholder"},
+		"your token":    {file(t, "ghp_your_token_here"), "is a placeholder"},
+		"YOUR-TOKEN":    {file(t, "YOUR-TOKEN"), "is a placeholder"},
+		"of the manual": {file(t, "changeme\n"), "is a placeholder"},
 	} {
 		g := GitHub{TokenFile: tc.path}
 		token, err := g.Token()()
 		if err == nil {
-			t.Errorf("%s: taken for a token: %q", name, token)
+			t.Errorf("%s: accepted: %q", name, token)
 			continue
 		}
 		got := err.Error()
@@ -97,18 +97,18 @@ func TestTokenFileOfNoUse(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	// Root may read everything, so this one case is made by hand.
+	// Root may read everything, so this case is constructed.
 	if err := withRemedy(&os.PathError{Op: "open", Path: forbidden, Err: os.ErrPermission}); !strings.Contains(err.Error(), "let the user of this process read it") {
 		t.Error(err)
 	}
 	for _, env := range []string{"${GITHUB_PAT}", "ghp_a\rb", "xxx"} {
-		if _, err := (&GitHub{TokenEnv: env}).Token()(); err == nil || !strings.HasPrefix(err.Error(), "GITHUB_PAT h") {
+		if _, err := (&GitHub{TokenEnv: env}).Token()(); err == nil || !strings.HasPrefix(err.Error(), "GITHUB_PAT ") {
 			t.Errorf("GITHUB_PAT=%q: %v", env, err)
 		}
 	}
 }
 
-// What GitHub has given out in any of its forms is a token.
+// Every form of GitHub's tokens is accepted.
 func TestTokens(t *testing.T) {
 	for _, token := range []string{
 		"ghp_0123456789abcdefghijklmnopqrstuvwxyz", "gho_16C7e42F292c6912E7710c838347Ae178B4a", "ghs_abcdefghijklmnopqrstuvwxyzABCDEFGHIJ",
@@ -132,7 +132,7 @@ func TestScopes(t *testing.T) {
 		{"", nil, "[]"},
 		{"o/r, org,,O/R", nil, "[o/r org]"},
 		{"o/r", []string{"--github.scope=enterprises/e", "--github.scope", "org,o/x"}, "[enterprises/e org o/x]"}, // a flag wins
-		{"a/b/c", nil, `--github.scope="a/b/c" (or GITHUB_SCOPES): scope "a/b/c": want "owner/repo", "organisation" or "enterprises/name"`},
+		{"a/b/c", nil, `--github.scope="a/b/c" (or GITHUB_SCOPES): scope "a/b/c": want "owner/repo", "organization" or "enterprises/name"`},
 		{"", []string{"--github.scope=https://github.com/o/r"}, `want "owner/repo"`},
 		{"", []string{"--github.scope=" + strings.Repeat("o/r,", 99)}, "[o/r]"},
 		{"", []string{"--github.scope=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z,aa,bb,cc,dd,ee,ff,gg"}, "at most 32"},
@@ -175,7 +175,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 	}
 }
 
-func TestHelpIsNoError(t *testing.T) {
+func TestHelpIsNotAnError(t *testing.T) {
 	for _, arg := range []string{"--help", "--version", "-h"} {
 		var out strings.Builder
 		_, done, err := New("program", "Does things.", &out).Parse([]string{arg})

@@ -11,7 +11,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/github"
 )
 
-// GitHub is what the flags and the environment say of GitHub.
+// GitHub is the content of the flags for GitHub.
 type GitHub struct {
 	APIURL      string
 	TokenFile   string
@@ -19,30 +19,29 @@ type GitHub struct {
 	Owner, Repo string
 }
 
-// GitHubFlags adds the flags to a command line. The result is filled when that is parsed.
-//
-// A token in the variable GITHUB_PAT is taken over at once and removed from the environment. It is never a flag.
+// GitHubFlags adds the flags for GitHub to a command line, whose Parse fills the result. It removes
+// the variable GITHUB_PAT from the environment; a token is never a flag.
 func GitHubFlags(a *App) *GitHub {
 	g := &GitHub{TokenEnv: TakeEnv("GITHUB_PAT")}
 	a.Flag("github.api-url", "GitHub's REST API; for GitHub Enterprise Server https://HOST/api/v3.").
 		Envar("GITHUB_API_URL").Default(github.DefaultAPIURL).StringVar(&g.APIURL)
-	a.Flag("github.token-file", "File with the token; read whenever it is used. Without it GITHUB_PAT is taken from the environment.").
+	a.Flag("github.token-file", "File with the token, read on each use. Default: the variable GITHUB_PAT.").
 		Envar("GITHUB_PAT_FILE").StringVar(&g.TokenFile)
-	a.Flag("github.owner", "Owner of the repository, organisation, or enterprises/NAME.").Envar("REPO_OWNER").StringVar(&g.Owner)
-	a.Flag("github.repo", "Repository; empty: the whole organisation or enterprise.").Envar("REPO_NAME").StringVar(&g.Repo)
+	a.Flag("github.owner", "Owner of the repository, organization, or enterprises/NAME.").Envar("REPO_OWNER").StringVar(&g.Owner)
+	a.Flag("github.repo", "Repository; empty: the whole organization or enterprise.").Envar("REPO_NAME").StringVar(&g.Repo)
 	return g
 }
 
-// ScopesFlag adds the flag of a program that looks at more places than the one of --github.owner and --github.repo. The
-// result is filled when the command line is parsed.
+// ScopesFlag adds the flag for scopes beside that of --github.owner and --github.repo. Parse fills
+// the result.
 func ScopesFlag(a *App) *[]github.Scope {
 	s := &scopes{}
-	a.Flag("github.scope", "Another place to look for runners: OWNER/REPO, ORGANISATION or enterprises/NAME. Repeatable, or separated by commas.").
+	a.Flag("github.scope", "Further scope of runners: OWNER/REPO, ORGANIZATION or enterprises/NAME. Repeatable, or separated by commas.").
 		Envar("GITHUB_SCOPES").SetValue(s)
 	return &s.list
 }
 
-// CheckScopes returns what is wrong with a list of such places.
+// CheckScopes returns what is wrong with a list of scopes.
 func CheckScopes(text string) error { return (&scopes{}).Set(text) }
 
 // scopes is a kingpin.Value that grows with each use.
@@ -63,13 +62,13 @@ func (s *scopes) Set(text string) error {
 		s.list = github.Distinct(append(s.list, scope)...)
 	}
 	if len(s.list) > github.MaxScopes {
-		return fmt.Errorf("want at most %d places", github.MaxScopes)
+		return fmt.Errorf("want at most %d scopes", github.MaxScopes)
 	}
 	return nil
 }
 
-// Token returns how to get the token, or nil if none is configured. A file wins over the environment. Its errors say what
-// to do, and hold nothing of the content.
+// Token returns a function that reads the token, or nil if none is configured. A file has
+// precedence over the environment. Errors contain a remedy and nothing of the token.
 func (g *GitHub) Token() func() (string, error) {
 	secret := Secret("github.token-file", g.TokenFile, g.TokenEnv)
 	if secret == nil {
@@ -91,7 +90,7 @@ func (g *GitHub) Token() func() (string, error) {
 	}
 }
 
-// withRemedy says what to do about a token file that cannot be read.
+// withRemedy adds what to do about a token file that cannot be read.
 func withRemedy(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -99,34 +98,34 @@ func withRemedy(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w; let the user of this process read it, or run this as its owner", err)
 	case errors.Is(err, syscall.EISDIR):
-		return fmt.Errorf("%w; Docker makes a directory where a file to mount is missing: remove it, write the token into a file of that name, "+
-			"create the container anew", err)
+		return fmt.Errorf("%w; Docker makes a directory if the file to mount is missing: remove it, write the token into a file of that name, "+
+			"and recreate the container", err)
 	default:
 		return err
 	}
 }
 
-// placeholders are what stands for a token in examples: a whole word of a text that is shorter than any token of GitHub.
+// placeholders are words of examples. They count only in a text that is shorter than any token.
 var placeholders = []string{"your", "my", "here", "changeme", "change", "replace", "replaceme", "placeholder", "insert", "todo", "xxx", "redacted"}
 
-// minToken is the length of the shortest tokens that GitHub has given out: 40 hexadecimal digits, or ghp_ and 36 more.
+// minToken is the length of GitHub's shortest tokens: 40 hexadecimal digits, or ghp_ and 36 more.
 const minToken = 40
 
-// CheckToken returns why a text cannot be a token of GitHub, and what to do. The error holds nothing
-// of the text.
+// CheckToken returns why a text cannot be a token of GitHub, and what to do. The error contains
+// nothing of the text.
 func CheckToken(s string) error {
 	const paste = "; put a token from GitHub, Settings, Developer settings, in its place"
-	placeholder := errors.New("holds a placeholder, not a token" + paste)
+	placeholder := errors.New("is a placeholder, not a token" + paste)
 	_, secret, _ := strings.Cut(s, "_")
 	switch {
 	case s == "":
 		return errors.New("is empty" + paste)
 	case strings.ContainsAny(s, " \t\r\n\"'"):
-		return errors.New("has white space or quotes inside: remove them; if .env has Windows line ends, convert it with dos2unix")
+		return errors.New("contains white space or quotes: remove them; if .env has Windows line ends, convert it with dos2unix")
 	case strings.ContainsAny(s, "<>${}*") || strings.Contains(s, "..."):
-		return errors.New("holds a placeholder or a variable that nobody replaced" + paste)
+		return errors.New("contains a placeholder or an unset variable" + paste)
 	case strings.Contains(s, "="):
-		return errors.New("holds an assignment such as GITHUB_PAT=TOKEN: leave nothing but the token")
+		return errors.New("contains an assignment such as GITHUB_PAT=TOKEN: leave only the token")
 	case len(secret) >= 8 && strings.Trim(secret, secret[:1]) == "": // ghp_xxxxxxxx
 		return placeholder
 	case len(s) >= minToken:
@@ -140,7 +139,7 @@ func CheckToken(s string) error {
 	return nil
 }
 
-// Scope is where runners register: owner/repo, or the owner alone.
+// Scope returns the scope of the flags: owner/repo, or the owner.
 func (g *GitHub) Scope() (github.Scope, error) {
 	return github.ParseScope(strings.TrimSuffix(g.Owner+"/"+g.Repo, "/"))
 }

@@ -61,8 +61,8 @@ type Table struct {
 	Colors map[string]Color
 }
 
-// Print writes the table. An empty cell becomes a dash, a blank one stays blank. Cells are padded before they are colored,
-// because color sequences have no width; text/tabwriter counts them.
+// Print writes the table. An empty cell becomes a dash, a blank one stays blank. Cells are padded
+// before they are colored, because color sequences have no width; text/tabwriter counts them.
 func (t Table) Print(out io.Writer) error {
 	paint := PainterFor(out)
 	width := make([]int, len(t.Heading))

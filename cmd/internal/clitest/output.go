@@ -1,4 +1,4 @@
-// Package clitest is what the tests of the programs share.
+// Package clitest has helpers for the tests of the programs.
 package clitest
 
 import (
@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what should come much sooner, on a busy machine too.
-const Patience = 2 * time.Minute
+// WaitLimit is how long a test waits for something that takes much less time, on a busy machine
+// too.
+const WaitLimit = 2 * time.Minute
 
 // Output is what a program wrote; it can be read while the program runs.
 type Output struct {
@@ -32,8 +33,8 @@ func (o *Output) String() string {
 
 var address = regexp.MustCompile(`address=(127\.0\.0\.1:\d+)`)
 
-// Address waits until the log tells where the program listens. A program that is told 127.0.0.1:0 chooses its port itself:
-// one that a test chooses and gives back may be somebody else's when the program wants it.
+// Address waits for the address in the program's log. With 127.0.0.1:0 the program chooses a free
+// port; a port that the test chose could be in use by then.
 func (o *Output) Address(t testing.TB) string {
 	t.Helper()
 	var found []string
@@ -41,17 +42,17 @@ func (o *Output) Address(t testing.TB) string {
 	return found[1]
 }
 
-// Until waits for a condition, and fails the test if that takes far longer than anything here should.
+// Until waits for a condition, and fails the test after WaitLimit.
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(Patience)
+	deadline := time.After(WaitLimit)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited %s for %s", Patience, what)
+			t.Fatalf("waited %s for %s", WaitLimit, what)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 // Victim is the process of a container that is unhealthy until its first restart. "victim check" is
-// its health check. VICTIM_EATS is a number of MiB to allocate.
+// its health check. VICTIM_EATS is a number of MiB of memory to allocate, VICTIM_RESERVES of bytes
+// of disk.
 package main
 
 import (
+	"errors"
 	"log"
 	"os"
 	"os/signal"
@@ -33,6 +35,11 @@ func main() {
 		}
 		defer runtime.KeepAlive(belly)
 	}
+	if bytes, err := strconv.ParseInt(os.Getenv("VICTIM_RESERVES"), 10, 64); err == nil {
+		if err := reserve(bytes); err != nil {
+			log.Fatal(err)
+		}
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
 	f, err := os.OpenFile(lives, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -46,4 +53,13 @@ func main() {
 		log.Fatal(err)
 	}
 	<-stop
+}
+
+// reserve allocates blocks for a file without writing them.
+func reserve(bytes int64) error {
+	f, err := os.Create("/reserved")
+	if err != nil {
+		return err
+	}
+	return errors.Join(syscall.Fallocate(int(f.Fd()), 0, 0, bytes), f.Close())
 }

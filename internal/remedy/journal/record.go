@@ -1,0 +1,196 @@
+package journal
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// version is written into records and pending starts; a reader refuses newer ones.
+const version = 1
+
+// Alert is an alert as it is kept: bounded, and free of control characters.
+type Alert struct {
+	Fingerprint string            `json:"fingerprint"`
+	StartsAt    time.Time         `json:"startsAt"`
+	Labels      map[string]string `json:"labels"`
+	Summary     string            `json:"summary,omitempty"`
+	Received    time.Time         `json:"received"`
+}
+
+// Name is the alert's name, "" if it has none.
+func (a Alert) Name() string { return a.Labels["alertname"] }
+
+// Remediation is the name of the action that the alert asks for.
+func (a Alert) Remediation() string { return a.Labels["remediation"] }
+
+// Same reports whether two alerts are one firing that asks for one action, whoever sent them.
+func (a Alert) Same(b Alert) bool {
+	return a.Fingerprint == b.Fingerprint && a.StartsAt.Equal(b.StartsAt) && a.Remediation() == b.Remediation()
+}
+
+// Outcome of a decision.
+type Outcome string
+
+// The outcomes. An action that was interrupted stays Running until it is finished after the restart.
+const (
+	Running   Outcome = "running"
+	Completed Outcome = "completed" // done and verified
+	Failed    Outcome = "failed"
+	Refused   Outcome = "refused"
+)
+
+// Record is one line of history: an action that was begun, or a refusal. Equal refusals share one
+// record and are counted in it.
+type Record struct {
+	V       int     `json:"v"`
+	ID      uint64  `json:"id"`
+	Outcome Outcome `json:"outcome"`
+	// Action is what was or would have been done; Asked is what the alert asked for, where the two
+	// differ.
+	Action string `json:"action"`
+	Asked  string `json:"asked,omitempty"`
+	// Target is the runner slot, the service's name, or "engine" for prune.
+	Target    string `json:"target,omitempty"`
+	Container string `json:"container,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Detail    string `json:"detail,omitempty"`
+	Alert     Alert  `json:"alert"`
+	// Verdicts are the results of the stages and guards, in order.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
+	// Evidence is what was seen while acting.
+	Evidence []string `json:"evidence,omitempty"`
+	// Fire says that this restart counted as a watchdog fire.
+	Fire  bool      `json:"fire,omitempty"`
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended,omitzero"`
+	// Count is how often the same refusal was given, Ended the last time.
+	Count uint64 `json:"count"`
+}
+
+// Verdict is the result of one stage or guard.
+type Verdict struct {
+	Guard  string `json:"guard"`
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// At is the time that a record is sorted by: the last thing that happened.
+func (r Record) At() time.Time {
+	if r.Ended.IsZero() {
+		return r.Began
+	}
+	return r.Ended
+}
+
+// Bounds of one sentence and of the notes of one record.
+const (
+	MaxDetail   = 512
+	maxEvidence = 50
+)
+
+// Note returns the record with one more observation. The list of r is left as it is.
+func (r Record) Note(format string, args ...any) Record {
+	switch n := len(r.Evidence); {
+	case n < maxEvidence:
+		r.Evidence = append(slices.Clip(r.Evidence), Clean(fmt.Sprintf(format, args...), MaxDetail))
+	case n == maxEvidence:
+		r.Evidence = append(slices.Clip(r.Evidence), "and more")
+	}
+	return r
+}
+
+// refusalKey is what makes two refusals the same line of history.
+func (r Record) refusalKey() string {
+	return r.Alert.Fingerprint + "|" + r.Action + "|" + r.Target + "|" + r.Reason
+}
+
+// weight is about as many bytes as the record has on disk.
+func (r Record) weight() int {
+	const frame = 300 // the names of the fields, times and numbers
+	n := frame + len(r.Detail) + len(r.Alert.Summary)
+	for k, v := range r.Alert.Labels {
+		n += len(k) + len(v) + 6
+	}
+	for _, v := range r.Verdicts {
+		n += len(v.Guard) + len(v.Detail) + 30
+	}
+	for _, e := range r.Evidence {
+		n += len(e) + 3
+	}
+	return n
+}
+
+// older compares two records by the last thing that happened; the id decides between equal times.
+func older(a, b Record) int { return cmp.Or(a.At().Compare(b.At()), cmp.Compare(a.ID, b.ID)) }
+
+// Phase is how far an action that takes a container down has come.
+type Phase string
+
+// The phases, in order.
+const (
+	PhaseIntent     Phase = "intent"     // SIGTERM may have been sent or not
+	PhaseTerminated Phase = "terminated" // SIGTERM was sent: it is leaving, or waits for its job
+	PhaseDown       Phase = "down"       // it was seen down: if it runs now, it was started again
+)
+
+// PendingStart is a container that is being taken down and must run again: now, or after Length. It
+// is on disk before the first call to Docker and stays until the container was started. Bucket and
+// keys have the names that an older version gave them.
+type PendingStart struct {
+	// Instant is when it was begun.
+	Instant
+
+	V         int    `json:"v"`
+	Target    string `json:"target"`
+	Runner    string `json:"runner,omitempty"` // the slot; "" for a service
+	Container string `json:"container"`
+	ID        string `json:"id"`
+	Action    string `json:"action"`
+	Record    uint64 `json:"record"`
+	Phase     Phase  `json:"phase"`
+	// Length is how long the container is to stay down; 0: not at all.
+	Length time.Duration `json:"length"`
+}
+
+// BreakerState is the state of a runner's circuit breaker.
+type BreakerState string
+
+// The states of a breaker. A runner without an entry is closed.
+const (
+	Closed   BreakerState = "closed"
+	Open     BreakerState = "open"      // stopped until its time is up
+	HalfOpen BreakerState = "half_open" // started again, on probation
+)
+
+// Breaker is the memory of a runner that was backed off.
+type Breaker struct {
+	// Instant is when the state was entered.
+	Instant
+
+	State BreakerState `json:"state"`
+	// Length is how long the last opening lasts.
+	Length time.Duration `json:"length"`
+	// Openings counts openings since it was last closed.
+	Openings int `json:"openings"`
+	// Ineffective says that restarts that did not help opened it, and not a storm of them: on
+	// probation any restart that is asked for opens it again.
+	Ineffective bool `json:"ladder,omitempty"`
+}
+
+// Pause is an operator's order to refuse every alert. The zero Pause is none.
+type Pause struct {
+	Instant
+
+	On bool `json:"on"`
+	// Length is how long it lasts; 0: until resumed.
+	Length time.Duration `json:"length"`
+}
+
+// At reports whether the pause holds, and what is left of it.
+func (p Pause) At(now Instant) (holds bool, left time.Duration) {
+	left = now.Left(p.Instant, p.Length)
+	return p.On && (p.Length == 0 || left > 0), left
+}

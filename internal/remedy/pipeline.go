@@ -1,0 +1,255 @@
+package remedy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
+
+// Bounds of what is remembered of alerts that fire. Alertmanager repeats one that stands each
+// minute, and says when it is over; one that it has not repeated for so long was lost on the way.
+const (
+	maxFiring    = 500
+	firingMaxAge = time.Hour
+)
+
+// Nothing asks for an action while Prometheus, Alertmanager or the way from them to here is broken,
+// and they may be the very thing that needs a restart. So when no heartbeat has come for long, a
+// restart of what Docker itself calls unhealthy is asked for here, until the heartbeat is back: as an
+// alert like any other, with the same guards and journal.
+const (
+	// alertFallback is the name of such an alert.
+	alertFallback = "GhostrunnerFallback"
+	// fallbackInterval is the time between two looks.
+	fallbackInterval = 10 * time.Second
+	// fallbackRepeat is the time between two alerts about a container that stays unhealthy, as
+	// Alertmanager's.
+	fallbackRepeat = time.Minute
+)
+
+// Errors of [Remediator.Accept].
+var (
+	ErrQueueFull = errors.New("queue is full")
+	ErrTooMany   = errors.New("alerts: more than the queue can ever hold")
+)
+
+// Notice is an alert as Alertmanager reports it.
+type Notice struct {
+	journal.Alert
+
+	Resolved bool
+}
+
+// actionable reports whether a firing alert asks for an action.
+func (n Notice) actionable() bool { return n.Remediation() != "" }
+
+func (n Notice) heartbeat() bool { return n.Labels[labelHeartbeat] == "true" }
+
+// Firing is an alert that Alertmanager has reported and not resolved. It is for people to look at:
+// nothing is decided by it, and it is not on disk.
+type Firing struct {
+	journal.Alert
+
+	// Heard is when it was last reported.
+	Heard time.Time `json:"heard"`
+	// Outcome and Reason are the latest answer to it, if there is one.
+	Outcome journal.Outcome `json:"outcome,omitempty"`
+	Reason  string          `json:"reason,omitempty"`
+}
+
+// pipeline is what is known of the way from Prometheus to here.
+type pipeline struct {
+	timeout time.Duration
+
+	mu        sync.Mutex
+	began     time.Time // since when a heartbeat is waited for
+	heartbeat time.Time // the last one
+	firing    map[string]Firing
+}
+
+func newPipeline(o *Options) *pipeline {
+	return &pipeline{timeout: o.HeartbeatTimeout, began: time.Now(), firing: map[string]Firing{}}
+}
+
+// recordFiring notes what fires. The heartbeat is no alert to look at.
+func (p *pipeline) recordFiring(list []Notice, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.firing, func(_ string, f Firing) bool { return now.Sub(f.Heard) > firingMaxAge })
+	for _, n := range list {
+		_, known := p.firing[n.Fingerprint]
+		switch {
+		case n.Resolved:
+			delete(p.firing, n.Fingerprint)
+		case n.heartbeat():
+			p.heartbeat = now
+		case known || len(p.firing) < maxFiring:
+			p.firing[n.Fingerprint] = Firing{Alert: n.Alert, Heard: now}
+		}
+	}
+}
+
+// silent says that no heartbeat has come for too long, nil if one has.
+func (p *pipeline) silent(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.heartbeat
+	if last.IsZero() {
+		last = p.began
+	}
+	if ago := now.Sub(last); ago > p.timeout {
+		return fmt.Errorf("no heartbeat came for %s: Prometheus or Alertmanager is down, or cannot reach this program", ago.Round(time.Second))
+	}
+	return nil
+}
+
+// lastHeartbeat is when the last heartbeat came, zero if none has.
+func (p *pipeline) lastHeartbeat() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heartbeat
+}
+
+// list returns what fires, the newest first, each with the latest answer to it.
+func (p *pipeline) list(history []journal.Record) []Firing {
+	latest := map[string]journal.Record{}
+	for _, r := range history { // the newest first
+		if _, ok := latest[r.Alert.Fingerprint]; !ok {
+			latest[r.Alert.Fingerprint] = r
+		}
+	}
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Firing, 0, len(p.firing))
+	for key, f := range p.firing {
+		if now.Sub(f.Heard) > firingMaxAge {
+			continue
+		}
+		if r, ok := latest[key]; ok && !r.At().Before(f.StartsAt) {
+			f.Outcome, f.Reason = r.Outcome, r.Reason
+		}
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b Firing) int {
+		return cmp.Or(b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.Fingerprint, b.Fingerprint))
+	})
+	return out
+}
+
+// Accept puts the alerts that ask for an action on disk and returns how many these were. All others
+// are only counted; resolved alerts never start anything. missing is how many alerts Alertmanager
+// left out.
+func (r *Remediator) Accept(list []Notice, missing uint64) (int, error) {
+	var alerts []journal.Alert
+	firing := 0
+	for _, n := range list {
+		if n.Resolved {
+			continue
+		}
+		firing++
+		if n.actionable() {
+			alerts = append(alerts, n.Alert)
+		}
+	}
+	if err := r.enqueue(alerts); err != nil {
+		return 0, err
+	}
+	r.pipeline.recordFiring(list, time.Now())
+	r.metrics.alerts.WithLabelValues("firing").Add(float64(firing))
+	r.metrics.alerts.WithLabelValues("resolved").Add(float64(len(list) - firing))
+	if missing > 0 {
+		r.opts.Logger.Warn("Alertmanager cut the payload: set max_alerts to 0 for this receiver", "missing", missing)
+	}
+	return len(alerts), nil
+}
+
+// enqueue makes alerts durable and wakes the loop.
+func (r *Remediator) enqueue(alerts []journal.Alert) error {
+	limit := r.opts.QueueLimit
+	switch {
+	case len(alerts) == 0:
+		return nil
+	case len(alerts) > limit:
+		return ErrTooMany
+	case r.store.State().Queue+len(alerts) > limit: // asked here too, so that a full queue costs no transaction
+		return ErrQueueFull
+	}
+	err := r.store.Update(func(t *journal.Tx) error {
+		if t.State().Queue+len(alerts) > limit {
+			return ErrQueueFull
+		}
+		for _, a := range alerts {
+			t.Enqueue(a)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.opts.Failpoint("accepted")
+	r.wakeUp()
+	return nil
+}
+
+// standIn asks for restarts while the pipeline is silent, until ctx ends.
+func (r *Remediator) standIn(ctx context.Context) {
+	type unhealthy struct{ since, sent time.Time }
+	found := map[string]unhealthy{}
+	silent := false
+	for sleep(ctx, r.opts.scale(fallbackInterval)) {
+		err := r.pipeline.silent(time.Now())
+		if changed := silent != (err != nil); changed && err != nil {
+			r.opts.Logger.Error("The alert pipeline is silent: unhealthy containers are restarted without it", "err", err)
+		} else if changed {
+			r.opts.Logger.Info("A heartbeat has come: the alert pipeline works again")
+		}
+		if silent = err != nil; !silent {
+			clear(found)
+			continue
+		}
+		list, err := r.containers.recent(ctx)
+		if err != nil {
+			continue // observe logs that Docker is gone
+		}
+		now, still := time.Now(), map[string]unhealthy{}
+		for _, c := range list {
+			if c.Health != runner.HealthUnhealthy || !c.Running() || !c.Allows(ActionRestart) {
+				continue
+			}
+			u, known := found[c.ID]
+			if !known {
+				u.since = now
+			}
+			if now.Sub(u.sent) >= r.opts.scale(fallbackRepeat) && r.enqueue([]journal.Alert{fallbackAlert(c, u.since, now)}) == nil {
+				u.sent = now
+			}
+			still[c.ID] = u
+		}
+		found = still
+	}
+}
+
+// fallbackAlert is what Alertmanager would have sent.
+func fallbackAlert(c runner.Container, since, now time.Time) journal.Alert {
+	severity := "warning"
+	if c.Role == runner.RoleService {
+		severity = "critical"
+	}
+	return journal.Alert{
+		Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: since, Received: now,
+		Labels: map[string]string{
+			"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name,
+			labelRecheck: recheckHealth, "severity": severity, "layer": "pipeline",
+		},
+		Summary: "Docker calls the container unhealthy, and the alert pipeline is silent.",
+	}
+}
