@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/version"
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
@@ -45,7 +46,7 @@ type checker struct {
 func (e *exporter) check(ctx context.Context) report {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	c := &checker{exporter: e, host: thisHost()}
+	c := &checker{exporter: e, host: hostOf("/proc/sys/kernel/osrelease")}
 	c.containers = sync.OnceValues(func() ([]runner.Container, error) { return e.docker.Containers(ctx) })
 	var clocks []clock.Answer
 	sources := []func(context.Context) []finding{
@@ -66,7 +67,7 @@ func (e *exporter) check(ctx context.Context) report {
 func (c *checker) readContainers(context.Context) []finding {
 	cs, err := c.containers()
 	if err != nil {
-		return []finding{fail(collector.NameContainer, err, append([]string{remedyDocker}, c.host.dockerAdvice()...)...)}
+		return []finding{fail(collector.NameContainer, err, c.host.remedies(remedyDocker, adviceDesktop)...)}
 	}
 	var bad, logs []string
 	roles := make(map[string]int)
@@ -123,7 +124,7 @@ func (c *checker) judgeClocks(answers []clock.Answer) []finding {
 		f := good(collector.NameClock, fmt.Sprintf(format, source, d.Seconds())+told)
 		if d.Abs() > toleratedOffset {
 			f = fail(collector.NameClock, fmt.Errorf("%s: beyond %s GitHub refuses a runner's session", f.Detail, toleratedOffset),
-				append([]string{remedyClockSet}, c.host.clockAdvice()...)...)
+				c.host.remedies(remedyClockSet, adviceSleep, adviceDaemons)...)
 		}
 		out = append(out, f)
 	}
@@ -181,25 +182,25 @@ func (c *checker) readDisk(ctx context.Context) []finding {
 	return out
 }
 
-// readPath abandons a path that hangs in the kernel, as a dead network mount does.
+// readPath abandons a path that hangs in the kernel, as a dead network mount does. It reports whether
+// the path is on a Windows drive, which WSL2 mounts by 9p.
 func (c *checker) readPath(ctx context.Context, path string) (f finding, windows bool) {
 	type answer struct {
-		f       finding
-		windows bool
+		space *disk.UsageStat
+		err   error
 	}
 	answers := make(chan answer, 1)
 	go func() {
 		space, err := c.statfs(ctx, path)
-		if err != nil {
-			answers <- answer{f: fail(collector.NameDisk, fmt.Errorf("%s: %w", path, err), remedyDisk)}
-			return
-		}
-		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(space.Free)/1e9, float64(space.Total)/1e9)
-		answers <- answer{good(collector.NameDisk, detail), onWindows(path)}
+		answers <- answer{space, err}
 	}()
 	select {
 	case a := <-answers:
-		return a.f, a.windows
+		if a.err != nil {
+			return fail(collector.NameDisk, fmt.Errorf("%s: %w", path, a.err), remedyDisk), false
+		}
+		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(a.space.Free)/1e9, float64(a.space.Total)/1e9)
+		return good(collector.NameDisk, detail), a.space.Fstype == "v9fs"
 	case <-ctx.Done():
 		return fail(collector.NameDisk, fmt.Errorf("%s: the file system does not answer", path), remedyDisk), false
 	}
@@ -209,7 +210,7 @@ func (c *checker) readDNS(ctx context.Context) []finding {
 	names := c.names()
 	switch err := c.dns.Lookup(ctx); {
 	case err != nil:
-		return []finding{fail(collector.NameDNS, err, append([]string{remedyDNS}, c.host.dnsAdvice()...)...)}
+		return []finding{fail(collector.NameDNS, err, c.host.remedies(remedyDNS, adviceTunnel, adviceUpdate)...)}
 	case len(names) == 0:
 		return []finding{good(collector.NameDNS, "the API is an address, no lookup is needed")}
 	default:

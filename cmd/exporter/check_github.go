@@ -32,14 +32,12 @@ func (c *checker) readGitHub(ctx context.Context) []finding {
 	if !rejected {
 		scopes := c.scopes
 		if cs, err := c.containers(); err == nil {
-			labelled, _ := scopesOf(cs) // a bad label is reported with the containers
-			scopes = github.Distinct(append(scopes[:len(scopes):len(scopes)], labelled...)...)
+			labeled, _ := scopesOf(cs) // a bad label is reported with the containers
+			scopes = github.Distinct(append(scopes[:len(scopes):len(scopes)], labeled...)...)
 		}
 		if more := len(scopes) - github.MaxScopes; more > 0 {
 			scopes = scopes[:github.MaxScopes]
-			defer func() {
-				out = append(out, fail(collector.NameGitHub, fmt.Errorf("%d scopes more than the %d that are polled", more, github.MaxScopes), remedyLabel))
-			}()
+			out = append(out, fail(collector.NameGitHub, fmt.Errorf("%d scopes more than the %d that are polled", more, github.MaxScopes), remedyLabel))
 		}
 		rest := make([]finding, len(scopes)-1)
 		var g errgroup.Group
@@ -63,14 +61,14 @@ func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding,
 			rejected = e.Reason == runner.ReasonAuth
 			f = fail(collector.NameGitHub, err, e.Hint)
 			if e.Reason == runner.ReasonNetwork || e.Reason == runner.ReasonTimeout {
-				f.Remedy = append(f.Remedy, c.host.networkAdvice()...)
+				f.Remedy = c.host.remedies(e.Hint, adviceUpdate)
 			}
 		}
 		return f, rejected
 	}
 	online, busy := 0, 0
 	for _, r := range runners {
-		if r.Status == "online" {
+		if r.Online() {
 			online++
 		}
 		if r.Busy {

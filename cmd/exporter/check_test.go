@@ -63,7 +63,7 @@ func TestCheck(t *testing.T) {
 		"threshold   ok     the defaults of the rules\n",
 	)
 	if code != 1 || strings.Contains(got, "\x1b") {
-		t.Errorf("exit code %d, or colours without a terminal:\n%q", code, got)
+		t.Errorf("exit code %d, or colors without a terminal:\n%q", code, got)
 	}
 }
 
@@ -153,11 +153,11 @@ func TestCheckRefusals(t *testing.T) {
 		},
 		"fine-grained without the right": {
 			refusing(t, 403, `{"message":"Resource not accessible by personal access token"}`, "X-Accepted-GitHub-Permissions", "administration=read"),
-			[]string{"github      FAIL", "→ give the token the permission that GitHub asks for: administration=read", "credential  FAIL   valid, but it may not see"},
+			[]string{"github      FAIL", "→ give the token the permission that GitHub asks for: administration=read", "credential  FAIL   valid, but it may not list"},
 		},
 		"classic without the scope": {
 			refusing(t, 200, list, "X-OAuth-Scopes", "gist", "X-Accepted-OAuth-Scopes", "repo"),
-			[]string{"github      ok     o/r has 0 runners", "credential  FAIL   valid, but it may not see", "→ classic token: scope repo"},
+			[]string{"github      ok     o/r has 0 runners", "credential  FAIL   valid, but it may not list", "→ classic token: scope repo"},
 		},
 		"not visible": {
 			refusing(t, 404, `{"message":"Not Found"}`, "X-OAuth-Scopes", "repo"),
@@ -169,7 +169,7 @@ func TestCheckRefusals(t *testing.T) {
 		},
 		"a login page": {
 			refusing(t, 200, "<html>\x1b[31mlog in", "Content-Type", "text/html"),
-			[]string{"github      FAIL   list runners of o/r: invalid", "a login page stand in between", "credential  note   GitHub said nothing"},
+			[]string{"github      FAIL   list runners of o/r: invalid", "a login page in between", "credential  note   GitHub said nothing"},
 		},
 		"no GitHub": {
 			"http://127.0.0.1:1",
@@ -252,7 +252,7 @@ func TestCheckClocks(t *testing.T) {
 		"one of two":       {[]clock.Answer{good, dead}, []string{"ok     chrony", "note   ntp does not answer: no route", "→ UDP port 123"}, true},
 		"none of one":      {[]clock.Answer{dead}, []string{"FAIL   ntp does not answer: no route", "→ UDP port 123"}, false},
 		"none to be asked": {nil, []string{"FAIL   no clock answers", "→ run chronyd"}, false},
-		"never synchronised, or its own clock": {
+		"never synchronized, or its own clock": {
 			[]clock.Answer{with(func(s *clock.Sample) { s.Synchronized, s.HasOffset, s.Offset = false, false, 0 })},
 			[]string{"FAIL   chrony is not synchronized", "→ chronyc sources"},
 			false,

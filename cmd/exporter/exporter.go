@@ -188,7 +188,6 @@ func (e *exporter) serve(ctx context.Context) error {
 	for _, work := range e.background() {
 		g.Go(func() error { return work(ctx) })
 	}
-	g.Go(func() error { return e.logDockerOff(ctx) })
 	return g.Wait()
 }
 

@@ -76,7 +76,7 @@ func (m *manyPlaces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestSeveralScopes(t *testing.T) {
 	clean(t)
 	gh := &manyPlaces{asked: map[string]int{}, runners: map[string]string{
-		"/repos/o/r": "ci-runner-1-here", "/orgs/Labelled": "ci-runner-2-x", "/enterprises/big": "ci-runner-2-not-ours",
+		"/repos/o/r": "ci-runner-1-here", "/orgs/Labeled": "ci-runner-2-x", "/enterprises/big": "ci-runner-2-not-ours",
 	}}
 	s := httptest.NewServer(gh)
 	t.Cleanup(s.Close)
@@ -87,12 +87,12 @@ func TestSeveralScopes(t *testing.T) {
 			"Created": time.Now().Add(-time.Hour).Unix(),
 		}
 	}
-	docker := fakeDocker(t, t.TempDir(), runner("d", "ci-runner-2", "Labelled"), runner("e", "ci-runner-3", "o/closed"), runner("f", "ci-runner-4", "no scope"))
+	docker := fakeDocker(t, t.TempDir(), runner("d", "ci-runner-2", "Labeled"), runner("e", "ci-runner-3", "o/closed"), runner("f", "ci-runner-4", "no scope"))
 	t.Setenv("GITHUB_PAT", secret)
 	args := []string{"--docker.host=" + docker, "--github.owner=o", "--github.repo=r", "--github.scope=enterprises/big, O/R", "--github.api-url=" + s.URL}
 
 	code, table := checked(t, args...)
-	has(t, table, "github      ok     o/r has 1 runner, 1 online", "github      ok     enterprises/big has 1 runner", "github      ok     Labelled has 1 runner",
+	has(t, table, "github      ok     o/r has 1 runner, 1 online", "github      ok     enterprises/big has 1 runner", "github      ok     Labeled has 1 runner",
 		"github      FAIL   list runners of o/closed: not_found", `ghostrunner.scope="no scope"`, "→ set the label ghostrunner.scope to")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
@@ -101,9 +101,9 @@ func TestSeveralScopes(t *testing.T) {
 	t.Setenv("GITHUB_PAT", secret)
 	b := boot(t, append(args, "--github.poll-interval=1s")...)
 	body := b.exports(
-		`ghostrunner_github_up{scope="o/r"} 1`, `ghostrunner_github_up{scope="enterprises/big"} 1`, `ghostrunner_github_up{scope="Labelled"} 1`,
+		`ghostrunner_github_up{scope="o/r"} 1`, `ghostrunner_github_up{scope="enterprises/big"} 1`, `ghostrunner_github_up{scope="Labeled"} 1`,
 		`ghostrunner_github_up{scope="o/closed"} 0`, `ghostrunner_runner_online{runner="ci-runner-1"} 1`,
-		`ghostrunner_runner_info{labels="",name="ci-runner-2-x",os="linux",runner="ci-runner-2",scope="Labelled"`,
+		`ghostrunner_runner_info{labels="",name="ci-runner-2-x",os="linux",runner="ci-runner-2",scope="Labeled"`,
 		`ghostrunner_github_runners{scope="enterprises/big",state="idle"} 1`,
 	)
 	b.without(body, `ghostrunner_runner_online{runner="ci-runner-3"}`, `ghostrunner_runner_online{runner="ci-runner-4"}`, `ghostrunner_github_up{scope="O/R"}`)

@@ -25,10 +25,10 @@
 //
 // # Scraping
 //
-// GET /metrics returns all metrics; GET /metrics?collect[]=health&collect[]=listener returns only these
-// sources. Scrape health every second and the rest every fifteen: what Prometheus pays for is the number
-// of samples. /-/healthy is 200 while the process runs; /-/ready is 503 with a reason until Docker
-// answered or five seconds have passed, and during the shutdown.
+// GET /metrics returns all metrics; GET /metrics?collect[]=health&collect[]=listener returns only
+// these sources. Scrape health every second and the rest every fifteen: what Prometheus pays for is
+// the number of samples. /-/healthy is 200 while the process runs; /-/ready is 503 with a reason
+// until Docker answered or five seconds have passed, and during the shutdown.
 //
 // # The token
 //

@@ -1,11 +1,6 @@
 package main
 
-import (
-	"context"
-	"time"
-
-	"github.com/blueguy23/ghostrunner/internal/listener"
-)
+import "github.com/blueguy23/ghostrunner/internal/listener"
 
 // Remedies that turn a missing source on, for the log at the start and for check.
 const (
@@ -43,17 +38,4 @@ func (e *exporter) logOff() {
 	if e.cfg.chronyAddress == "" && len(e.cfg.ntpServers) == 0 {
 		e.logger.Warn("Clock offset comes only from GitHub's answers", "remedy", remedyClock)
 	}
-}
-
-// logDockerOff logs that Docker did not answer in time; the watcher logs later changes.
-func (e *exporter) logDockerOff(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-time.After(startGrace):
-	}
-	if !e.dockerUp() {
-		e.logger.Warn("Sources container, health and listener are off until Docker answers", "remedy", remedyDocker)
-	}
-	return nil
 }

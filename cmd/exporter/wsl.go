@@ -3,8 +3,6 @@ package main
 import (
 	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Advice for WSL2, where Windows decides about sleep, DNS, disks and the life of the virtual
@@ -31,8 +29,6 @@ type host struct {
 	kernel string
 }
 
-func thisHost() host { return hostOf("/proc/sys/kernel/osrelease") }
-
 // hostOf recognizes WSL2 by the name of its kernel, which containers see too.
 func hostOf(osrelease string) host {
 	b, err := os.ReadFile(osrelease)
@@ -50,21 +46,10 @@ func (h host) findings() []finding {
 	return []finding{note("host", "WSL2, kernel "+h.kernel, adviceAlive, adviceOutside)}
 }
 
-// advice returns s under WSL2 only.
-func (h host) advice(s ...string) []string {
+// remedies adds the advice to the remedy under WSL2.
+func (h host) remedies(remedy string, advice ...string) []string {
 	if !h.wsl {
-		return nil
+		return []string{remedy}
 	}
-	return s
-}
-
-func (h host) dockerAdvice() []string  { return h.advice(adviceDesktop) }
-func (h host) clockAdvice() []string   { return h.advice(adviceSleep, adviceDaemons) }
-func (h host) dnsAdvice() []string     { return h.advice(adviceTunnel, adviceUpdate) }
-func (h host) networkAdvice() []string { return h.advice(adviceUpdate) }
-
-// onWindows reports whether the path lies on a drive of Windows, which WSL2 mounts by 9p.
-func onWindows(path string) bool {
-	var s unix.Statfs_t
-	return unix.Statfs(path, &s) == nil && s.Type == unix.V9FS_MAGIC
+	return append([]string{remedy}, advice...)
 }

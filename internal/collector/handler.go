@@ -34,9 +34,9 @@ var names = []string{
 // Handler serves the set, and own, which holds the exporter's metrics about itself.
 //
 // collect[]=health&collect[]=listener in the URL serves only these sources. So one Prometheus can
-// scrape what is urgent every second, and the rest every fifteen. A name that no source has is answered
-// with 400 and the list of names; the name of a source that is turned off selects nothing, so that the
-// same scrape configuration fits every host.
+// scrape what is urgent every second, and the rest every fifteen. A name that no source has is
+// answered with 400 and the list of names; the name of a source that is turned off selects nothing,
+// so that the same scrape configuration fits every host.
 func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		wanted := r.URL.Query()["collect[]"]

@@ -19,9 +19,8 @@ import (
 // the exit, tears down the network and starts again.
 const stopSlack = 30 * time.Second
 
-// own returns the container with this id, freshly listed. It is the last look before every action:
-// the id may have been taken from a snapshot, a journal or an alert, and the container may be gone,
-// or never have been ours.
+// own returns the container with this id, as the engine lists it now. Every action asks for it
+// first: the container can be gone, or not be ours.
 func (e *Engine) own(ctx context.Context, op, id string) (runner.Container, error) {
 	if !isID(id) {
 		return runner.Container{}, fmt.Errorf("%s: %q is not a container id: %w", op, id, ErrNoContainer)
@@ -43,8 +42,7 @@ func (e *Engine) own(ctx context.Context, op, id string) (runner.Container, erro
 	return fromSummary(&sums[i], time.Now()).Container, nil
 }
 
-// isID reports whether id is a full container id. Names and prefixes are not accepted: what they
-// mean can change between the look and the action.
+// isID reports whether id is a full container id. The meaning of a name or prefix can change.
 func isID(id string) bool {
 	const width = 64
 	return len(id) == width && strings.Trim(id, "0123456789abcdef") == ""
@@ -70,9 +68,8 @@ func (e *Engine) Stop(ctx context.Context, id string, timeout time.Duration) err
 }
 
 // Restart stops the container as Stop does and starts it again; a stopped container is only
-// started. What holds of ctx and timeout in Stop holds here, except that a negative timeout is the
-// container's own grace period, which the engine knows (StopTimeout, else ten seconds); only ctx
-// bounds the call then.
+// started. A negative timeout is the container's own (StopTimeout, else ten seconds); then only ctx
+// bounds the call.
 func (e *Engine) Restart(ctx context.Context, id string, timeout time.Duration) error {
 	var options container.StopOptions
 	if timeout >= 0 {
@@ -130,8 +127,7 @@ func (e *Engine) Processes(ctx context.Context, id string) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	// The engine needs the PID column to find the container's processes; args comes last and may
-	// contain spaces.
+	// The engine needs the column pid. args comes last because it can contain spaces.
 	top, err := e.api(ctx).ContainerTop(ctx, id, []string{"-eo", "pid,args"})
 	if err != nil {
 		return nil, notRunning(wrap("top", id, err))
@@ -197,7 +193,7 @@ func (e *Engine) RemoveContainer(ctx context.Context, id string) error {
 	return wrap("remove", id, e.api(ctx).ContainerRemove(ctx, id, container.RemoveOptions{Force: false, RemoveVolumes: false}))
 }
 
-// notRunning says more exactly what a conflict means where it can only mean this.
+// notRunning adds ErrNotRunning to a conflict that can have no other reason.
 func notRunning(err error) error {
 	if errors.Is(err, ErrConflict) {
 		return fmt.Errorf("%w: %w", ErrNotRunning, err)

@@ -283,7 +283,7 @@ func TestNew(t *testing.T) {
 	}
 	e, err := New(Options{Host: "unix:///nonexistent/docker.sock"})
 	if err != nil {
-		t.Fatalf("New dialled: %v", err)
+		t.Fatalf("New dialed: %v", err)
 	}
 	if _, err := e.Root(t.Context()); err == nil {
 		t.Error("Root without an engine: no error")

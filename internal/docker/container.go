@@ -13,7 +13,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// listed is a container together with what only the moment of the list can tell.
+// listed is a container as a list shows it.
 type listed struct {
 	runner.Container
 	// began is the earliest time at which the present or last run can have begun.
@@ -116,9 +116,8 @@ func exitCodeOf(status string) (code int, ok bool) {
 	return code, err == nil
 }
 
-// maxUptimeOf returns the longest time for which "Up 3 minutes (healthy)" can stand. The engine
-// rounds (docker go-units, HumanDuration); only a list is asked, and the exact start would need an
-// inspect.
+// maxUptimeOf returns the longest time that "Up 3 minutes (healthy)" can mean: the engine rounds
+// (docker go-units, HumanDuration).
 func maxUptimeOf(status string) (time.Duration, bool) {
 	rest, ok := strings.CutPrefix(status, "Up ")
 	if !ok {

@@ -55,7 +55,6 @@ type Engine struct {
 	selector selector
 	log      *slog.Logger
 	conn     atomic.Pointer[conn]
-	watching atomic.Bool
 	table    *table
 }
 

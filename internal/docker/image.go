@@ -21,15 +21,15 @@ type Image struct {
 	ID string
 	// Tags are its names, such as app:1.2; empty if dangling.
 	Tags []string
-	// Size is what the image holds, in bytes, without the layers that it shares with other images,
-	// which are not freed with it. An engine before API 1.42 does not tell the two apart.
+	// Size in bytes, without the layers that it shares with other images. An engine before API 1.42
+	// does not report these.
 	Size    int64
 	Created time.Time
 	// Named is when it was last given a name, as by a pull or a build; zero if it has none, is in
 	// use, or is not known.
 	Named  time.Time
 	Labels map[string]string
-	// Dangling: no name leads to it any more.
+	// Dangling: it has no name.
 	Dangling bool
 	// InUse: some container of the engine, running or not, ours or not, is made from it.
 	InUse bool
@@ -114,7 +114,8 @@ func (e *Engine) RemoveImage(ctx context.Context, id string) error {
 	if used[id] {
 		return fmt.Errorf("remove image %s: %w", shortImage(id), ErrInUse)
 	}
-	// An image that others are built on cannot go: taking its names away would only hide it.
+	// An image that others are built on cannot be removed; without its names it would only be
+	// hidden.
 	all, err := e.api(ctx).ImageList(ctx, image.ListOptions{All: true})
 	if err != nil {
 		return fmt.Errorf("remove image %s: list: %w", shortImage(id), err)
@@ -143,8 +144,7 @@ func (e *Engine) RemoveImage(ctx context.Context, id string) error {
 	return removed(id, e.removeImage(ctx, id))
 }
 
-// untag removes one name of the image, if it still leads there: a build may have moved it since it
-// was read.
+// untag removes one name of the image, if it still means this image: a build can have moved it.
 func (e *Engine) untag(ctx context.Context, ref, id string) error {
 	info, err := e.api(ctx).ImageInspect(ctx, ref)
 	if cerrdefs.IsNotFound(err) || err == nil && info.ID != id {
@@ -161,7 +161,7 @@ func (e *Engine) removeImage(ctx context.Context, ref string) error {
 	return err
 }
 
-// removed interprets the engine's answer to a removal.
+// removed turns the engine's answer to a removal into an error.
 func removed(id string, err error) error {
 	switch {
 	case err == nil, cerrdefs.IsNotFound(err):

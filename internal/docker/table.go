@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/docker/docker/api/types/events"
+
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -146,14 +148,14 @@ func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	e := t.entries[ev.id]
 	if e != nil {
 		switch ev.action {
-		case actionStart:
+		case events.ActionStart:
 			e.begin(ev.at, true, false)
 			if count {
 				e.c.Starts++
 			}
-		case actionDie:
+		case events.ActionDie:
 			e.run.ended = ev.at
-		case actionOOM:
+		case events.ActionOOM:
 			if count {
 				e.c.OOMKills++
 			}
@@ -166,13 +168,13 @@ func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 // apply applies the effect of an event on the state, which can be done twice without harm. It
 // reports whether the event can have changed anything.
 func (t *table) apply(ev event, received time.Time) bool {
-	if ev.action == actionDestroy {
+	if ev.action == events.ActionDestroy {
 		delete(t.entries, ev.id)
 		return true
 	}
 	e := t.entries[ev.id]
 	if e == nil {
-		if ev.action != actionStart && ev.action != actionDie && ev.action != actionOOM && ev.health == "" {
+		if ev.action != events.ActionStart && ev.action != events.ActionDie && ev.action != events.ActionOOM && ev.health == "" {
 			return false // a list will show it
 		}
 		e = &entry{}
@@ -180,26 +182,26 @@ func (t *table) apply(ev event, received time.Time) bool {
 		t.entries[ev.id] = e
 	}
 	switch ev.action {
-	case actionStart:
+	case events.ActionStart:
 		e.c.State = runner.StateRunning
 		e.setHealth("")
 		if e.probed {
 			e.c.Health = runner.HealthStarting
 		}
-	case actionDie:
+	case events.ActionDie:
 		e.c.State = runner.StateExited
 		e.setHealth("")
 		if ev.hasExitCode {
 			e.c.ExitCode, e.c.Exited = ev.exitCode, true
 		}
-	case actionPause:
+	case events.ActionPause:
 		if e.c.Health != "" {
 			e.healthBeforePause = e.c.Health
 		}
 		e.c.State, e.c.Health = runner.StatePaused, "" // health checks pause too
-	case actionUnpause:
+	case events.ActionUnPause:
 		e.resume(received)
-	case actionRename:
+	case events.ActionRename:
 		e.c.Name = ev.name
 	default:
 		if ev.health != "" {

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,10 +26,10 @@ const (
 	// refreshDelay gathers the events of one action, e.g. the five of a restart, before the list is
 	// asked for details.
 	refreshDelay = 100 * time.Millisecond
-	// listLag is how long a list can show the old state after an event reported the new one: the engine
-	// reports first and then writes to disk what a list is answered from (CheckpointTo in moby's
-	// daemon/monitor.go and daemon/pause.go). An event outweighs a list for that long; after that
-	// another list is asked for.
+	// listLag is how long a list can show the old state after an event reported the new one: the
+	// engine reports first and then writes to disk what a list is answered from (CheckpointTo in
+	// moby's daemon/monitor.go and daemon/pause.go). An event outweighs a list for that long; after
+	// that another list is asked for.
 	listLag = 5 * time.Second
 	// maxRecent bounds the events that are remembered for it. The oldest go.
 	maxRecent = 4096
@@ -39,19 +38,12 @@ const (
 	maxBackoff = 5 * time.Second
 )
 
-// errWatching is the answer to a second Watch: two watchers would count all events twice.
-var errWatching = errors.New("the engine is being watched already")
-
 // Watch keeps what Observed returns until ctx ends, and then returns nil. The event stream is
 // opened before the list is asked for, so no change is missed between them; the list is repeated
 // each minute. An engine that closes the connection is reported as not up at once, one that hangs
 // within seconds. Watch then connects again, with back-off, and asks for the events since the last
 // one, so starts and OOM kills are counted once each.
 func (e *Engine) Watch(ctx context.Context) error {
-	if !e.watching.CompareAndSwap(false, true) {
-		return errWatching
-	}
-	defer e.watching.Store(false)
 	defer e.table.down()
 
 	now := time.Now()
@@ -67,7 +59,8 @@ func (e *Engine) Watch(ctx context.Context) error {
 			delay, warned = minBackoff, false
 		}
 		if !warned {
-			e.log.Warn("Docker engine does not answer, trying again", "err", err)
+			e.log.Warn("Docker engine does not answer, trying again", "err", err,
+				"remedy", "start Docker, and let this user open its socket (group DOCKER_GID)")
 			warned = true
 		}
 		select {

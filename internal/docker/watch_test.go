@@ -20,7 +20,7 @@ func TestWatchHealth(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
 	id := w.create(spec{health: true, young: true})
-	told, errs := w.cli.Events(t.Context(), events.ListOptions{Filters: filters.NewArgs(filters.Arg("container", id), filters.Arg("event", actionHealth))})
+	told, errs := w.cli.Events(t.Context(), events.ListOptions{Filters: filters.NewArgs(filters.Arg("container", id), filters.Arg("event", string(events.ActionHealthStatus)))})
 	w.do("start", w.cli.ContainerStart(t.Context(), id, container.StartOptions{}))
 
 	w.await(e, "starting", one(id, func(c runner.Container) bool {
@@ -33,7 +33,7 @@ func TestWatchHealth(t *testing.T) {
 		received := make(chan time.Time, 1)
 		go func() {
 			for m := range told {
-				if string(m.Action) == actionHealth+": "+step.want {
+				if string(m.Action) == string(events.ActionHealthStatus)+": "+step.want {
 					received <- time.Now()
 					return
 				}
@@ -120,14 +120,6 @@ func TestWatchPause(t *testing.T) {
 	w.do("list", err)
 	if !one(id, func(c runner.Container) bool { return c.Health == runner.HealthUnhealthy })(snapshot{containers: list}) {
 		t.Errorf("Docker does not call it unhealthy: this proves nothing: %+v", list)
-	}
-}
-
-func TestWatchTwice(t *testing.T) {
-	w := newWorld(t)
-	e := w.watched("")
-	if err := e.Watch(t.Context()); !errors.Is(err, errWatching) {
-		t.Errorf("second Watch: %v", err)
 	}
 }
 

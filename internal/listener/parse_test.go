@@ -71,7 +71,7 @@ func TestParse(t *testing.T) {
 	} {
 		got, ok := Parse([]byte(tc.line))
 		if !ok {
-			t.Errorf("Parse(%q): not recognised", tc.line)
+			t.Errorf("Parse(%q): not recognized", tc.line)
 			continue
 		}
 		if got.Text == "" {
@@ -237,7 +237,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("invalid UTF-8: %+v", e)
 		}
 		if ok && e.Kind == Unrecognized {
-			t.Errorf("recognised as Unrecognized: %q", line)
+			t.Errorf("recognized as Unrecognized: %q", line)
 		}
 		if hasPrefix(line, workerPrefix) && ok {
 			t.Errorf("a worker's line has a meaning: %q", line)
