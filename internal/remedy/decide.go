@@ -10,8 +10,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// World is what a decision is based on. What has to be asked for is a function, and is asked only if
-// the decision comes so far.
+// World is what a decision is based on. What has to be asked for is a function, and is asked only
+// if the decision comes so far.
 type World struct {
 	Now     journal.Instant
 	State   *journal.State
@@ -94,8 +94,8 @@ type Decision struct {
 	Would []string
 }
 
-// decide resolves the alert to a plan, escalates that, and asks the guards in their order; the first
-// refusal ends it.
+// decide resolves the alert to a plan, escalates that, and asks the guards in their order; the
+// first refusal ends it.
 func decide(w World, alert journal.Alert) Decision {
 	d := Decision{}
 	add := func(name string, v Verdict) bool {
