@@ -61,7 +61,6 @@ type poller struct {
 	c         *Client
 	token     string // of the present round, empty if there is none
 	tokenErr  string // last error of reading it, to log changes only
-	started   bool
 	lastFull  time.Time
 	next      time.Time // of the next round
 	all       delay     // after auth and rate_limited
@@ -123,11 +122,8 @@ func (p *poller) readToken() (changed bool) {
 	if err != nil {
 		e := tokenError("poll GitHub", err)
 		if text := err.Error(); text != p.tokenErr {
-			p.tokenErr = text
+			p.tokenErr, p.token = text, ""
 			p.c.opts.Logger.Error("No GitHub token, nothing is polled", "err", e, "hint", e.Hint)
-		}
-		if p.token != "" || !p.started {
-			p.started, p.token = true, ""
 			p.c.dropCredential()
 			p.c.setAllDown(e)
 		}
@@ -151,7 +147,7 @@ func (p *poller) readToken() (changed bool) {
 			st.delay = delay{}
 		}
 	}
-	p.started, p.token = true, token
+	p.token = token
 	return changed
 }
 
@@ -239,12 +235,10 @@ func (p *poller) wait(ctx context.Context) {
 		if left <= 0 {
 			return
 		}
-		timer := time.NewTimer(min(left, tokenCheck))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(min(left, tokenCheck)):
 		}
 		if p.readToken() || p.updateScopes() && !time.Now().Before(p.all.until) {
 			return

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"errors"
 
 	"github.com/blueguy23/ghostrunner/internal/runner"
@@ -48,6 +47,3 @@ func causeOf(err error) string {
 		return "github: " + reason
 	}
 }
-
-// remedyFor returns what a person can do about a failed attempt, empty if that is unknown.
-func remedyFor(cause string, err error) string { return cmp.Or(asGitHub(err).Hint, remedies[cause]) }

@@ -51,7 +51,7 @@ func (s *Supervisor) cleanUp() error {
 		return fmt.Errorf("open the runner's directory: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	mounted, err := readMounts("/proc")
+	mounted, err := readMounts()
 	if err != nil {
 		return err
 	}

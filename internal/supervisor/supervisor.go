@@ -1,10 +1,14 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Supervisor runs one slot. Make it with New and call Run once.
@@ -17,8 +21,6 @@ type Supervisor struct {
 	// The following fields belong to Run's goroutine.
 	reg         *registration // in use; nil: none
 	proc        *listenerProcess
-	pending     []int64  // registrations to delete; at most maxPending
-	unconfirmed []string // names of registrations whose answer was lost; at most maxPending
 	minWait     time.Duration
 	listeningAt time.Time
 	workerAt    time.Time // a worker was last seen
@@ -59,8 +61,8 @@ func New(cfg Config) *Supervisor {
 // may take as long as the job. It fails only before the first registration.
 func (s *Supervisor) Run(ctx context.Context) error {
 	if s.cfg.Reap {
-		if err := becomeSubreaper(); err != nil {
-			return err
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("become child subreaper: %w", err)
 		}
 	}
 	s.loadPrevious()
@@ -152,7 +154,7 @@ func (s *Supervisor) fail(ctx context.Context, cause string, err error) {
 	if err == nil {
 		err = errors.New(cause)
 	}
-	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", remedyFor(cause, err))
+	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", cmp.Or(asGitHub(err).Hint, remedies[cause]))
 }
 
 // setDeadline says that the state machine may be silent for d. Until then the heartbeat refreshes
