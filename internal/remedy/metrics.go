@@ -76,8 +76,8 @@ func (m *metrics) ended(rec journal.Record) {
 	m.actions.WithLabelValues(rec.Action, rec.Target).Inc()
 }
 
-// register adds what is read from the state at the time of a scrape.
-func (r *Remediator) register(reg prometheus.Registerer) {
+// registerState adds what is read from the state at the time of a scrape.
+func registerState(r *Remediator, reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	gauge := func(name, help string, value func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)

@@ -64,7 +64,7 @@ func New(o Options) (*Remediator, error) {
 		tasks: map[string]task{},
 	}
 	if opts.Registry != nil {
-		r.register(opts.Registry)
+		registerState(r, opts.Registry)
 	}
 	return r, nil
 }
