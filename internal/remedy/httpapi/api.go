@@ -23,100 +23,89 @@ const (
 	explainTimeout  = 30 * time.Second
 )
 
+// maxForm bounds the body of a request that has only parameters.
+const maxForm = 4 << 10
+
+// api is a handler of the API: fn gets a request whose parameters, from its query or its form, are
+// all known and given at most once. An empty one counts as left out.
+func (s *Server) api(auth func(http.Handler) http.Handler, fn http.HandlerFunc, known ...string) http.Handler {
+	return limited(s.requests, auth(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if fromForm(req) {
+			req.Body = http.MaxBytesReader(w, req.Body, maxForm)
+		}
+		if err := req.ParseForm(); err != nil {
+			badParameter(w, "parameters", err)
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(req.Form)) {
+			switch {
+			case !slices.Contains(known, name):
+				badParameter(w, name, fmt.Errorf("no such parameter; known are %q", known))
+				return
+			case len(req.Form[name]) > 1:
+				badParameter(w, name, errors.New("is given more than once"))
+				return
+			}
+		}
+		fn(w, req)
+	})))
+}
+
+func badParameter(w http.ResponseWriter, name string, err error) {
+	http.Error(w, journal.Clean(name+": "+err.Error(), 160), http.StatusBadRequest)
+}
+
 func (s *Server) getAttempts(w http.ResponseWriter, req *http.Request) {
 	limit, since := defaultAttempts, time.Time{}
-	if !parameters(w, req, map[string]func(string) error{
-		"limit": func(v string) error {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < 1 || n > remedy.MaxHistory {
-				return fmt.Errorf("want a number from 1 to %d", remedy.MaxHistory)
-			}
-			limit = n
-			return nil
-		},
-		"since": func(v string) (err error) {
-			since, err = remedy.ParseSince(v, time.Now())
-			return err
-		},
-	}) {
-		return
+	var err error
+	if v := req.Form.Get("limit"); v != "" {
+		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > remedy.MaxHistory {
+			badParameter(w, "limit", fmt.Errorf("want a number from 1 to %d", remedy.MaxHistory))
+			return
+		}
+	}
+	if v := req.Form.Get("since"); v != "" {
+		if since, err = remedy.ParseSince(v, time.Now()); err != nil {
+			badParameter(w, "since", err)
+			return
+		}
 	}
 	reply(w, s.remediator.Attempts(since, limit))
 }
 
-// maxForm bounds the body of a request that has only parameters.
-const maxForm = 4 << 10
-
-// parameters reads the parameters of a request, from its query or its form, each at most once. One
-// that is unknown, or cannot be read, is answered with its name. An empty one counts as left out.
-func parameters(w http.ResponseWriter, req *http.Request, known map[string]func(string) error) bool {
-	req.Body = http.MaxBytesReader(w, req.Body, maxForm)
-	if err := req.ParseForm(); err != nil {
-		http.Error(w, "parameters: "+journal.Clean(err.Error(), 160), http.StatusBadRequest)
-		return false
-	}
-	for _, name := range slices.Sorted(maps.Keys(req.Form)) {
-		values, parse := req.Form[name], known[name]
-		err := fmt.Errorf("no such parameter; known are %q", slices.Sorted(maps.Keys(known)))
-		switch {
-		case parse == nil:
-		case len(values) > 1:
-			err = errors.New("is given more than once")
-		case values[0] == "":
-			err = nil
-		default:
-			err = parse(values[0])
-		}
-		if err != nil {
-			http.Error(w, journal.Clean(name, 32)+": "+err.Error(), http.StatusBadRequest)
-			return false
-		}
-	}
-	return true
-}
-
-func (s *Server) getBreakers(w http.ResponseWriter, req *http.Request) {
-	if parameters(w, req, nil) {
-		reply(w, s.remediator.Breakers())
-	}
+func (s *Server) getBreakers(w http.ResponseWriter, _ *http.Request) {
+	reply(w, s.remediator.Breakers())
 }
 
 func (s *Server) getStatus(w http.ResponseWriter, req *http.Request) {
-	if !parameters(w, req, nil) {
-		return
-	}
 	status := s.remediator.Status()
 	status.Targets = s.remediator.Targets(req.Context())
 	reply(w, status)
 }
 
 func (s *Server) postReset(w http.ResponseWriter, req *http.Request) {
-	if !parameters(w, req, nil) {
-		return
-	}
-	s.respond(w, req, s.remediator.Reset(req.PathValue("runner")), func() any { return s.remediator.Breakers() })
+	s.respond(w, req, s.remediator.Reset(req.PathValue("runner")), s.getBreakers)
 }
 
 func (s *Server) postPause(w http.ResponseWriter, req *http.Request) {
 	var length time.Duration
-	if !parameters(w, req, map[string]func(string) error{"for": func(v string) (err error) {
-		length, err = remedy.ParsePause(v)
-		return err
-	}}) {
-		return
+	var err error
+	if v := req.Form.Get("for"); v != "" {
+		if length, err = remedy.ParsePause(v); err != nil {
+			badParameter(w, "for", err)
+			return
+		}
 	}
-	s.respond(w, req, s.remediator.Pause(length), func() any { return s.remediator.Status() })
+	s.respond(w, req, s.remediator.Pause(length), s.getStatus)
 }
 
 func (s *Server) postResume(w http.ResponseWriter, req *http.Request) {
-	if parameters(w, req, nil) {
-		s.respond(w, req, s.remediator.Resume(), func() any { return s.remediator.Status() })
-	}
+	s.respond(w, req, s.remediator.Resume(), s.getStatus)
 }
 
 // respond answers a request that changed something: a form with the page, everything else with
 // JSON.
-func (s *Server) respond(w http.ResponseWriter, req *http.Request, err error, then func() any) {
+func (s *Server) respond(w http.ResponseWriter, req *http.Request, err error, then http.HandlerFunc) {
 	switch {
 	case errors.Is(err, remedy.ErrUnknownRunner):
 		http.Error(w, err.Error(), http.StatusNotFound)
@@ -125,7 +114,7 @@ func (s *Server) respond(w http.ResponseWriter, req *http.Request, err error, th
 	case fromForm(req):
 		http.Redirect(w, req, "/", http.StatusSeeOther)
 	default:
-		reply(w, then())
+		then(w, req)
 	}
 }
 
@@ -136,10 +125,6 @@ func fromForm(req *http.Request) bool {
 }
 
 func (s *Server) postExplain(w http.ResponseWriter, req *http.Request) {
-	if req.URL.RawQuery != "" {
-		http.Error(w, "parameters: there are none; the payload is the body", http.StatusBadRequest)
-		return
-	}
 	m, ok := s.readPayload(w, req)
 	if !ok {
 		return

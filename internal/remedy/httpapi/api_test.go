@@ -85,7 +85,7 @@ func TestParameters(t *testing.T) {
 		{"POST", "/api/v1/breakers/ci-1/reset", "", 200, `"runner":"ci-1"`},
 		{"POST", "/api/v1/breakers/ci-1/reset?x", "", 400, "x: no such parameter"},
 		{"POST", "/api/v1/breakers/ci-2/reset", "", 404, "no such runner"},
-		{"POST", "/api/v1/explain?x=1", "", 400, "parameters: there are none"},
+		{"POST", "/api/v1/explain?x=1", "", 400, "x: no such parameter"},
 	} {
 		w := ask(t, h, c.method, c.target, c.form)
 		if w.Code != c.code || !strings.Contains(w.Body.String(), c.says) {

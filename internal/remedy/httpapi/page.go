@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
@@ -161,9 +163,6 @@ func (v view) Tone(word any) string {
 	return tones[fmt.Sprint(word)]
 }
 
-// At is the time of the last thing that happened in a record.
-func (v view) At(r journal.Record) time.Time { return r.At() }
-
 // TargetTone is the worst of a target: its breaker, its health, its state.
 func (v view) TargetTone(t remedy.Target) string {
 	switch {
@@ -178,22 +177,12 @@ func (v view) TargetTone(t remedy.Target) string {
 	}
 }
 
-// span is a length of time in one or two units.
+// span is a length of time as people read it.
 func span(d time.Duration) string {
-	d = max(d, 0)
-	s := int(d.Round(time.Second).Seconds())
-	switch {
-	case d < 10*time.Second:
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
-	case s < 120:
-		return fmt.Sprintf("%d s", s)
-	case s < 2*3600:
-		return fmt.Sprintf("%d min", s/60)
-	case s < 2*86400:
-		return strings.TrimSuffix(fmt.Sprintf("%d h %d min", s/3600, s%3600/60), " 0 min")
-	default:
-		return strings.TrimSuffix(fmt.Sprintf("%d d %d h", s/86400, s%86400/3600), " 0 h")
+	if d = max(d, 0); d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
 	}
+	return model.Duration(d.Round(time.Second)).String()
 }
 
 func count(n int, one, more string) string {

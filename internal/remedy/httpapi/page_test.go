@@ -32,7 +32,7 @@ func TestHeadline(t *testing.T) {
 		"silence":          {func(s *remedy.Status) { s.Silent, s.DryRun = true, true }, "bad", "No heartbeat"},
 		"window":           {func(s *remedy.Status) { s.WindowOpens, s.DryRun = now.Add(time.Hour), true }, "wait", "Outside of the maintenance window"},
 		"paused":           {func(s *remedy.Status) { s.Paused, s.Silent = true, true }, "wait", "Paused until resumed"},
-		"paused for long":  {func(s *remedy.Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 27 h"},
+		"paused for long":  {func(s *remedy.Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 1d3h"},
 		"no Docker":        {func(s *remedy.Status) { s.DockerUp, s.Paused = false, true }, "bad", "Docker does not answer"},
 		"no journal":       {func(s *remedy.Status) { s.Ready, s.Journal, s.DockerUp = false, false, false }, "bad", "Nothing can be accepted"},
 		"fires, many more": {func(s *remedy.Status) { s.Firing = make([]remedy.Firing, 3) }, "wait", "3 alerts fire"},
@@ -47,8 +47,8 @@ func TestHeadline(t *testing.T) {
 
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		-time.Second: "0 s", 0: "0 s", 1234 * time.Millisecond: "1.2 s", 3 * time.Second: "3 s", 119 * time.Second: "119 s", 2 * time.Minute: "2 min",
-		119 * time.Minute: "119 min", 2 * time.Hour: "2 h", 150 * time.Minute: "2 h 30 min", 48 * time.Hour: "2 d", 73 * time.Hour: "3 d 1 h",
+		-time.Second: "0s", 0: "0s", 1234 * time.Millisecond: "1.2s", 3 * time.Second: "3s", 119 * time.Second: "1m59s", 2 * time.Minute: "2m",
+		2 * time.Hour: "2h", 150 * time.Minute: "2h30m", 48 * time.Hour: "2d", 73 * time.Hour: "3d1h",
 	} {
 		if got := span(d); got != want {
 			t.Errorf("%s: %q, want %q", d, got, want)

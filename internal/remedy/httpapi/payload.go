@@ -1,14 +1,11 @@
 package httpapi
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/alertmanager/template"
@@ -33,17 +30,15 @@ const (
 	statusResolved = "resolved"
 )
 
-// Bounds of what is kept of an alert.
+// Bounds of what is kept of an alert, in bytes.
 const (
-	maxLabels      = 32
-	maxLabelName   = 128
-	maxLabelValue  = 256
-	maxAnnotation  = 512
+	maxLabelValue  = 128
+	maxAnnotation  = 256
 	maxFingerprint = 64
 )
 
-// first are the labels that are kept even if there are too many.
-var first = append([]string{"alertname", "severity", "layer", "host"}, remedy.Labels...)
+// kept are the labels that are kept.
+var kept = append([]string{"alertname", "severity", "layer", "host"}, remedy.Labels...)
 
 // notices returns the alerts of a message, bounded.
 func (m *message) notices() []remedy.Notice {
@@ -55,24 +50,18 @@ func (m *message) notices() []remedy.Notice {
 	return out
 }
 
-// keep keeps of an alert what is needed, bounded. The labels that mean something come first; of the
-// others as many as fit, in order of their names.
+// keep keeps of an alert what is needed, bounded.
 func keep(in template.Alert, now time.Time) journal.Alert {
 	out := journal.Alert{
 		Fingerprint: journal.Clean(in.Fingerprint, maxFingerprint),
 		StartsAt:    in.StartsAt,
-		Labels:      make(map[string]string, min(len(in.Labels), maxLabels)),
+		Labels:      make(map[string]string, len(kept)),
 		Summary:     journal.Clean(in.Annotations["summary"], maxAnnotation),
 		Received:    now,
 	}
-	names := slices.Collect(maps.Keys(in.Labels))
-	if len(names) > maxLabels {
-		slices.Sort(names)
-		names = append(slices.Clone(first), names...)
-	}
-	for _, name := range names {
-		if v, ok := in.Labels[name]; ok && len(out.Labels) < maxLabels {
-			out.Labels[journal.Clean(name, maxLabelName)] = journal.Clean(v, maxLabelValue)
+	for _, name := range kept {
+		if v, ok := in.Labels[name]; ok {
+			out.Labels[name] = journal.Clean(v, maxLabelValue)
 		}
 	}
 	return out
@@ -82,22 +71,25 @@ func keep(in template.Alert, now time.Time) journal.Alert {
 func decode(body io.Reader) (*message, error) {
 	m := &message{Data: &template.Data{}}
 	dec := json.NewDecoder(body)
-	if err := dec.Decode(m); err != nil {
-		return nil, payloadError(err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		if err != nil {
-			return nil, payloadError(err)
+	err := dec.Decode(m)
+	if err == nil {
+		switch _, err = dec.Token(); {
+		case err == nil:
+			err = errors.New("more than one JSON value")
+		case errors.Is(err, io.EOF):
+			err = nil
 		}
-		return nil, errors.New("body: more than one JSON value")
 	}
-	if m.Data == nil {
-		return nil, errors.New("alerts: missing")
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, err
+	}
+	if err != nil {
+		return nil, errors.New(journal.Clean("body: "+err.Error(), 160)) // it may quote the payload
 	}
 	if m.Version != "4" {
 		return nil, fmt.Errorf("version: is %q, want \"4\"", journal.Clean(m.Version, 16))
 	}
-	if m.Alerts == nil {
+	if m.Data == nil || m.Alerts == nil {
 		return nil, errors.New("alerts: missing")
 	}
 	for i, a := range m.Alerts {
@@ -117,25 +109,4 @@ func decode(body io.Reader) (*message, error) {
 		}
 	}
 	return m, nil
-}
-
-// payloadError says where a payload is wrong.
-func payloadError(err error) error {
-	typ, wrongType := errors.AsType[*json.UnmarshalTypeError](err)
-	syntax, noJSON := errors.AsType[*json.SyntaxError](err)
-	switch {
-	case wrongType:
-		return fmt.Errorf("%s: a JSON %s does not fit there",
-			journal.Clean(cmp.Or(strings.TrimPrefix(typ.Field, "Data."), "body"), 128), journal.Clean(typ.Value, 64))
-	case noJSON:
-		return fmt.Errorf("body: not JSON at byte %d: %w", syntax.Offset, err)
-	case errors.Is(err, io.EOF):
-		return errors.New("body: empty")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("body: JSON ends too early")
-	}
-	if _, ok := errors.AsType[*time.ParseError](err); ok {
-		return fmt.Errorf("alerts[].startsAt or endsAt: %s", journal.Clean(err.Error(), 160))
-	}
-	return fmt.Errorf("body: %w", err)
 }

@@ -55,17 +55,13 @@ func New(r *remedy.Remediator, registry prometheus.Registerer) *Server {
 // same requests: what comes from a form is answered with the page.
 func (s *Server) Routes(mux *http.ServeMux, auth func(http.Handler) http.Handler) {
 	mux.Handle("/webhook", s.Webhook(auth))
-	for pattern, fn := range map[string]http.HandlerFunc{
-		"GET /api/v1/attempts":                 s.getAttempts,
-		"GET /api/v1/breakers":                 s.getBreakers,
-		"GET /api/v1/status":                   s.getStatus,
-		"POST /api/v1/breakers/{runner}/reset": s.postReset,
-		"POST /api/v1/pause":                   s.postPause,
-		"POST /api/v1/resume":                  s.postResume,
-		"POST /api/v1/explain":                 s.postExplain,
-	} {
-		mux.Handle(pattern, limited(s.requests, auth(fn)))
-	}
+	mux.Handle("GET /api/v1/attempts", s.api(auth, s.getAttempts, "limit", "since"))
+	mux.Handle("GET /api/v1/breakers", s.api(auth, s.getBreakers))
+	mux.Handle("GET /api/v1/status", s.api(auth, s.getStatus))
+	mux.Handle("POST /api/v1/breakers/{runner}/reset", s.api(auth, s.postReset))
+	mux.Handle("POST /api/v1/pause", s.api(auth, s.postPause, "for"))
+	mux.Handle("POST /api/v1/resume", s.api(auth, s.postResume))
+	mux.Handle("POST /api/v1/explain", s.api(auth, s.postExplain))
 }
 
 // limited answers 503 to the request that would be one too many.
