@@ -5,7 +5,6 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
-	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -27,32 +26,6 @@ func (a dockerAdapter) Containers(ctx context.Context) ([]runner.Container, erro
 		list[i].Scope = a.github.scopeOf(list[i])
 	}
 	return list, nil
-}
-
-// Images implements prune.Docker.
-func (a dockerAdapter) Images(ctx context.Context, label string) ([]prune.Image, error) {
-	list, err := a.Engine.Images(ctx, label)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]prune.Image, len(list))
-	for i, m := range list {
-		out[i] = prune.Image{ID: m.ID, Tags: m.Tags, Size: m.Size, Created: m.Created, Used: m.Named, Dangling: m.Dangling, InUse: m.InUse}
-	}
-	return out, nil
-}
-
-// Leftovers implements prune.Docker.
-func (a dockerAdapter) Leftovers(ctx context.Context, label string) ([]prune.Leftover, error) {
-	list, err := a.Engine.Leftovers(ctx, label)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]prune.Leftover, len(list))
-	for i, l := range list {
-		out[i] = prune.Leftover(l)
-	}
-	return out, nil
 }
 
 var _ remedy.Docker = dockerAdapter{}

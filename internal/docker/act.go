@@ -141,18 +141,10 @@ func (e *Engine) Processes(ctx context.Context, id string) ([]string, error) {
 	return out, nil
 }
 
-// Leftover is a container that has ended or never started, and that is not a runner or service.
-type Leftover struct {
-	ID, Name string
-	Created  time.Time
-	// Size is what its own layer holds, in bytes: what a removal would free.
-	Size int64
-}
-
 // Leftovers lists exited, created and dead containers that carry the label (KEY=VALUE) and
 // Options.Labels, but no ghostrunner.role: runners and services are never leftovers, however long
 // they are down.
-func (e *Engine) Leftovers(ctx context.Context, label string) ([]Leftover, error) {
+func (e *Engine) Leftovers(ctx context.Context, label string) ([]runner.Leftover, error) {
 	l, err := parseLabel(label) // an empty label would make leftovers of every stopped container on the machine
 	if err != nil {
 		return nil, fmt.Errorf("leftovers: %w", err)
@@ -165,14 +157,16 @@ func (e *Engine) Leftovers(ctx context.Context, label string) ([]Leftover, error
 	if err != nil {
 		return nil, fmt.Errorf("leftovers: %w", err)
 	}
-	var out []Leftover
+	var out []runner.Leftover
 	for i := range sums {
 		c := fromSummary(&sums[i], time.Now())
 		if want.matches(c.Labels) && c.Role == "" && c.Down() {
-			out = append(out, Leftover{ID: c.ID, Name: c.Name, Created: c.Created, Size: sums[i].SizeRw})
+			out = append(out, runner.Leftover{ID: c.ID, Name: c.Name, Created: c.Created, Size: sums[i].SizeRw})
 		}
 	}
-	slices.SortFunc(out, func(a, b Leftover) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
+	slices.SortFunc(out, func(a, b runner.Leftover) int {
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
+	})
 	return out, nil
 }
 

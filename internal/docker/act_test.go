@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/internal/runner"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
@@ -197,7 +198,7 @@ func TestImages(t *testing.T) {
 
 	list, err := e.Images(ctx, w.label)
 	w.do("images", err)
-	byID := map[string]Image{}
+	byID := map[string]runner.Image{}
 	for _, i := range list {
 		byID[i.ID] = i
 	}
@@ -211,8 +212,8 @@ func TestImages(t *testing.T) {
 		t.Errorf("dangling image: %+v", i)
 	}
 	i := byID[tagged]
-	if age := time.Since(i.Named); age > patience || age < -patience {
-		t.Errorf("named %s, want now", i.Named)
+	if age := time.Since(i.Used); age > patience || age < -patience {
+		t.Errorf("named %s, want now", i.Used)
 	}
 	slices.Sort(i.Tags)
 	if want := []string{repo + "-other:one", repo + ":one", repo + ":two"}; i.InUse || i.Dangling || !slices.Equal(i.Tags, want) {

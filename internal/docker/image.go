@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/internal/runner"
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/build"
@@ -16,28 +17,9 @@ import (
 	"github.com/docker/docker/api/types/image"
 )
 
-// Image is one image of the engine.
-type Image struct {
-	ID string
-	// Tags are its names, such as app:1.2; empty if dangling.
-	Tags []string
-	// Size in bytes, without the layers that it shares with other images. An engine before API 1.42
-	// does not report these.
-	Size    int64
-	Created time.Time
-	// Named is when it was last given a name, as by a pull or a build; zero if it has none, is in
-	// use, or is not known.
-	Named  time.Time
-	Labels map[string]string
-	// Dangling: it has no name.
-	Dangling bool
-	// InUse: some container of the engine, running or not, ours or not, is made from it.
-	InUse bool
-}
-
 // Images lists the images that carry the label (KEY=VALUE), or all of them if it is empty, oldest
 // first. Intermediate layers of a build are not listed.
-func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
+func (e *Engine) Images(ctx context.Context, label string) ([]runner.Image, error) {
 	var sel selector
 	if label != "" {
 		l, err := parseLabel(label)
@@ -57,14 +39,14 @@ func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("images: %w", err)
 	}
-	out := make([]Image, 0, len(sums))
+	out := make([]runner.Image, 0, len(sums))
 	for i := range sums {
 		s := &sums[i]
 		if !sel.matches(s.Labels) {
 			continue
 		}
 		tags := references(s.RepoTags)
-		i := Image{
+		i := runner.Image{
 			ID:       s.ID,
 			Tags:     tags,
 			Size:     s.Size - max(0, s.SharedSize),
@@ -75,12 +57,12 @@ func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
 		}
 		if len(tags) > 0 && !i.InUse {
 			if info, err := e.api(ctx).ImageInspect(ctx, s.ID); err == nil { // else it is gone
-				i.Named = info.Metadata.LastTagTime
+				i.Used = info.Metadata.LastTagTime
 			}
 		}
 		out = append(out, i)
 	}
-	slices.SortFunc(out, func(a, b Image) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
+	slices.SortFunc(out, func(a, b runner.Image) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
 	return out, nil
 }
 

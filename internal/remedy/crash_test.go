@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
-	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -65,12 +64,12 @@ func (f fileDocker) Restart(context.Context, string, time.Duration) error {
 	return f.act("restart", "running")
 }
 func (f fileDocker) Start(context.Context, string) error                            { return f.act("start", "running") }
-func (f fileDocker) Images(context.Context, string) ([]prune.Image, error)          { return nil, nil }
+func (f fileDocker) Images(context.Context, string) ([]runner.Image, error)         { return nil, nil }
 func (f fileDocker) RemoveImage(context.Context, string) error                      { return nil }
 func (f fileDocker) BuildCache(context.Context, time.Duration) (uint64, error)      { return 0, nil }
 func (f fileDocker) PruneBuildCache(context.Context, time.Duration) (uint64, error) { return 0, nil }
 func (f fileDocker) FollowImages(ctx context.Context, _ func(string)) error         { <-ctx.Done(); return nil }
-func (f fileDocker) Leftovers(context.Context, string) ([]prune.Leftover, error)    { return nil, nil }
+func (f fileDocker) Leftovers(context.Context, string) ([]runner.Leftover, error)   { return nil, nil }
 func (f fileDocker) RemoveContainer(context.Context, string) error                  { return nil }
 func (f fileDocker) Root(context.Context) (string, error)                           { return "/", nil }
 

@@ -26,8 +26,8 @@ type fakeDocker struct {
 	list       []runner.Container
 	processes  map[string][]string
 	stubborn   map[string]bool // ignores SIGTERM
-	images     []prune.Image
-	leftovers  []prune.Leftover
+	images     []runner.Image
+	leftovers  []runner.Leftover
 	cache      uint64
 	calls      []string // every call that changes something
 	containers func(ctx context.Context) ([]runner.Container, error)
@@ -166,7 +166,7 @@ func (f *fakeDocker) Start(ctx context.Context, id string) error {
 	return ctx.Err() // it starts, whether or not somebody still waits for it
 }
 
-func (f *fakeDocker) Images(context.Context, string) ([]prune.Image, error) {
+func (f *fakeDocker) Images(context.Context, string) ([]runner.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.images), nil
@@ -179,7 +179,7 @@ func (f *fakeDocker) RemoveImage(_ context.Context, id string) error {
 		return errors.New("image has dependent child images")
 	}
 	f.did("remove image %s", id)
-	f.images = slices.DeleteFunc(slices.Clone(f.images), func(i prune.Image) bool { return i.ID == id })
+	f.images = slices.DeleteFunc(slices.Clone(f.images), func(i runner.Image) bool { return i.ID == id })
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (f *fakeDocker) FollowImages(ctx context.Context, used func(id string)) err
 	}
 }
 
-func (f *fakeDocker) Leftovers(context.Context, string) ([]prune.Leftover, error) {
+func (f *fakeDocker) Leftovers(context.Context, string) ([]runner.Leftover, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.leftovers), nil

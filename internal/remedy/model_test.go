@@ -608,11 +608,11 @@ func (l *life) Start(_ context.Context, id string) error {
 	})
 }
 
-func (l *life) Images(context.Context, string) ([]prune.Image, error)       { return nil, nil }
-func (l *life) RemoveImage(context.Context, string) error                   { return nil }
-func (l *life) Leftovers(context.Context, string) ([]prune.Leftover, error) { return nil, nil }
-func (l *life) RemoveContainer(context.Context, string) error               { return nil }
-func (l *life) Root(context.Context) (string, error)                        { return "/", nil }
+func (l *life) Images(context.Context, string) ([]runner.Image, error)       { return nil, nil }
+func (l *life) RemoveImage(context.Context, string) error                    { return nil }
+func (l *life) Leftovers(context.Context, string) ([]runner.Leftover, error) { return nil, nil }
+func (l *life) RemoveContainer(context.Context, string) error                { return nil }
+func (l *life) Root(context.Context) (string, error)                         { return "/", nil }
 
 func (l *life) BuildCache(context.Context, time.Duration) (uint64, error)      { return 0, nil }
 func (l *life) PruneBuildCache(context.Context, time.Duration) (uint64, error) { return 0, nil }

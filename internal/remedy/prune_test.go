@@ -14,13 +14,14 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // pruneWorld is a disk with images on it: what is removed becomes free, at once or late.
 func pruneWorld(hours func(float64) time.Time) *fakeDocker {
 	d := newFake(slot("ci-1"))
 	d.list[0].Image = "ours:1"
-	d.images = []prune.Image{
+	d.images = []runner.Image{
 		{ID: "young", Tags: []string{"young:1"}, Created: hours(1), Size: 1e9},
 		{ID: "pulled", Tags: []string{"pulled:1"}, Created: hours(1000), Used: hours(2), Size: 1e9}, // made long ago, here since two hours
 		{ID: "newer", Tags: []string{"newer:1"}, Created: hours(47), Size: 1e9},
@@ -33,7 +34,7 @@ func pruneWorld(hours func(float64) time.Time) *fakeDocker {
 		{ID: "dangling-young", Created: hours(0.5), Dangling: true, Size: 1e9},
 		{ID: "dangling-used", Created: hours(48), Dangling: true, InUse: true},
 	}
-	d.leftovers = []prune.Leftover{{ID: "left", Name: "left", Size: 1e9, Created: hours(3)}, {ID: "left-young", Name: "left-young", Size: 1e9, Created: hours(.2)}}
+	d.leftovers = []runner.Leftover{{ID: "left", Name: "left", Size: 1e9, Created: hours(3)}, {ID: "left-young", Name: "left-young", Size: 1e9, Created: hours(.2)}}
 	d.cache = 1e9
 	return d
 }

@@ -5,7 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // object is one thing that may be removed.
@@ -21,11 +24,11 @@ func (r *run) lists() []func(context.Context) ([]object, error) {
 	return []func(context.Context) ([]object, error){
 		r.cache,
 		func(ctx context.Context) ([]object, error) {
-			return r.images(ctx, func(i Image) bool { return i.Dangling })
+			return r.images(ctx, func(i runner.Image) bool { return i.Dangling })
 		},
 		r.leftovers,
 		func(ctx context.Context) ([]object, error) {
-			return r.images(ctx, func(i Image) bool { return !i.Dangling && time.Since(i.Used) >= r.MinAge })
+			return r.images(ctx, func(i runner.Image) bool { return !i.Dangling && time.Since(i.Used) >= r.MinAge })
 		},
 	}
 }
@@ -36,25 +39,26 @@ func (r *run) mayGo(o object) bool {
 	return r.busy == "" || o.kind == buildCache || time.Since(o.used) >= busyAge
 }
 
-// cacheAge is the least time for which an entry of the build cache that may go was not used.
-func (r *run) cacheAge() time.Duration {
-	if r.busy == "" {
-		return 0
-	}
-	return busyAge
-}
-
-func (r *run) cache(context.Context) ([]object, error) {
+func (r *run) cache(ctx context.Context) ([]object, error) {
 	if r.Label != "" {
 		return nil, nil
 	}
-	return []object{{kind: buildCache, name: "of all builds", remove: func(ctx context.Context) (uint64, error) {
-		return r.Docker.PruneBuildCache(ctx, r.cacheAge())
-	}}}, nil
+	unused := time.Duration(0)
+	if r.busy != "" {
+		unused = busyAge
+	}
+	o := object{kind: buildCache, name: "of all builds", remove: func(ctx context.Context) (uint64, error) {
+		return r.Docker.PruneBuildCache(ctx, unused)
+	}}
+	var err error
+	if r.DryRun {
+		o.size, err = r.Docker.BuildCache(ctx, unused)
+	}
+	return []object{o}, err
 }
 
 // images lists the images that may go, the least recently used first.
-func (r *run) images(ctx context.Context, may func(Image) bool) ([]object, error) {
+func (r *run) images(ctx context.Context, may func(runner.Image) bool) ([]object, error) {
 	list, err := r.Docker.Images(ctx, r.Label)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -62,8 +66,8 @@ func (r *run) images(ctx context.Context, may func(Image) bool) ([]object, error
 	for i := range list {
 		list[i].Used = r.lastUse(list[i])
 	}
-	list = slices.DeleteFunc(list, func(i Image) bool { return i.InUse || r.keeps(i) || !may(i) })
-	slices.SortFunc(list, func(x, y Image) int { return cmp.Or(x.Used.Compare(y.Used), cmp.Compare(x.ID, y.ID)) })
+	list = slices.DeleteFunc(list, func(i runner.Image) bool { return i.InUse || r.keeps(i) || !may(i) })
+	slices.SortFunc(list, func(x, y runner.Image) int { return cmp.Or(x.Used.Compare(y.Used), cmp.Compare(x.ID, y.ID)) })
 	out := make([]object, len(list))
 	for i, image := range list {
 		name := image.ID
@@ -80,30 +84,17 @@ func (r *run) images(ctx context.Context, may func(Image) bool) ([]object, error
 
 // lastUse is the last thing that is known to have happened to an image: it was made, it was given a
 // name (as by a pull), or a container was made from it or removed.
-func (r *run) lastUse(i Image) time.Time {
-	used := r.LastUse(i.ID)
-	for _, t := range []time.Time{i.Created, i.Used} {
-		if t.After(used) {
-			used = t
-		}
-	}
-	return used
+func (r *run) lastUse(i runner.Image) time.Time {
+	return slices.MaxFunc([]time.Time{r.LastUse(i.ID), i.Created, i.Used}, time.Time.Compare)
 }
 
 // keeps reports whether an image is never removed: a name or the id matches the keep list, or one
 // of our containers is made from that name, so that its next start needs the image.
-func (r *run) keeps(i Image) bool {
-	for _, name := range append([]string{i.ID}, i.Tags...) {
-		if r.Keep != nil && r.Keep.MatchString(name) {
-			return true
-		}
-		for _, ours := range r.Ours {
-			if ours == name || ours+":latest" == name {
-				return true
-			}
-		}
-	}
-	return false
+func (r *run) keeps(i runner.Image) bool {
+	return slices.ContainsFunc(append([]string{i.ID}, i.Tags...), func(name string) bool {
+		return r.Keep != nil && r.Keep.MatchString(name) || slices.Contains(r.Ours, name) ||
+			slices.Contains(r.Ours, strings.TrimSuffix(name, ":latest"))
+	})
 }
 
 func (r *run) leftovers(ctx context.Context) ([]object, error) {
@@ -114,9 +105,6 @@ func (r *run) leftovers(ctx context.Context) ([]object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list stopped containers: %w", err)
 	}
-	slices.SortFunc(list, func(x, y Leftover) int {
-		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.ID, y.ID))
-	})
 	out := make([]object, len(list))
 	for i, l := range list {
 		size := uint64(max(l.Size, 0))

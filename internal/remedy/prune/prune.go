@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // The kinds of objects, as metrics name them.
@@ -43,32 +45,15 @@ const (
 	callTimeout = 10 * time.Second
 )
 
-// Image is an image of the engine.
-type Image struct {
-	ID              string
-	Tags            []string
-	Size            int64 // bytes that go with it, as far as Docker tells
-	Created         time.Time
-	Used            time.Time // when it was last given a name; zero if unknown
-	Dangling, InUse bool
-}
-
-// Leftover is a stopped container that carries the prune label and no role.
-type Leftover struct {
-	ID, Name string
-	Created  time.Time
-	Size     int64 // bytes of the writable layer, 0 if unknown
-}
-
 // Docker removes what can be made again.
 type Docker interface {
-	Images(ctx context.Context, label string) ([]Image, error)
+	Images(ctx context.Context, label string) ([]runner.Image, error)
 	RemoveImage(ctx context.Context, id string) error
 	// BuildCache returns the bytes in the build cache that were not used for that long,
 	// PruneBuildCache removes them.
 	BuildCache(ctx context.Context, unused time.Duration) (uint64, error)
 	PruneBuildCache(ctx context.Context, unused time.Duration) (uint64, error)
-	Leftovers(ctx context.Context, label string) ([]Leftover, error)
+	Leftovers(ctx context.Context, label string) ([]runner.Leftover, error)
 	RemoveContainer(ctx context.Context, id string) error
 	Root(ctx context.Context) (string, error)
 }
@@ -196,33 +181,22 @@ func (r *run) removeAll(ctx context.Context) {
 }
 
 func (r *run) remove(ctx context.Context, o object) {
-	if r.DryRun {
-		r.list(ctx, o)
-		return
-	}
-	n, err := o.remove(ctx)
-	if err != nil { // it came into use meanwhile, or has children
-		r.Note("%s %s stays: %v", o.kind, o.name, err)
-		if o.kind == buildCache {
-			r.err = errors.Join(r.err, err)
+	n, verb := o.size, "would remove"
+	if !r.DryRun {
+		var err error
+		if n, err = o.remove(ctx); err != nil { // it came into use meanwhile, or has children
+			r.Note("%s %s stays: %v", o.kind, o.name, err)
+			if o.kind == buildCache {
+				r.err = errors.Join(r.err, err)
+			}
+			return
 		}
-		return
+		r.expected += n
+		verb = "removed"
 	}
-	r.expected += n
 	r.freed += n
 	r.Removed(o.kind, n)
-	r.Note("removed %s %s, %d bytes", o.kind, o.name, n)
-}
-
-func (r *run) list(ctx context.Context, o object) {
-	if o.kind == buildCache {
-		size, err := r.Docker.BuildCache(ctx, r.cacheAge())
-		r.err = errors.Join(r.err, err)
-		o.size = size
-	}
-	r.freed += o.size
-	r.Removed(o.kind, o.size)
-	r.Note("would remove %s %s, %d bytes", o.kind, o.name, o.size)
+	r.Note("%s %s %s, %d bytes", verb, o.kind, o.name, n)
 }
 
 // enough reports whether pruning is to end: the target is free, or that is unknown, or a job runs
