@@ -53,7 +53,7 @@ func call(ctx context.Context, cfg config, method, path string, body io.Reader, 
 }
 
 // healthcheck asks for a sign of life, through the same door and without the token.
-func healthcheck(ctx context.Context, cfg config) error {
+func healthcheck(ctx context.Context, cfg config, _ io.Writer) error {
 	client, err := newClient(cfg.httpConfig)
 	if err != nil {
 		return err

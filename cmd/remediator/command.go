@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,24 +22,12 @@ import (
 var colors = map[string]cli.Color{
 	string(journal.Completed): cli.Green, string(journal.Failed): cli.Red, string(journal.Refused): cli.Yellow,
 	string(journal.Closed): cli.Green, string(journal.Open): cli.Red, string(journal.HalfOpen): cli.Yellow,
-	"act": cli.Green, "refuse": cli.Yellow,
 }
 
-// command runs a subcommand that talks to a running remediator.
-func command(ctx context.Context, cfg config, stdout io.Writer) error {
-	switch cfg.command {
-	case "history":
-		return history(ctx, cfg, stdout)
-	case "breakers show", "breakers reset":
-		return breakers(ctx, cfg, stdout)
-	case "pause", "resume":
-		return pause(ctx, cfg, stdout)
-	case "explain":
-		return explain(ctx, cfg, stdout)
-	case "incident":
-		return incident(ctx, cfg, stdout)
-	}
-	return fmt.Errorf("%s: not implemented", cfg.command)
+// commands are the subcommands that talk to a running remediator.
+var commands = map[string]func(ctx context.Context, cfg config, stdout io.Writer) error{
+	"history": history, "breakers show": breakers, "breakers reset": breakers, "pause": pause, "resume": pause,
+	"explain": explain, "incident": incident, "healthcheck": healthcheck,
 }
 
 // attempts asks for history, the newest first.
@@ -57,12 +46,8 @@ func history(ctx context.Context, cfg config, stdout io.Writer) error {
 	}
 	t := cli.Table{Heading: []string{"TIME", "ACTION", "TARGET", "OUTCOME", "REASON", "TIMES", "ALERT", "DETAIL"}, Colors: colors}
 	for _, r := range list {
-		at := r.Ended
-		if at.IsZero() {
-			at = r.Began
-		}
 		t.Rows = append(t.Rows, []string{
-			when(at), r.Action, r.Target, string(r.Outcome), r.Reason, strconv.FormatUint(r.Count, 10), r.Alert.Name(), r.Detail,
+			when(r.At()), r.Action, r.Target, string(r.Outcome), r.Reason, strconv.FormatUint(r.Count, 10), r.Alert.Name(), r.Detail,
 		})
 	}
 	return show(cfg, stdout, list, t.Print)
@@ -131,24 +116,22 @@ func printExplanations(out io.Writer, list []remedy.Explanation) error {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		name := cli.OneLine(e.Alert)
-		if name == "" {
-			name = "(no name)"
+		what := e.Action
+		if e.Target != "" {
+			what += " of " + e.Target
 		}
-		said := name + " (" + cli.OneLine(e.Status) + "): " + paint.Paint(colors[e.Decision], cli.OneLine(e.Decision))
-		if e.Action != "" {
-			said += ", " + cli.OneLine(e.Action)
-			if e.Target != "" {
-				said += " of " + cli.OneLine(e.Target)
-			}
+		why := e.Reason
+		if len(e.Verdicts) == 0 {
+			why = e.Detail
 		}
-		if e.Reason != "" {
-			said += ": " + cli.OneLine(e.Reason)
+		said := fmt.Sprintf("%s (%s): %s", cmp.Or(e.Alert, "(no name)"), e.Status, e.Decision)
+		if what != "" {
+			said += ", " + what
 		}
-		if len(e.Verdicts) == 0 && e.Detail != "" {
-			said += ": " + cli.OneLine(e.Detail)
+		if why != "" {
+			said += ": " + why
 		}
-		fmt.Fprintln(out, said)
+		fmt.Fprintln(out, cli.OneLine(said))
 		for _, v := range e.Verdicts {
 			mark, color := "ok", cli.Green
 			if !v.OK {

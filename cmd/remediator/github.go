@@ -36,6 +36,7 @@ func newGitHubView(cfg config, logger *slog.Logger) (*githubView, error) {
 		return nil, nil //nolint:nilnil // there is none, and that is no error
 	}
 	v := &githubView{}
+	v.labeled.Store(&[]github.Scope{})
 	var scopes []github.Scope
 	if cfg.github.Owner != "" {
 		scope, err := cfg.github.Scope()
@@ -66,10 +67,7 @@ func (v *githubView) orNil() remedy.GitHub {
 }
 
 func (v *githubView) moreScopes() []github.Scope {
-	if s := v.labeled.Load(); s != nil {
-		return *s
-	}
-	return nil
+	return *v.labeled.Load()
 }
 
 // scopeOf is where a container's runner registers.

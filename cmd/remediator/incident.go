@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func incident(ctx context.Context, cfg config, stdout io.Writer) error {
 	slices.Reverse(list)
 	var b bytes.Buffer
 	writeIncident(&b, list)
-	_, err = stdout.Write(b.Bytes())
+	_, err = b.WriteTo(stdout)
 	return err
 }
 
@@ -46,7 +47,7 @@ func writeIncident(b *bytes.Buffer, list []journal.Record) {
 	first, last := events[0].at, events[len(events)-1].at
 	fmt.Fprintf(b, "## INC-NNN: (what broke, in one line)\n\n")
 	fmt.Fprintf(b, "**When** %s to %s, %s.\n", stamp(first), stamp(last), took(first, last))
-	fmt.Fprintf(b, "**What happened** %s (Say it in your words.)\n\n", tally(list))
+	fmt.Fprintf(b, "**What happened** (…)\n\n")
 	fmt.Fprintf(b, "| time (UTC) | what |\n|---|---|\n")
 	for _, e := range events {
 		fmt.Fprintf(b, "| %s | %s |\n", stamp(e.at), e.text)
@@ -88,52 +89,29 @@ func timeline(list []journal.Record) []event {
 		key := r.Alert.Fingerprint + r.Alert.StartsAt.String()
 		if !fired[key] {
 			fired[key] = true
-			of := ""
-			for _, l := range []string{"runner", "container"} {
-				if v := r.Alert.Labels[l]; v != "" && of == "" {
-					of = " for " + markdown(v)
-				}
+			of := cmp.Or(r.Alert.Labels["runner"], r.Alert.Labels["container"])
+			if of != "" {
+				of = " for " + markdown(of)
 			}
 			add(r.Alert.StartsAt, "%s fires%s", name(r.Alert), of)
 		}
-		switch begins := func() { add(r.Began, "%s begins, %s after the alert", subject(r), took(r.Alert.StartsAt, r.Began)) }; r.Outcome {
-		case journal.Refused:
+		if r.Outcome == journal.Refused {
 			again := ""
 			if r.Count > 1 {
 				again = fmt.Sprintf(", %d times within %s", r.Count, took(r.Began, r.Ended))
 			}
 			add(r.Began, "refused: %s, %s%s", subject(r), words(r.Reason), again)
-		case journal.Completed:
-			begins()
-			add(r.Ended, "%s is done and verified, after %s", subject(r), took(r.Began, r.Ended))
-		case journal.Failed:
-			begins()
+			continue
+		}
+		add(r.Began, "%s begins, %s after the alert", subject(r), took(r.Alert.StartsAt, r.Began))
+		if r.Outcome == journal.Failed {
 			add(r.Ended, "%s **failed** after %s: %s", subject(r), took(r.Began, r.Ended), words(r.Reason))
-		default:
-			begins()
+		} else { // the end of one that runs is zero
+			add(r.Ended, "%s is done and verified, after %s", subject(r), took(r.Began, r.Ended))
 		}
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
 	return events
-}
-
-// tally counts what was done.
-func tally(list []journal.Record) string {
-	var begun, failed, refused int
-	var times uint64
-	for _, r := range list {
-		switch r.Outcome {
-		case journal.Refused:
-			refused++
-			times += max(r.Count, 1)
-		case journal.Failed:
-			failed++
-			begun++
-		default:
-			begun++
-		}
-	}
-	return fmt.Sprintf("Actions begun: %d, of which failed: %d. Refusals: %d, given %d times.", begun, failed, refused, times)
 }
 
 // subject is what was or would have been done.
@@ -144,12 +122,7 @@ func subject(r journal.Record) string {
 	return markdown(r.Action) + " of " + markdown(r.Target)
 }
 
-func name(a journal.Alert) string {
-	if a.Name() == "" {
-		return "an alert without a name"
-	}
-	return markdown(a.Name())
-}
+func name(a journal.Alert) string { return markdown(cmp.Or(a.Name(), "an alert without a name")) }
 
 func words(s string) string { return markdown(strings.ReplaceAll(s, "_", " ")) }
 

@@ -96,13 +96,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return cli.Fail(stderr, program, err)
 	}
-	switch cfg.command {
-	case "serve":
+	if do := commands[cfg.command]; do != nil {
+		err = do(ctx, cfg, stdout)
+	} else {
 		err = serve(ctx, cfg, cfg.app.Logger(stderr))
-	case "healthcheck":
-		err = healthcheck(ctx, cfg)
-	default:
-		err = command(ctx, cfg, stdout)
 	}
 	if err != nil {
 		return cli.Fail(stderr, program, err)

@@ -58,7 +58,7 @@ func pass(format string, args ...any) Verdict {
 }
 
 func refuse(reason, format string, args ...any) Verdict {
-	return Verdict{Reason: reason, Detail: journal.Clean(fmt.Sprintf(format, args...), journal.MaxDetail)}
+	return Verdict{Reason: reason, Detail: runner.Printable(fmt.Sprintf(format, args...), journal.MaxDetail)}
 }
 
 // Guard is one reason not to act. Judge reads World and Plan, and changes nothing.

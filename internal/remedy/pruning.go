@@ -8,6 +8,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 const (
@@ -78,7 +79,7 @@ func (r *Remediator) listPrune(ctx context.Context, p Plan, would string) (lines
 	if err := r.opts.Pruner.Run(ctx, task); err != nil {
 		detail += ", as far as it is known (" + err.Error() + ")"
 	}
-	return lines, journal.Clean(fmt.Sprintf("%s: %d objects, %d bytes", detail, len(lines), sum), journal.MaxDetail)
+	return lines, runner.Printable(fmt.Sprintf("%s: %d objects, %d bytes", detail, len(lines), sum), journal.MaxDetail)
 }
 
 // watchImages remembers the use of images until ctx ends. Docker does not say when an image was

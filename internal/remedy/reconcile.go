@@ -287,7 +287,7 @@ func (r *reconciler) conclude(ctx context.Context, a *attempt, err error, finish
 	now, rec := r.opts.now(), a.rec
 	rec.Ended, rec.Outcome = now.Time, journal.Completed
 	if err != nil {
-		rec.Outcome, rec.Reason, rec.Detail = journal.Failed, failReason(err), journal.Clean(err.Error(), journal.MaxDetail)
+		rec.Outcome, rec.Reason, rec.Detail = journal.Failed, failReason(err), runner.Printable(err.Error(), journal.MaxDetail)
 	}
 	werr := r.store.UpdateUntil(ctx, func(t *journal.Tx) error {
 		if a.open {

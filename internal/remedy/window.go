@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Window is when actions may begin: always, if it is zero. What was begun is finished, and what was
@@ -69,7 +69,7 @@ func parseSpan(fields []string) (hours, error) {
 	}
 	from, to, ok := strings.Cut(fields[0], "-")
 	if !ok {
-		return s, fmt.Errorf("hours %q: %w", journal.Clean(fields[0], 32), errWindow)
+		return s, fmt.Errorf("hours %q: %w", runner.Printable(fields[0], 32), errWindow)
 	}
 	var err error
 	if s.from, err = parseClock(from); err != nil {
@@ -82,11 +82,11 @@ func parseSpan(fields []string) (hours, error) {
 	case minutesOfDay:
 		return s, errors.New("hours begin at 24:00: write 00:00 of the next day")
 	case s.to:
-		return s, fmt.Errorf("hours %q are empty: the whole day is 00:00-24:00", journal.Clean(fields[0], 32))
+		return s, fmt.Errorf("hours %q are empty: the whole day is 00:00-24:00", runner.Printable(fields[0], 32))
 	}
 	if len(fields) == 2 {
 		if s.zone, err = time.LoadLocation(fields[1]); err != nil || strings.EqualFold(fields[1], "local") {
-			return s, fmt.Errorf("time zone %q is not known: want a name such as Europe/Berlin or UTC", journal.Clean(fields[1], 64))
+			return s, fmt.Errorf("time zone %q is not known: want a name such as Europe/Berlin or UTC", runner.Printable(fields[1], 64))
 		}
 	}
 	return s, nil
@@ -102,7 +102,7 @@ func parseDays(text string) (days [7]bool, err error) {
 		}
 		from, to := weekday(first), weekday(last)
 		if from < 0 || to < 0 {
-			return days, fmt.Errorf("day %q: want Mon, Tue, Wed, Thu, Fri, Sat or Sun", journal.Clean(part, 32))
+			return days, fmt.Errorf("day %q: want Mon, Tue, Wed, Thu, Fri, Sat or Sun", runner.Printable(part, 32))
 		}
 		for d := from; ; d = (d + 1) % 7 {
 			days[d] = true
@@ -126,7 +126,7 @@ func parseClock(text string) (minutes int, err error) {
 	}
 	t, err := time.Parse("15:04", text)
 	if err != nil || len(text) != len("15:04") {
-		return 0, fmt.Errorf("time %q: want HH:MM from 00:00 to 24:00", journal.Clean(text, 32))
+		return 0, fmt.Errorf("time %q: want HH:MM from 00:00 to 24:00", runner.Printable(text, 32))
 	}
 	return t.Hour()*60 + t.Minute(), nil
 }

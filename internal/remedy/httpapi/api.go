@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/remedy"
-	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Bounds of the API.
@@ -52,7 +52,7 @@ func (s *Server) api(auth func(http.Handler) http.Handler, fn http.HandlerFunc, 
 }
 
 func badParameter(w http.ResponseWriter, name string, err error) {
-	http.Error(w, journal.Clean(name+": "+err.Error(), 160), http.StatusBadRequest)
+	http.Error(w, runner.Printable(name+": "+err.Error(), 160), http.StatusBadRequest)
 }
 
 func (s *Server) getAttempts(w http.ResponseWriter, req *http.Request) {

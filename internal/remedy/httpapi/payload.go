@@ -12,6 +12,7 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // message is Alertmanager's webhook payload, version 4 (prometheus/alertmanager
@@ -53,15 +54,15 @@ func (m *message) notices() []remedy.Notice {
 // keep keeps of an alert what is needed, bounded.
 func keep(in template.Alert, now time.Time) journal.Alert {
 	out := journal.Alert{
-		Fingerprint: journal.Clean(in.Fingerprint, maxFingerprint),
+		Fingerprint: runner.Printable(in.Fingerprint, maxFingerprint),
 		StartsAt:    in.StartsAt,
 		Labels:      make(map[string]string, len(kept)),
-		Summary:     journal.Clean(in.Annotations["summary"], maxAnnotation),
+		Summary:     runner.Printable(in.Annotations["summary"], maxAnnotation),
 		Received:    now,
 	}
 	for _, name := range kept {
 		if v, ok := in.Labels[name]; ok {
-			out.Labels[name] = journal.Clean(v, maxLabelValue)
+			out.Labels[name] = runner.Printable(v, maxLabelValue)
 		}
 	}
 	return out
@@ -84,10 +85,10 @@ func decode(body io.Reader) (*message, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, errors.New(journal.Clean("body: "+err.Error(), 160)) // it may quote the payload
+		return nil, errors.New(runner.Printable("body: "+err.Error(), 160)) // it may quote the payload
 	}
 	if m.Version != "4" {
-		return nil, fmt.Errorf("version: is %q, want \"4\"", journal.Clean(m.Version, 16))
+		return nil, fmt.Errorf("version: is %q, want \"4\"", runner.Printable(m.Version, 16))
 	}
 	if m.Data == nil || m.Alerts == nil {
 		return nil, errors.New("alerts: missing")
@@ -95,7 +96,7 @@ func decode(body io.Reader) (*message, error) {
 	for i, a := range m.Alerts {
 		switch {
 		case a.Status != statusFiring && a.Status != statusResolved:
-			return nil, fmt.Errorf("alerts[%d].status: is %q, want \"firing\" or \"resolved\"", i, journal.Clean(a.Status, 32))
+			return nil, fmt.Errorf("alerts[%d].status: is %q, want \"firing\" or \"resolved\"", i, runner.Printable(a.Status, 32))
 		case len(a.Labels) == 0:
 			return nil, fmt.Errorf("alerts[%d].labels: missing", i)
 		case a.Fingerprint == "":

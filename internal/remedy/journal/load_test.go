@@ -249,9 +249,9 @@ func TestUpgrade(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	at := Instant{time.Now(), BootTime{"a", time.Hour}}
 	for _, v := range []any{
-		Record{V: 1, ID: 3, Outcome: Completed, Action: "restart", Target: "ci-1", Began: at.Time, Ended: at.Time},
-		Record{V: 1, ID: 4, Outcome: Refused, Reason: "busy", Count: 3},
-		PendingStart{Instant: at, V: 1, Target: "ci-1", Action: "backoff", Record: 3, Length: time.Minute},
+		Record{ID: 3, Outcome: Completed, Action: "restart", Target: "ci-1", Began: at.Time, Ended: at.Time},
+		Record{ID: 4, Outcome: Refused, Reason: "busy", Count: 3},
+		PendingStart{Instant: at, Target: "ci-1", Action: "backoff", Record: 3, Length: time.Minute},
 		Breaker{Instant: at, State: HalfOpen, Length: time.Minute, Ineffective: true},
 		Alert{Fingerprint: "f", Labels: map[string]string{"a": "b"}},
 		Pause{Instant: at, On: true, Length: time.Hour},

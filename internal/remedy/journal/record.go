@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
-)
 
-// version is written into records and pending starts; a reader refuses newer ones.
-const version = 1
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
 
 // Alert is an alert as it is kept: bounded, and free of control characters.
 type Alert struct {
@@ -45,7 +44,6 @@ const (
 // Record is one line of history: an action that was begun, or a refusal. Equal refusals share one
 // record and are counted in it.
 type Record struct {
-	V       int     `json:"v"`
 	ID      uint64  `json:"id"`
 	Outcome Outcome `json:"outcome"`
 	// Action is what was or would have been done; Asked is what the alert asked for, where the two
@@ -86,17 +84,19 @@ func (r Record) At() time.Time {
 	return r.Ended
 }
 
-// Bounds of one sentence and of the notes of one record.
+// Bounds of one sentence, in bytes, and of the notes of one record. A record then has at most 2 kB of
+// alert, 3 kB of verdicts and 4 kB of notes; with what Go adds all MaxRecords and MaxRefusals of
+// them are about 16 MB.
 const (
-	MaxDetail   = 512
-	maxEvidence = 50
+	MaxDetail   = 200
+	maxEvidence = 20
 )
 
 // Note returns the record with one more observation. The list of r is left as it is.
 func (r Record) Note(format string, args ...any) Record {
 	switch n := len(r.Evidence); {
 	case n < maxEvidence:
-		r.Evidence = append(slices.Clip(r.Evidence), Clean(fmt.Sprintf(format, args...), MaxDetail))
+		r.Evidence = append(slices.Clip(r.Evidence), runner.Printable(fmt.Sprintf(format, args...), MaxDetail))
 	case n == maxEvidence:
 		r.Evidence = append(slices.Clip(r.Evidence), "and more")
 	}
@@ -128,7 +128,6 @@ type PendingStart struct {
 	// Instant is when it was begun.
 	Instant
 
-	V         int    `json:"v"`
 	Target    string `json:"target"`
 	Runner    string `json:"runner,omitempty"` // the slot; "" for a service
 	Container string `json:"container"`

@@ -55,7 +55,19 @@ func newState() State {
 // than it was meant to be.
 func load(d Disk, now Instant) (State, error) {
 	s := newState()
-	for bucket, read := range map[string]func(k string, v []byte) error{
+	for bucket, read := range s.readers(now) {
+		err := d.Each(bucket, nil, func(k, v []byte) (bool, error) { return true, read(string(k), v) })
+		if err != nil {
+			return s, fmt.Errorf("%w: read %s: %w", errJournal, bucket, err)
+		}
+	}
+	s.failInterrupted()
+	return s, nil
+}
+
+// readers take one entry each, by bucket.
+func (s *State) readers(now Instant) map[string]func(k string, v []byte) error {
+	return map[string]func(k string, v []byte) error{
 		bucketMeta: func(k string, v []byte) error {
 			if k == keyPaused {
 				return s.loadPause(v, now)
@@ -78,8 +90,23 @@ func load(d Disk, now Instant) (State, error) {
 			s.Refusals[r.refusalKey()] = r
 			return err
 		},
-		bucketStarts:   func(k string, v []byte) error { return s.loadStart(k, v, now) },
-		bucketBreakers: func(k string, v []byte) error { return s.loadBreaker(k, v, now) },
+		bucketStarts: func(k string, v []byte) error {
+			var p PendingStart
+			err := json.Unmarshal(v, &p)
+			if now.rebooted(p.Instant) { // everything on the machine was down
+				p.Phase = PhaseDown
+			}
+			p.Instant, p.Length = now.rebase(p.Instant), max(p.Length, 0)
+			s.Starts[k] = p
+			return err
+		},
+		bucketBreakers: func(k string, v []byte) error {
+			var b Breaker
+			err := json.Unmarshal(v, &b)
+			b.Instant, b.Length = now.rebase(b.Instant), max(b.Length, 0)
+			s.Breakers[k] = b
+			return err
+		},
 		bucketFires: func(k string, v []byte) error {
 			if len(v) != 8 {
 				return fmt.Errorf("counter %q has %d bytes", k, len(v))
@@ -93,14 +120,7 @@ func load(d Disk, now Instant) (State, error) {
 			s.ImageUse[k] = now.past(t)
 			return err
 		},
-	} {
-		err := d.Each(bucket, nil, func(k, v []byte) (bool, error) { return true, read(string(k), v) })
-		if err != nil {
-			return s, fmt.Errorf("%w: read %s: %w", errJournal, bucket, err)
-		}
 	}
-	s.failInterrupted()
-	return s, nil
 }
 
 func (s *State) loadRecord(v []byte, now Instant) (Record, error) {
@@ -108,31 +128,9 @@ func (s *State) loadRecord(v []byte, now Instant) (Record, error) {
 	if err := json.Unmarshal(v, &r); err != nil {
 		return r, err
 	}
-	if r.V > version {
-		return r, fmt.Errorf("record %d has version %d, this program knows %d", r.ID, r.V, version)
-	}
 	s.nextID = max(s.nextID, r.ID+1)
 	r.Began, r.Ended = now.past(r.Began), now.past(r.Ended)
 	return r, nil
-}
-
-func (s *State) loadStart(target string, v []byte, now Instant) error {
-	var p PendingStart
-	err := json.Unmarshal(v, &p)
-	if now.rebooted(p.Instant) { // everything on the machine was down
-		p.Phase = PhaseDown
-	}
-	p.Instant, p.Length = now.rebase(p.Instant), max(p.Length, 0)
-	s.Starts[target] = p
-	return err
-}
-
-func (s *State) loadBreaker(runner string, v []byte, now Instant) error {
-	var b Breaker
-	err := json.Unmarshal(v, &b)
-	b.Instant, b.Length = now.rebase(b.Instant), max(b.Length, 0)
-	s.Breakers[runner] = b
-	return err
 }
 
 // loadPause reads a pause. Older versions wrote "0", "1" or its end and length.

@@ -80,7 +80,6 @@ func (t *Tx) Dequeue(seq uint64) {
 
 // PutRecord writes a record of an action and returns it. Without an id it is new and gets one.
 func (t *Tx) PutRecord(r Record) Record {
-	r.V = version
 	if r.ID == 0 {
 		r.ID, r.Count = t.draft.nextID, 1
 		t.draft.nextID++
@@ -106,7 +105,7 @@ func (t *Tx) PutRecord(r Record) Record {
 // Refuse writes a refusal and reports whether it is a new one: the same refusal again is one record
 // with a higher count.
 func (t *Tx) Refuse(r Record) (first bool) {
-	r.V, r.Outcome, r.Count = version, Refused, 1
+	r.Outcome, r.Count = Refused, 1
 	refusals := own(t, bucketRefusals, &t.draft.Refusals)
 	if old, ok := refusals[r.refusalKey()]; ok {
 		r.ID, r.Began, r.Count = old.ID, old.Began, old.Count+1
@@ -147,7 +146,6 @@ func (t *Tx) forget(r Record) {
 
 // PutStart writes what is wanted of a container.
 func (t *Tx) PutStart(p PendingStart) {
-	p.V = version
 	own(t, bucketStarts, &t.draft.Starts)[p.Target] = p
 	t.put(bucketStarts, []byte(p.Target), p)
 }
