@@ -28,7 +28,6 @@ type progress struct {
 // stays online and idle, but GitHub hands it no other (actions/runner#4617).
 func (p progress) notAcquired() bool { return p.jobSkipped && p.jobsStarted == 0 }
 
-// jobProgress collects the progress from both streams of a listener.
 type jobProgress struct {
 	changed chan struct{} // capacity 1; has a value if there is something new
 
