@@ -8,7 +8,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// objects judges containers and images by their labels.
 type objects struct {
 	engine engine
 	labels pairs // of our containers
@@ -47,7 +46,6 @@ func remediatorRules(o objects) []rule {
 	return rules
 }
 
-// ours returns the labels of a container of ours.
 func (o objects) ours(ctx context.Context, id string) (map[string]string, error) {
 	l, err := o.engine.container(ctx, id)
 	if err == nil && !o.labels.in(l) {

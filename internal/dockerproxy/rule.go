@@ -51,10 +51,8 @@ var (
 	)
 )
 
-// compile sets the pattern of a rule's path.
-func (r rule) compile() rule {
+func (r *rule) compile() {
 	r.pattern = regexp.MustCompile(`^` + placeholders.Replace(regexp.QuoteMeta(r.path)) + `$`)
-	return r
 }
 
 // match reports whether a request is this call, and returns the object that its path names.
@@ -146,7 +144,7 @@ func ownFilters(labels pairs) func(string) error {
 			return err
 		}
 		for _, label := range labels {
-			if !filters["label"][label.String()] {
+			if !filters["label"][label] {
 				return fmt.Errorf("must ask for label %s", label)
 			}
 		}

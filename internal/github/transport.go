@@ -17,7 +17,6 @@ import (
 // about 200 KB.
 const maxBodyBytes = 8 << 20
 
-// Errors of answers that the transport refuses.
 var (
 	errTooLarge    = fmt.Errorf("answer exceeds %d bytes", maxBodyBytes)
 	errNotModified = errors.New("304 to a request without If-None-Match")
@@ -36,7 +35,6 @@ type call struct {
 	cacheAs string // key of the page in the cache, instead of its URL; see Runner
 }
 
-// answer is one response, read to its end.
 type answer struct {
 	method   string
 	status   int

@@ -106,9 +106,4 @@ func landingPage(o Options) (http.Handler, error) {
 	return page, nil
 }
 
-func text(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, body) // fails only if the client is gone
-}
+func text(w http.ResponseWriter, status int, body string) { http.Error(w, body, status) }
