@@ -6,7 +6,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/github"
 )
 
-// sourceGitHub is the clock source that is not the monitor's.
+// sourceGitHub is the clock source that clock.Monitor does not measure.
 const sourceGitHub = "github"
 
 // githubAdapter gives what the poller knows in the collectors' types.

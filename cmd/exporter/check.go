@@ -10,25 +10,27 @@ import (
 	"time"
 
 	"github.com/prometheus/common/version"
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/clock"
 	"github.com/blueguy23/ghostrunner/internal/collector"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Check reads every source once, all at the same time, and says of each what was read, whether it is good, and what to do
-// if not. Only what cannot be read or cannot work is a failure: how little space is little, and how much drift is much, is
-// for the rules to say.
+// Check reads every source once, all at the same time, and reports what was read, whether it is
+// good, and the remedy if not. Only what cannot be read or cannot work is a failure: thresholds of
+// space and drift are in the rules.
 
 const (
-	// checkTime is how long check may take; what has no answer by then has none.
+	// checkTime is how long check may take.
 	checkTime = 4 * time.Second
-	// logTime is how long the logs that exist may take to be read.
+	// logTime is how long reading the existing logs may take.
 	logTime = 3 * time.Second
-	// toleratedOffset is GitHub's bound, not ours: with a clock further off it refuses a runner's session (actions/runner,
-	// MessageListener.cs: "out of sync with the server time by more than five minutes").
+	// toleratedOffset is GitHub's bound: with a clock further off it refuses a runner's session
+	// (actions/runner, MessageListener.cs: "out of sync with the server time by more than five
+	// minutes").
 	toleratedOffset = 5 * time.Minute
-	// maxNamed bounds how many containers one line names.
+	// maxNamed bounds the containers that one line names.
 	maxNamed = 5
 )
 
@@ -40,11 +42,11 @@ type checker struct {
 	containers func() ([]runner.Container, error) // asks Docker once
 }
 
-// check does it all within checkTime.
+// check takes no longer than checkTime.
 func (e *exporter) check(ctx context.Context) report {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	c := &checker{exporter: e, host: thisHost()}
+	c := &checker{exporter: e, host: hostOf("/proc/sys/kernel/osrelease")}
 	c.containers = sync.OnceValues(func() ([]runner.Container, error) { return e.docker.Containers(ctx) })
 	var clocks []clock.Answer
 	sources := []func(context.Context) []finding{
@@ -58,14 +60,14 @@ func (e *exporter) check(ctx context.Context) report {
 		wg.Go(func() { found[i] = read(ctx) })
 	}
 	wg.Wait()
-	found[3] = c.judgeClocks(clocks) // with what GitHub's answers say of the time
+	found[3] = c.judgeClocks(clocks) // with the time in GitHub's answers
 	return newReport(version.Version, append([][]finding{c.host.findings()}, found...)...)
 }
 
 func (c *checker) readContainers(context.Context) []finding {
 	cs, err := c.containers()
 	if err != nil {
-		return []finding{fail(collector.NameContainer, err, append([]string{remedyDocker}, c.host.dockerAdvice()...)...)}
+		return []finding{fail(collector.NameContainer, err, c.host.remedies(remedyDocker, adviceDesktop)...)}
 	}
 	var bad, logs []string
 	roles := make(map[string]int)
@@ -85,7 +87,7 @@ func (c *checker) readContainers(context.Context) []finding {
 		out = append(out, fail(collector.NameContainer, errors.New(some(bad)), "docker logs "+logs[0]))
 	case roles["runner"] == 0:
 		out = append(out, fail(collector.NameContainer, errors.New("no container has the label ghostrunner.role=runner"),
-			"start the runners with the project's Compose file; are the labels of --docker.label theirs?"))
+			"start the runners with the project's Compose file, and check the labels of --docker.label"))
 	default:
 		out = append(out, good(collector.NameContainer, count(roles["runner"], "runner")+", "+count(roles["service"], "service")+", all running"))
 	}
@@ -95,7 +97,7 @@ func (c *checker) readContainers(context.Context) []finding {
 	return out
 }
 
-// count is a number of things in words.
+// count writes a number of things in words.
 func count(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
@@ -103,7 +105,7 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// some joins names, the first few of many.
+// some joins the first names of many.
 func some(names []string) string {
 	if more := len(names) - maxNamed; more > 0 {
 		return strings.Join(names[:maxNamed], ", ") + fmt.Sprintf(" and %d more", more)
@@ -111,7 +113,8 @@ func some(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// judgeClocks has a line for each clock. One that does not answer is no failure while another does.
+// judgeClocks has a line for each clock. A clock that does not answer is a failure only if none
+// does.
 func (c *checker) judgeClocks(answers []clock.Answer) []finding {
 	var out []finding
 	known := false
@@ -121,7 +124,7 @@ func (c *checker) judgeClocks(answers []clock.Answer) []finding {
 		f := good(collector.NameClock, fmt.Sprintf(format, source, d.Seconds())+told)
 		if d.Abs() > toleratedOffset {
 			f = fail(collector.NameClock, fmt.Errorf("%s: beyond %s GitHub refuses a runner's session", f.Detail, toleratedOffset),
-				append([]string{remedyClockSet}, c.host.clockAdvice()...)...)
+				c.host.remedies(remedyClockSet, adviceSleep, adviceDaemons)...)
 		}
 		out = append(out, f)
 	}
@@ -131,11 +134,11 @@ func (c *checker) judgeClocks(answers []clock.Answer) []finding {
 			silent = append(silent, len(out))
 			out = append(out, note(collector.NameClock, a.Source+" does not answer: "+a.Err.Error(), a.Hint))
 		case s.SynchronizedKnown && !s.Synchronized:
-			out = append(out, fail(collector.NameClock, errors.New(a.Source+" is not synchronised"), remedyUnsynchronised))
+			out = append(out, fail(collector.NameClock, errors.New(a.Source+" is not synchronized"), remedyUnsynchronized))
 		case !s.HasOffset:
-			out = append(out, fail(collector.NameClock, errors.New(a.Source+" has not heard of its servers lately"), remedyUnsynchronised))
+			out = append(out, fail(collector.NameClock, errors.New(a.Source+" has had no recent answer of its servers"), remedyUnsynchronized))
 		case a.Source == clock.SourceChrony:
-			offset("%s %+.3f s", a.Source, s.Offset, ", synchronised")
+			offset("%s %+.3f s", a.Source, s.Offset, ", synchronized")
 		default:
 			offset("%s %+.3f s", a.Source, s.Offset, "")
 		}
@@ -148,7 +151,7 @@ func (c *checker) judgeClocks(answers []clock.Answer) []finding {
 	switch {
 	case known:
 	case len(out) == 0:
-		out = append(out, fail(collector.NameClock, errors.New("no source knows the time"), remedyClock))
+		out = append(out, fail(collector.NameClock, errors.New("no clock answers"), remedyClock))
 	default:
 		for _, i := range silent {
 			out[i].State = failed
@@ -162,7 +165,7 @@ func (c *checker) readDisk(ctx context.Context) []finding {
 	if len(paths) == 0 {
 		root, err := c.dockerRoot(ctx)
 		if err != nil {
-			return []finding{fail(collector.NameDisk, errors.New("Docker, whose root would be measured, does not answer"), remedyDocker)} //nolint:staticcheck // a name
+			return []finding{fail(collector.NameDisk, errors.New("Docker, whose root is measured by default, does not answer"), remedyDocker)} //nolint:staticcheck // a name
 		}
 		paths = []string{root}
 	}
@@ -174,30 +177,30 @@ func (c *checker) readDisk(ctx context.Context) []finding {
 	}
 	wg.Wait()
 	if c.host.wsl && !slices.Contains(windows, true) {
-		out = append(out, note(collector.NameDisk, "no drive of Windows is measured, where the virtual disk of WSL2 lies", adviceDrive, adviceVHDX))
+		out = append(out, note(collector.NameDisk, "no Windows drive is measured, where the virtual disk of WSL2 is", adviceDrive, adviceVHDX))
 	}
 	return out
 }
 
-// readPath leaves behind what hangs in the kernel, as a dead network mount does.
+// readPath abandons a path that hangs in the kernel, as a dead network mount does. It reports whether
+// the path is on a Windows drive, which WSL2 mounts by 9p.
 func (c *checker) readPath(ctx context.Context, path string) (f finding, windows bool) {
 	type answer struct {
-		f       finding
-		windows bool
+		space *disk.UsageStat
+		err   error
 	}
 	answers := make(chan answer, 1)
 	go func() {
 		space, err := c.statfs(ctx, path)
-		if err != nil {
-			answers <- answer{f: fail(collector.NameDisk, fmt.Errorf("%s: %w", path, err), remedyDisk)}
-			return
-		}
-		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(space.Free)/1e9, float64(space.Total)/1e9)
-		answers <- answer{good(collector.NameDisk, detail), onWindows(path)}
+		answers <- answer{space, err}
 	}()
 	select {
 	case a := <-answers:
-		return a.f, a.windows
+		if a.err != nil {
+			return fail(collector.NameDisk, fmt.Errorf("%s: %w", path, a.err), remedyDisk), false
+		}
+		detail := fmt.Sprintf("%s: %.1f of %.1f GB free", path, float64(a.space.Free)/1e9, float64(a.space.Total)/1e9)
+		return good(collector.NameDisk, detail), a.space.Fstype == "v9fs"
 	case <-ctx.Done():
 		return fail(collector.NameDisk, fmt.Errorf("%s: the file system does not answer", path), remedyDisk), false
 	}
@@ -207,18 +210,18 @@ func (c *checker) readDNS(ctx context.Context) []finding {
 	names := c.names()
 	switch err := c.dns.Lookup(ctx); {
 	case err != nil:
-		return []finding{fail(collector.NameDNS, err, append([]string{remedyDNS}, c.host.dnsAdvice()...)...)}
+		return []finding{fail(collector.NameDNS, err, c.host.remedies(remedyDNS, adviceTunnel, adviceUpdate)...)}
 	case len(names) == 0:
-		return []finding{good(collector.NameDNS, "the API is an address, nothing needs to be looked up")}
+		return []finding{good(collector.NameDNS, "the API is an address, no lookup is needed")}
 	default:
 		return []finding{good(collector.NameDNS, strings.Join(names, ", ")+" found")}
 	}
 }
 
-// readThresholds cannot fail: what is wrong with them ends the program before.
+// readThresholds cannot fail: a bad threshold ends the program at its start.
 func (c *checker) readThresholds(context.Context) []finding {
 	if len(c.cfg.thresholds) == 0 {
-		return []finding{good(collector.NameThreshold, "those of the rules")}
+		return []finding{good(collector.NameThreshold, "the defaults of the rules")}
 	}
 	var told []string
 	for name, v := range c.cfg.thresholds {

@@ -14,10 +14,10 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// maxAsked is how many scopes are asked at the same time.
+// maxAsked bounds the scopes that are asked at the same time.
 const maxAsked = 4
 
-// readGitHub lists the runners of every scope, and says what the answers tell of the token.
+// readGitHub lists the runners of every scope, and judges the token by the answers.
 func (c *checker) readGitHub(ctx context.Context) []finding {
 	if c.github == nil {
 		remedy := remedyOwner
@@ -32,14 +32,12 @@ func (c *checker) readGitHub(ctx context.Context) []finding {
 	if !rejected {
 		scopes := c.scopes
 		if cs, err := c.containers(); err == nil {
-			labelled, _ := scopesOf(cs) // a bad label is told with the containers
-			scopes = github.Distinct(append(scopes[:len(scopes):len(scopes)], labelled...)...)
+			labeled, _ := scopesOf(cs) // a bad label is reported with the containers
+			scopes = github.Distinct(append(scopes[:len(scopes):len(scopes)], labeled...)...)
 		}
 		if more := len(scopes) - github.MaxScopes; more > 0 {
 			scopes = scopes[:github.MaxScopes]
-			defer func() {
-				out = append(out, fail(collector.NameGitHub, fmt.Errorf("%d places more than the %d that are asked", more, github.MaxScopes), remedyLabel))
-			}()
+			out = append(out, fail(collector.NameGitHub, fmt.Errorf("%d scopes more than the %d that are polled", more, github.MaxScopes), remedyLabel))
 		}
 		rest := make([]finding, len(scopes)-1)
 		var g errgroup.Group
@@ -63,14 +61,14 @@ func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding,
 			rejected = e.Reason == runner.ReasonAuth
 			f = fail(collector.NameGitHub, err, e.Hint)
 			if e.Reason == runner.ReasonNetwork || e.Reason == runner.ReasonTimeout {
-				f.Remedy = append(f.Remedy, c.host.networkAdvice()...)
+				f.Remedy = c.host.remedies(e.Hint, adviceUpdate)
 			}
 		}
 		return f, rejected
 	}
 	online, busy := 0, 0
 	for _, r := range runners {
-		if r.Status == "online" {
+		if r.Online() {
 			online++
 		}
 		if r.Busy {
@@ -85,14 +83,15 @@ func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding,
 	return good(collector.NameGitHub, detail), false
 }
 
-// judgeCredential says what the answers told of the token. This process has seen nothing of it before, so when it is
-// rejected the exporter that serves on this machine is asked for the last expiry that GitHub reported.
+// judgeCredential judges the token by the answers. This process has not seen it before, so if it is
+// rejected the exporter that serves on this machine is asked for the last expiry that GitHub
+// reported.
 func (c *checker) judgeCredential(ctx context.Context) finding {
 	s := c.github.Snapshot()
 	k := s.Credential
 	switch {
 	case !k.Known:
-		return note(collector.NameCredential, "GitHub said nothing of the token", "see above")
+		return note(collector.NameCredential, "GitHub said nothing about the token", "see above")
 	case !k.Valid:
 		expiry := k.Expiry
 		if expiry.IsZero() {
@@ -100,7 +99,7 @@ func (c *checker) judgeCredential(ctx context.Context) finding {
 		}
 		return fail(collector.NameCredential, errors.New("GitHub rejects the token"), github.RejectedHint(expiry, time.Now().Add(-s.Clock.Offset)))
 	case k.PermissionKnown && !k.PermissionSufficient:
-		return fail(collector.NameCredential, errors.New("valid, but it may not see the runners of each place above"), remedyPermission)
+		return fail(collector.NameCredential, errors.New("valid, but it may not list the runners of every scope above"), remedyPermission)
 	case k.Expiry.IsZero():
 		return good(collector.NameCredential, "valid, GitHub reports no expiry")
 	default:

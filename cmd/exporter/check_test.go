@@ -60,10 +60,10 @@ func TestCheck(t *testing.T) {
 		"listener    FAIL   ci-runner-1 tries to reach GitHub since ", "among the other lines",
 		"github      ok     o/r has 1 runner, 1 online, 1 busy; 4321 of 5000 requests left\n",
 		"credential  ok     valid, expires ", "clock       ok     github +0 s, to the second\n", "disk        ok     /", "dns         ok     localhost found\n",
-		"threshold   ok     those of the rules\n",
+		"threshold   ok     the defaults of the rules\n",
 	)
 	if code != 1 || strings.Contains(got, "\x1b") {
-		t.Errorf("exit code %d, or colours without a terminal:\n%q", code, got)
+		t.Errorf("exit code %d, or colors without a terminal:\n%q", code, got)
 	}
 }
 
@@ -153,11 +153,11 @@ func TestCheckRefusals(t *testing.T) {
 		},
 		"fine-grained without the right": {
 			refusing(t, 403, `{"message":"Resource not accessible by personal access token"}`, "X-Accepted-GitHub-Permissions", "administration=read"),
-			[]string{"github      FAIL", "→ give the token the permission that GitHub asks for: administration=read", "credential  FAIL   valid, but it may not see"},
+			[]string{"github      FAIL", "→ give the token the permission that GitHub asks for: administration=read", "credential  FAIL   valid, but it may not list"},
 		},
 		"classic without the scope": {
 			refusing(t, 200, list, "X-OAuth-Scopes", "gist", "X-Accepted-OAuth-Scopes", "repo"),
-			[]string{"github      ok     o/r has 0 runners", "credential  FAIL   valid, but it may not see", "→ classic token: scope repo"},
+			[]string{"github      ok     o/r has 0 runners", "credential  FAIL   valid, but it may not list", "→ classic token: scope repo"},
 		},
 		"not visible": {
 			refusing(t, 404, `{"message":"Not Found"}`, "X-OAuth-Scopes", "repo"),
@@ -169,11 +169,11 @@ func TestCheckRefusals(t *testing.T) {
 		},
 		"a login page": {
 			refusing(t, 200, "<html>\x1b[31mlog in", "Content-Type", "text/html"),
-			[]string{"github      FAIL   list runners of o/r: invalid", "a login page stand in between", "credential  note   GitHub said nothing"},
+			[]string{"github      FAIL   list runners of o/r: invalid", "a login page in between", "credential  note   GitHub said nothing"},
 		},
 		"no GitHub": {
 			"http://127.0.0.1:1",
-			[]string{"github      FAIL   list runners of o/r: network", "check DNS, VPN and proxy", "credential  note", "clock       FAIL   no source knows the time\n", "→ run chronyd"},
+			[]string{"github      FAIL   list runners of o/r: network", "check DNS, VPN and proxy", "credential  note", "clock       FAIL   no clock answers\n", "→ run chronyd"},
 		},
 		"good": {
 			refusing(t, 200, list, "GitHub-Authentication-Token-Expiration", "2031-01-31 23:00:00 +0100"),
@@ -248,16 +248,16 @@ func TestCheckClocks(t *testing.T) {
 		wants   []string
 		ok      bool
 	}{
-		"good":             {[]clock.Answer{good}, []string{"ok     chrony +0.003 s, synchronised"}, true},
+		"good":             {[]clock.Answer{good}, []string{"ok     chrony +0.003 s, synchronized"}, true},
 		"one of two":       {[]clock.Answer{good, dead}, []string{"ok     chrony", "note   ntp does not answer: no route", "→ UDP port 123"}, true},
 		"none of one":      {[]clock.Answer{dead}, []string{"FAIL   ntp does not answer: no route", "→ UDP port 123"}, false},
-		"none to be asked": {nil, []string{"FAIL   no source knows the time", "→ run chronyd"}, false},
-		"never synchronised, or its own clock": {
+		"none to be asked": {nil, []string{"FAIL   no clock answers", "→ run chronyd"}, false},
+		"never synchronized, or its own clock": {
 			[]clock.Answer{with(func(s *clock.Sample) { s.Synchronized, s.HasOffset, s.Offset = false, false, 0 })},
-			[]string{"FAIL   chrony is not synchronised", "→ chronyc sources"},
+			[]string{"FAIL   chrony is not synchronized", "→ chronyc sources"},
 			false,
 		},
-		"lost its servers":       {[]clock.Answer{with(func(s *clock.Sample) { s.HasOffset, s.Offset = false, 0 })}, []string{"FAIL   chrony has not heard", "→ chronyc sources"}, false},
+		"lost its servers":       {[]clock.Answer{with(func(s *clock.Sample) { s.HasOffset, s.Offset = false, 0 })}, []string{"FAIL   chrony has had no recent answer", "→ chronyc sources"}, false},
 		"drift is for the rules": {[]clock.Answer{with(func(s *clock.Sample) { s.Offset = -299 * time.Second })}, []string{"ok     chrony -299.000 s"}, true},
 		"beyond what GitHub takes": {
 			[]clock.Answer{with(func(s *clock.Sample) { s.Offset = -8 * time.Hour })},

@@ -19,7 +19,8 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 )
 
-// These tests run the real program against the real engine. Everything that they make carries a label of their own.
+// These tests run the real program against the real engine. Everything that they make carries a
+// label of their own.
 
 // stage is what one test made on the engine.
 type stage struct {
@@ -177,8 +178,8 @@ func (c *scraper) count(metric, slot string) int {
 	return int(c.last[fmt.Sprintf(`ghostrunner_runner_%s{runner="%s"}`, metric, slot)])
 }
 
-// A job that prints 200 MB a minute, into a log that is rotated meanwhile, is read to the last line,
-// each line once, and the lines of another runner are counted meanwhile.
+// A job that prints 200 MB a minute, into a log that is rotated meanwhile, is read to the last
+// line, each line once, and the lines of another runner are counted meanwhile.
 func TestFlood(t *testing.T) {
 	s := newStage(t)
 	c := s.scraper()
@@ -208,8 +209,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// An exporter that is killed and started again shows the same state from its first page with the slot
-// on, and counts from 0; runners that were restarted or stopped meanwhile begin anew.
+// An exporter that is killed and started again shows the same state from its first page with the
+// slot on, and counts from 0; runners that were restarted or stopped meanwhile begin anew.
 func TestRestartRestoresState(t *testing.T) {
 	s := newStage(t)
 	c := s.scraper()

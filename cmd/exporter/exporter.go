@@ -28,13 +28,15 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/web"
 )
 
-// startGrace is how long Docker may take for its first answer before the exporter calls itself ready without it.
+// startGrace is how long Docker may take for its first answer before the exporter calls itself
+// ready without it.
 const startGrace = 5 * time.Second
 
-// rootPause is the time between two looks whether Docker answers, to learn its root then.
+// rootPause is the time between two checks whether Docker answers, so that it can be asked for its
+// root.
 const rootPause = 100 * time.Millisecond
 
-// exporter is everything wired together. Fields that are nil are turned off.
+// exporter is all parts, wired. A nil field is turned off.
 type exporter struct {
 	cfg    config
 	logger *slog.Logger
@@ -42,7 +44,7 @@ type exporter struct {
 	docker *docker.Engine
 	logs   *listener.Fleet
 	github *github.Client
-	scopes []github.Scope // of the configuration; slots whose label names none belong to the first
+	scopes []github.Scope // of the configuration; slots without a label ghostrunner.scope belong to the first
 	clock  *clock.Monitor
 	dns    *collector.DNS
 	statfs collector.Statfs
@@ -53,7 +55,7 @@ type exporter struct {
 	sources   *collector.Set
 }
 
-// build wires without any I/O but a look at the token file. Its errors name the flag at fault.
+// build wires the parts. Its only I/O is reading the token file. Its errors name the flag at fault.
 func build(cfg config, logger *slog.Logger) (*exporter, error) {
 	jobs := collector.NewJobDurations()
 	e := &exporter{cfg: cfg, logger: logger, logs: listener.NewFleet(jobs.Observe), statfs: disk.UsageWithContext}
@@ -95,8 +97,8 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 	return e, nil
 }
 
-// buildGitHub leaves e.github nil where no scope or no token is given. A token file that cannot be read is an error;
-// an empty one is not, since it can be filled later.
+// buildGitHub leaves e.github nil if no scope or no token is given. A token file that cannot be
+// read is an error; an empty one is not, since it can be filled later.
 func (e *exporter) buildGitHub() error {
 	if e.cfg.github.Owner == "" && e.cfg.github.Repo != "" {
 		return errors.New("--github.repo (REPO_NAME) without --github.owner (REPO_OWNER): give both, or the owner alone")
@@ -110,7 +112,7 @@ func (e *exporter) buildGitHub() error {
 	}
 	e.scopes = github.Distinct(append(e.scopes, *e.cfg.scopes...)...)
 	if len(e.scopes) > github.MaxScopes {
-		return fmt.Errorf("--github.scope (GITHUB_SCOPES): want at most %d places, with that of --github.owner", github.MaxScopes)
+		return fmt.Errorf("--github.scope (GITHUB_SCOPES): want at most %d scopes, with that of --github.owner", github.MaxScopes)
 	}
 	token := e.cfg.github.Token()
 	if token == nil || len(e.scopes) == 0 {
@@ -131,7 +133,7 @@ func (e *exporter) buildGitHub() error {
 	return nil
 }
 
-// names are what is looked up.
+// names returns the names to look up.
 func (e *exporter) names() []string {
 	if len(e.cfg.dnsNames) > 0 {
 		return e.cfg.dnsNames
@@ -139,12 +141,12 @@ func (e *exporter) names() []string {
 	return dnsNames(e.cfg.github.APIURL)
 }
 
-// dnsNames are the names that this machine must be able to look up to work with the API: for github.com itself also the
-// one that clones and artifacts come from. An address needs no lookup.
+// dnsNames returns the names that a runner needs: the host of the API, and for github.com also the
+// host of clones and artifacts. An address needs no lookup.
 func dnsNames(api string) []string {
 	u, err := url.Parse(api)
 	if err != nil || u.Hostname() == "" {
-		return nil // github.New says it
+		return nil // github.New reports it
 	}
 	host := u.Hostname()
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -179,18 +181,17 @@ func (e *exporter) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.logger.Info("starting "+program, "version", version.Info(), "build_context", version.BuildContext())
+	e.logger.Info("Starting "+program, "version", version.Info(), "build_context", version.BuildContext())
 	e.logOff()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(ctx) })
 	for _, work := range e.background() {
 		g.Go(func() error { return work(ctx) })
 	}
-	g.Go(func() error { return e.logDockerOff(ctx) })
 	return g.Wait()
 }
 
-// background is what must run for the sources to know anything.
+// background returns what the sources read from while the exporter serves.
 func (e *exporter) background() []func(context.Context) error {
 	work := []func(context.Context) error{
 		e.docker.Watch,
@@ -213,8 +214,8 @@ func (e *exporter) dockerUp() bool {
 	return up
 }
 
-// findDockerRoot makes Docker's root the path to measure, unless paths were given. It asks only once the watcher has an
-// answer: an engine that is down need not be asked by two.
+// findDockerRoot makes Docker's root the path to measure, unless paths were given. It asks when the
+// watcher has an answer.
 func (e *exporter) findDockerRoot(ctx context.Context) error {
 	if len(e.cfg.diskPaths) > 0 {
 		return nil
@@ -237,7 +238,7 @@ func (e *exporter) findDockerRoot(ctx context.Context) error {
 		}
 		e.diskPaths.Store(&[]string{root})
 		if _, err := os.Stat(root); err != nil {
-			e.logger.Warn("free disk space is off: Docker's root is not visible here", "err", err, "remedy", remedyDisk)
+			e.logger.Warn("Free disk space is not measured: Docker's root is not visible here", "err", err, "remedy", remedyDisk)
 		}
 		return nil
 	}

@@ -18,7 +18,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/github"
 )
 
-// config is what the command line and the environment say, checked as far as that is possible without any I/O.
+// config is the command line and the environment, checked as far as that is possible without any
+// I/O.
 type config struct {
 	check  bool   // subcommand
 	format string // of its output
@@ -53,10 +54,10 @@ const (
 	formatJSON  = "json"
 )
 
-// maxInterval keeps every value younger than what the collectors drop for its age.
+// maxInterval keeps every value younger than collector.StaleAfter.
 const maxInterval = collector.StaleAfter - time.Minute
 
-// parse reads args and the environment. done says that everything is done already: help or version was asked for.
+// parse reads args and the environment. done says that help or version was asked for and printed.
 func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app := cli.New(program, "Exports the health of self-hosted GitHub Actions runners on this machine as Prometheus metrics.", stdout)
 	cfg.app = app
@@ -69,18 +70,18 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 
 	cfg.github = cli.GitHubFlags(app)
 	cfg.scopes = cli.ScopesFlag(app)
-	interval(app.Flag("github.poll-interval", "Time between two looks at GitHub.").Default("30s"), &cfg.pollInterval)
+	interval(app.Flag("github.poll-interval", "Time between two polls of GitHub.").Default("30s"), &cfg.pollInterval)
 
-	app.Flag("clock.chrony-address", "Command address of chronyd; empty: it is not asked.").
+	app.Flag("clock.chrony-address", "Command address of chronyd; empty: chronyd is not asked.").
 		Envar("CHRONY_ADDRESS").Default(unlessEmptied("CHRONY_ADDRESS", "127.0.0.1:323")).StringVar(&cfg.chronyAddress)
 	list(app.Flag("clock.ntp-servers", "NTP servers, separated by commas; empty: none is asked.").
 		Envar("NTP_SERVERS").Default(unlessEmptied("NTP_SERVERS", "pool.ntp.org")), &cfg.ntpServers)
-	interval(app.Flag("clock.chrony-interval", "Time between two questions to chronyd.").Default("5s"), &cfg.chronyInterval)
-	interval(app.Flag("clock.ntp-interval", "Time between two questions to the NTP servers.").Default("60s"), &cfg.ntpInterval)
+	interval(app.Flag("clock.chrony-interval", "Time between two requests to chronyd.").Default("5s"), &cfg.chronyInterval)
+	interval(app.Flag("clock.ntp-interval", "Time between two requests to the NTP servers.").Default("60s"), &cfg.ntpInterval)
 
-	list(app.Flag("disk.paths", "Paths whose file systems are measured, separated by commas; empty: Docker's root, where that is visible.").
+	list(app.Flag("disk.paths", "Paths whose file systems are measured, separated by commas; empty: Docker's root, if it is visible here.").
 		Envar("DISK_PATHS"), &cfg.diskPaths)
-	list(app.Flag("dns.names", "Names to look up, separated by commas; empty: those behind --github.api-url."), &cfg.dnsNames)
+	list(app.Flag("dns.names", "Names to look up, separated by commas; empty: those of --github.api-url."), &cfg.dnsNames)
 
 	thresholds := make(map[string]float64)
 	threshold(app.Flag("disk.prune-threshold-gb", "Published for the rules if set: prune below this much free space (10^9 bytes).").
@@ -92,11 +93,11 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	cfg.thresholds = thresholds
 
 	app.Command("serve", "Serve metrics (the default).").Default()
-	check := app.Command("check", "Read every source once and print what is wrong with it, and the remedy; exit 1 if something is.")
-	oneOf(check.Flag("format", "How to print it: table for people, json for programs.").Default(formatTable), &cfg.format, formatTable, formatJSON)
+	check := app.Command("check", "Read every source once and print what is wrong, with the remedy; exit 1 if something is.")
+	oneOf(check.Flag("format", "Output format: table for people, json for programs.").Default(formatTable), &cfg.format, formatTable, formatJSON)
 
-	health := app.Command("healthcheck", "Tell whether the exporter at --url is alive, by exit code.")
-	health.Flag("url", "Where it is.").Default("http://127.0.0.1:10068/-/healthy").StringVar(&cfg.healthURL)
+	health := app.Command("healthcheck", "Exit 0 if the exporter at --url is healthy, else 1.")
+	health.Flag("url", "URL of its /-/healthy.").Default("http://127.0.0.1:10068/-/healthy").StringVar(&cfg.healthURL)
 
 	command, done, err := app.Parse(args)
 	cfg.check = command == check.FullCommand()
@@ -104,7 +105,8 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	return cfg, done, err
 }
 
-// unlessEmptied makes a variable that is set to nothing mean nothing; kingpin takes it for unset.
+// unlessEmptied returns an empty default if the variable is set and empty, which kingpin takes for
+// unset.
 func unlessEmptied(envar, value string) string {
 	if v, ok := os.LookupEnv(envar); ok && v == "" {
 		return ""
@@ -134,7 +136,7 @@ func interval(flag *kingpin.FlagClause, to *time.Duration) {
 	}})
 }
 
-// reclaimable is an interval for what costs the engine minutes of disk work.
+// reclaimable is the interval of a measurement that can cost the engine minutes of disk work.
 func reclaimable(flag *kingpin.FlagClause, to *time.Duration) {
 	flag.SetValue(&parsed{from: func(s string) (err error) {
 		if *to, err = time.ParseDuration(s); err != nil || *to != 0 && *to < collector.MinReclaimableInterval {
@@ -144,7 +146,7 @@ func reclaimable(flag *kingpin.FlagClause, to *time.Duration) {
 	}})
 }
 
-// oneOf allows nothing but the given words.
+// oneOf allows only the given words.
 func oneOf(flag *kingpin.FlagClause, to *string, words ...string) {
 	flag.SetValue(&parsed{from: func(s string) error {
 		if !slices.Contains(words, s) {

@@ -11,16 +11,16 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// labelScopes is where the slots of this machine register beside the configured scopes, by their label ghostrunner.scope.
+// labelScopes reads the scopes that slots of this machine have in their label ghostrunner.scope.
 type labelScopes struct {
 	containers func() (containers []runner.Container, up bool)
 	logger     *slog.Logger
 
-	known []runner.Container // when the engine was last up: GitHub's view does not end with Docker's
-	told  string             // what was logged last
+	known  []runner.Container // when the engine was last up: GitHub's view does not end with Docker's
+	logged string             // the last error that was logged
 }
 
-// current is called by the one goroutine that polls GitHub.
+// current returns the scopes. Only the goroutine that polls GitHub calls it.
 func (l *labelScopes) current() []github.Scope {
 	if containers, up := l.containers(); up {
 		l.known = containers
@@ -30,14 +30,15 @@ func (l *labelScopes) current() []github.Scope {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != l.told && text != "" {
-		l.logger.Warn("a container's label names no place of runners, its slot has no view of GitHub", "err", text, "remedy", remedyLabel)
+	if text != l.logged && text != "" {
+		l.logger.Warn("A container's label is not a scope of GitHub, its slot is not polled", "err", text, "remedy", remedyLabel)
 	}
-	l.told = text
+	l.logged = text
 	return scopes
 }
 
-// scopesOf reads the labels of the runners. The error names each one that cannot be read, and there are scopes beside it.
+// scopesOf reads the labels of the runners. The error names each label that cannot be read; the
+// other scopes are returned with it.
 func scopesOf(containers []runner.Container) (scopes []github.Scope, err error) {
 	var bad []string
 	for _, c := range containers {

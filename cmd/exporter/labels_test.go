@@ -24,7 +24,8 @@ func TestScopesOf(t *testing.T) {
 	}
 }
 
-// TestLabelScopes keeps what labels said while Docker is down, and complains about each bad label once.
+// TestLabelScopes keeps what labels said while Docker is down, and complains about each bad label
+// once.
 func TestLabelScopes(t *testing.T) {
 	var log clitest.Output
 	up, containers := true, []runner.Container{{Name: "a", Runner: "a", Scope: "org"}, {Name: "b", Runner: "b", Scope: "b d"}}
@@ -42,8 +43,8 @@ func TestLabelScopes(t *testing.T) {
 	if got := l.current(); len(got) != 0 {
 		t.Errorf("without containers: %v", got)
 	}
-	if n := strings.Count(log.String(), "names no place of runners"); n != 1 || !strings.Contains(log.String(), "remedy=") {
-		t.Errorf("said %d times:\n%s", n, &log)
+	if n := strings.Count(log.String(), "is not a scope of GitHub"); n != 1 || !strings.Contains(log.String(), "remedy=") {
+		t.Errorf("logged %d times:\n%s", n, &log)
 	}
 }
 
@@ -70,12 +71,12 @@ func (m *manyPlaces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply(w, map[string]any{"total_count": 1, "runners": []map[string]any{{"id": 7, "name": name, "os": "linux", "status": "online", "labels": []any{}}}})
 }
 
-// TestSeveralScopes has a repository and an enterprise configured, and an organisation that only a label names. Slots
-// and registrations have the same names everywhere.
+// TestSeveralScopes has a repository and an enterprise configured, and an organization that only a
+// label names. Slots and registrations have the same names everywhere.
 func TestSeveralScopes(t *testing.T) {
 	clean(t)
 	gh := &manyPlaces{asked: map[string]int{}, runners: map[string]string{
-		"/repos/o/r": "ci-runner-1-here", "/orgs/Labelled": "ci-runner-2-x", "/enterprises/big": "ci-runner-2-not-ours",
+		"/repos/o/r": "ci-runner-1-here", "/orgs/Labeled": "ci-runner-2-x", "/enterprises/big": "ci-runner-2-not-ours",
 	}}
 	s := httptest.NewServer(gh)
 	t.Cleanup(s.Close)
@@ -86,13 +87,13 @@ func TestSeveralScopes(t *testing.T) {
 			"Created": time.Now().Add(-time.Hour).Unix(),
 		}
 	}
-	docker := fakeDocker(t, t.TempDir(), runner("d", "ci-runner-2", "Labelled"), runner("e", "ci-runner-3", "o/closed"), runner("f", "ci-runner-4", "no scope"))
+	docker := fakeDocker(t, t.TempDir(), runner("d", "ci-runner-2", "Labeled"), runner("e", "ci-runner-3", "o/closed"), runner("f", "ci-runner-4", "no scope"))
 	t.Setenv("GITHUB_PAT", secret)
 	args := []string{"--docker.host=" + docker, "--github.owner=o", "--github.repo=r", "--github.scope=enterprises/big, O/R", "--github.api-url=" + s.URL}
 
 	code, table := checked(t, args...)
-	has(t, table, "github      ok     o/r has 1 runner, 1 online", "github      ok     enterprises/big has 1 runner", "github      ok     Labelled has 1 runner",
-		"github      FAIL   list runners of o/closed: not_found", `ghostrunner.scope="no scope"`, "→ let the label ghostrunner.scope be")
+	has(t, table, "github      ok     o/r has 1 runner, 1 online", "github      ok     enterprises/big has 1 runner", "github      ok     Labeled has 1 runner",
+		"github      FAIL   list runners of o/closed: not_found", `ghostrunner.scope="no scope"`, "→ set the label ghostrunner.scope to")
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -100,11 +101,11 @@ func TestSeveralScopes(t *testing.T) {
 	t.Setenv("GITHUB_PAT", secret)
 	b := boot(t, append(args, "--github.poll-interval=1s")...)
 	body := b.exports(
-		`ghostrunner_github_up{scope="o/r"} 1`, `ghostrunner_github_up{scope="enterprises/big"} 1`, `ghostrunner_github_up{scope="Labelled"} 1`,
+		`ghostrunner_github_up{scope="o/r"} 1`, `ghostrunner_github_up{scope="enterprises/big"} 1`, `ghostrunner_github_up{scope="Labeled"} 1`,
 		`ghostrunner_github_up{scope="o/closed"} 0`, `ghostrunner_runner_online{runner="ci-runner-1"} 1`,
-		`ghostrunner_runner_info{labels="",name="ci-runner-2-x",os="linux",runner="ci-runner-2",scope="Labelled"`,
+		`ghostrunner_runner_info{labels="",name="ci-runner-2-x",os="linux",runner="ci-runner-2",scope="Labeled"`,
 		`ghostrunner_github_runners{scope="enterprises/big",state="idle"} 1`,
 	)
 	b.without(body, `ghostrunner_runner_online{runner="ci-runner-3"}`, `ghostrunner_runner_online{runner="ci-runner-4"}`, `ghostrunner_github_up{scope="O/R"}`)
-	b.logsOnce("a container's label names no place of runners")
+	b.logsOnce("A container's label is not a scope of GitHub")
 }

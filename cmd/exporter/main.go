@@ -1,49 +1,56 @@
-// Ghostrunner-exporter turns what can go wrong with self-hosted GitHub Actions runners on this machine into Prometheus
-// metrics. It observes, and nothing else: it holds no threshold, starts no action, and writes nothing but the file that
-// --listener.state-file names: with it, what the runners did while this program was away is counted as if it had not been.
+// Ghostrunner-exporter turns what can go wrong with self-hosted GitHub Actions runners on this
+// machine into Prometheus metrics. It only observes: it holds no threshold, starts no action and
+// writes no file.
 //
 // # What it reads
 //
 //	source      from                                                  needs
 //	container   Docker's list and event stream                        --docker.host
-//	health      the same: is the engine there, what is its verdict     --docker.host
+//	health      the same: whether the engine answers, health checks   --docker.host
 //	listener    the logs of the runner containers                     --docker.host
 //	github      the runner list of the GitHub API, in the background  a token and --github.owner or --github.scope
 //	credential  what each of these answers says about the token       the same
 //	clock       chronyd, SNTP, GitHub's Date header                   --clock.chrony-address, --clock.ntp-servers
-//	disk        statfs; what a prune could free by Docker, rarely      --disk.paths, or Docker's root; --docker.reclaimable-interval
+//	disk        statfs; what a prune could free, rarely               --disk.paths, or Docker's root; --docker.reclaimable-interval
 //	dns         lookups of GitHub's names, in the background          --dns.names, or the host of --github.api-url
 //	threshold   the environment of this process                       PRUNE_THRESHOLD_GB, WATCHDOG_MAX_FIRES, CLOCK_DRIFT_SECONDS
 //	exporter    this process itself
 //
-// Each is optional. What is missing is said once in the log, with what would turn it on, and everything else is exported.
-// What was not measured is absent, never 0.
+// Each is optional. What is missing is logged once, with what would turn it on, and all else is
+// exported. What was not measured is absent, never 0.
+//
+// Counters live as long as the process. At a start the log of each running runner is replayed from
+// the start of its container, which restores the state and the times of failures; nothing of it is
+// counted.
 //
 // # Scraping
 //
-// GET /metrics gives everything. GET /metrics?collect[]=health&collect[]=listener gives only these sources, and
-// ?exclude[]=… all but these. What health, container and listener tell is kept in memory by events and costs next to nothing,
-// but what Prometheus makes of it does, so ask for health every second and for the rest every fifteen. /-/healthy is 200 while the process runs; /-/ready is 503
-// with a reason until Docker answered or five seconds have passed, and while it shuts down.
+// GET /metrics returns all metrics; GET /metrics?collect[]=health&collect[]=listener returns only
+// these sources. Scrape health every second and the rest every fifteen: what Prometheus pays for is
+// the number of samples. /-/healthy is 200 while the process runs; /-/ready is 503 with a reason
+// until Docker answered or five seconds have passed, and during the shutdown.
 //
 // # The token
 //
-// It is read from --github.token-file (GITHUB_PAT_FILE) whenever it is used, so it can be exchanged at any time; white
-// space around it does not matter. Without such a file it is taken from GITHUB_PAT once, and that variable is removed from
-// the environment. It is never a flag, and never in a log, an error or a metric.
+// It is read from --github.token-file (GITHUB_PAT_FILE) whenever it is used, so it can be replaced
+// at any time; white space around it is ignored. Without such a file it is taken from GITHUB_PAT
+// once, and that variable is removed from the environment. It is never a flag, and never in a log,
+// an error or a metric.
 //
-// # Looking for a fault
+// # Diagnosis
 //
-// ghostrunner-exporter check, with the same flags and environment, reads every source once within five seconds, prints a
-// table with a remedy beside each failure, and exits 1 if there is one. --format=json is for programs: an object with ok,
-// version, and findings of source, state (ok, fail, note), detail and remedy. Colours are for terminals only, and off where
-// NO_COLOR is set. It starts nothing and writes nothing.
+// ghostrunner-exporter check, with the same flags and environment, reads every source once within
+// five seconds, prints a table with a remedy for each failure, and exits 1 if there is one.
+// --format=json is for programs: an object with ok, version, and findings of source, state (ok,
+// fail, note), detail and remedy. Colors are for terminals only, and off if NO_COLOR is set. It
+// starts nothing and writes nothing.
 //
-// A token that GitHub rejects has expired, or was revoked: GitHub does not say. The exporter that serves has seen when it
-// would expire, and check asks it at --web.listen-address.
+// GitHub does not say whether a rejected token has expired or was revoked. The exporter that serves
+// has seen when it would expire, and check asks it at --web.listen-address.
 //
-// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with exit code 0; a flag,
-// file or value that cannot be used ends it with 1 and one line before anything is started.
+// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process
+// with exit code 0; a bad flag, file or value ends it with 1 and one line before anything is
+// started.
 package main
 
 import (
@@ -59,8 +66,8 @@ import (
 
 const program = "ghostrunner-exporter"
 
-// gcPercent halves what the collector lets garbage grow to, unless GOGC says otherwise. It costs little, for little is made, and
-// memory is what a laptop has least of.
+// gcPercent halves the garbage that the runtime keeps, unless GOGC is set: memory is scarce on a
+// laptop, and this program makes little garbage.
 const gcPercent = 50
 
 func main() {
@@ -87,7 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	logger := cfg.app.Logger(stderr)
 	if cfg.check {
-		logger = slog.New(slog.DiscardHandler) // the table says it better
+		logger = slog.New(slog.DiscardHandler) // the table shows it
 	}
 	e, err := build(cfg, logger)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// lastExpiry asks the exporter that serves with the same flags on this machine when the token would have expired: it has
-// seen the token work, which check has not. It returns zero if there is none, or if that one has another opinion of the
-// token.
+// lastExpiry asks the exporter that serves with the same flags on this machine when the token would
+// have expired: it has seen the token work, which check has not. It returns zero if there is none,
+// or if the token is valid for that one.
 func (e *exporter) lastExpiry(ctx context.Context) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -33,7 +33,7 @@ func (e *exporter) lastExpiry(ctx context.Context) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	// No proxy of the environment stands between us and ourselves.
+	// Without the proxy of the environment: the exporter is on this machine.
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		return time.Time{}

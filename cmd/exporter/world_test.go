@@ -20,8 +20,8 @@ import (
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
 )
 
-// fakeDocker answers what the exporter asks of an engine: one runner in the retry loop, one unhealthy service, one dead one. It listens
-// on a socket and returns its address.
+// fakeDocker answers what the exporter asks of an engine: one runner in the retry loop, one
+// unhealthy service, one dead one. It listens on a socket and returns its address.
 func fakeDocker(t *testing.T, root string, more ...map[string]any) string {
 	t.Helper()
 	containers := []map[string]any{

@@ -3,35 +3,33 @@ package main
 import (
 	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// What is different under WSL2, where Windows decides about sleep, names, disks and whether the machine runs at all.
+// Advice for WSL2, where Windows decides about sleep, DNS, disks and the life of the virtual
+// machine.
 //
-// Sources: learn.microsoft.com/windows/wsl/wsl-config and /disk-space; microsoft/WSL#9667, #10006, #4699; docker/for-win#15044.
+// Sources: learn.microsoft.com/windows/wsl/wsl-config and /disk-space; microsoft/WSL#9667, #10006,
+// #4699; docker/for-win#15044.
 const (
 	adviceAlive = `keep the virtual machine alive, which containers do not: in %UserProfile%\.wslconfig [general] instanceIdleTimeout=-1 and ` +
 		`[wsl2] vmIdleTimeout=-1; with an older WSL leave a wsl.exe session open by the Task Scheduler, which also starts WSL after a boot`
-	adviceOutside = "nothing in here can report that WSL2 is down: give the alert GhostrunnerWatchdog a receiver outside of this computer"
-	adviceDesktop = "Docker Desktop stops its engine when nothing happens: switch off Resource Saver in its settings"
-	adviceSleep   = "after Windows slept the clock of WSL2 can stay behind: update WSL (2.1.1 or newer), else `wsl --shutdown` in Windows puts it right"
-	adviceDaemons = "WSL2 has a chronyd of its own: a second daemon that sets the clock fights with it (`systemctl disable --now systemd-timesyncd`, CLOCK_MODE=observe)"
-	adviceTunnel  = `in %UserProfile%\.wslconfig [wsl2] dnsTunneling=true, above all with a VPN, and no generateResolvConf=false in /etc/wsl.conf beside it`
-	adviceUpdate  = "after a VPN came or went restart the containers: each keeps the name servers that it started with"
-	adviceDrive   = "free space in here says nothing of the drive below: mount a folder of the Windows drive with the virtual disk (/mnt/c/…), read-only, and add it to DISK_PATHS"
-	adviceVHDX    = "what is pruned in here does not shrink the virtual disk (VHDX): stop WSL, then Optimize-VHD -Mode Full, or diskpart's compact vdisk"
+	adviceOutside = "no program inside WSL2 can report that WSL2 is down: give the alert GhostrunnerWatchdog a receiver outside of this computer"
+	adviceDesktop = "Docker Desktop stops an idle engine: switch off Resource Saver in its settings"
+	adviceSleep   = "after Windows slept the clock of WSL2 can stay behind: update WSL (2.1.1 or newer), or run `wsl --shutdown` in Windows"
+	adviceDaemons = "WSL2 runs its own chronyd, and a second daemon must not set the clock too (`systemctl disable --now systemd-timesyncd`, CLOCK_MODE=observe)"
+	adviceTunnel  = `in %UserProfile%\.wslconfig [wsl2] dnsTunneling=true, above all with a VPN, and no generateResolvConf=false in /etc/wsl.conf`
+	adviceUpdate  = "after a change of the VPN restart the containers: each keeps the name servers that it started with"
+	adviceDrive   = "free space inside WSL2 says nothing about the Windows drive: mount a folder of the drive with the virtual disk (/mnt/c/…), read-only, and add it to DISK_PATHS"
+	adviceVHDX    = "a prune does not shrink the virtual disk (VHDX): stop WSL, then run Optimize-VHD -Mode Full, or compact vdisk of diskpart"
 )
 
-// host is what kind of machine this is.
+// host is the kind of machine.
 type host struct {
 	wsl    bool
 	kernel string
 }
 
-func thisHost() host { return hostOf("/proc/sys/kernel/osrelease") }
-
-// hostOf knows WSL2 by the name of its kernel, which containers see too.
+// hostOf recognizes WSL2 by the name of its kernel, which containers see too.
 func hostOf(osrelease string) host {
 	b, err := os.ReadFile(osrelease)
 	if err != nil {
@@ -48,21 +46,10 @@ func (h host) findings() []finding {
 	return []finding{note("host", "WSL2, kernel "+h.kernel, adviceAlive, adviceOutside)}
 }
 
-// advice is for WSL2 only.
-func (h host) advice(s ...string) []string {
+// remedies adds the advice to the remedy under WSL2.
+func (h host) remedies(remedy string, advice ...string) []string {
 	if !h.wsl {
-		return nil
+		return []string{remedy}
 	}
-	return s
-}
-
-func (h host) dockerAdvice() []string  { return h.advice(adviceDesktop) }
-func (h host) clockAdvice() []string   { return h.advice(adviceSleep, adviceDaemons) }
-func (h host) dnsAdvice() []string     { return h.advice(adviceTunnel, adviceUpdate) }
-func (h host) networkAdvice() []string { return h.advice(adviceUpdate) }
-
-// onWindows reports whether the path lies on a drive of Windows, which WSL2 mounts by 9p.
-func onWindows(path string) bool {
-	var s unix.Statfs_t
-	return unix.Statfs(path, &s) == nil && s.Type == unix.V9FS_MAGIC
+	return append([]string{remedy}, advice...)
 }

@@ -103,7 +103,7 @@ func (b *bench) still(ctx context.Context, n int) (all []measure.Figure, err err
 // whole waits for a scrape in which all that there is to know of each runner is known, and returns the time since the start, to
 // within a pause that leaves the exporter the time for its start.
 func (e exporter) whole(ctx context.Context, n int) (took time.Duration, err error) {
-	err = measure.Until(ctx, "a whole /metrics", 20*time.Millisecond, func() (bool, error) {
+	err = measure.Until(ctx, "a whole /metrics", 100*time.Millisecond, func() (bool, error) {
 		p, err := e.read(ctx, "")
 		took = time.Since(e.Began)
 		for _, name := range []string{

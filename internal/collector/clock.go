@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Clock offsets are measured in the background by up to three sources that share no failure: chronyd,
-// SNTP, and the Date header of GitHub's answers. An offset older than StaleAfter is dropped, its time
-// stays.
+// Clock offsets are measured in the background by up to three sources that share no failure:
+// chronyd, SNTP, and the Date header of GitHub's answers. An offset older than StaleAfter is
+// dropped, its time stays.
 
 var (
 	clockOffset = prometheus.NewDesc("ghostrunner_clock_offset_seconds",
@@ -35,8 +35,8 @@ type ClockSample struct {
 	SynchronizedKnown bool
 }
 
-// Clock returns the samples, and by direction the number of jumps and the size of the last one, without
-// any I/O. A direction without a jump has no size.
+// Clock returns the samples, and by direction the number of jumps and the size of the last one,
+// without any I/O. A direction without a jump has no size.
 type Clock interface {
 	ClockSamples() []ClockSample
 	Jumps() map[string]uint64

@@ -8,8 +8,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The state of the containers and how it came about. Docker's event stream keeps it in memory. Nothing
-// is exported while the engine does not answer. The urgent part is the source "health".
+// The state of the containers and how it came about. Docker's event stream keeps it in memory.
+// Nothing is exported while the engine does not answer. The urgent part is the source "health".
 
 var (
 	containerInfo = prometheus.NewDesc("ghostrunner_container_info",

@@ -9,12 +9,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/shirou/gopsutil/v3/disk"
+	"golang.org/x/sync/singleflight"
 )
 
 // Free space comes from statfs during the scrape: it costs microseconds and is never old. On a dead
-// network or 9p mount (a Windows drive under WSL2) statfs can hang for ever and cannot be interrupted,
-// so each path is asked in a goroutine of its own, at most one at a time, and a path that does not
-// answer is an error of that path alone.
+// network or 9p mount (a Windows drive under WSL2) statfs can hang for ever and cannot be
+// interrupted, so each path is asked in a goroutine of its own, at most one at a time, and a path
+// that does not answer is an error of that path alone.
 
 // diskTimeout is how long a path may take. A file system needs microseconds, a Windows drive
 // milliseconds.
@@ -35,23 +36,15 @@ type diskSource struct {
 	statfs Statfs
 	docker *Reclaimable
 
-	mu    sync.Mutex
-	asked map[string]*statfsCall
-}
-
-// statfsCall is one question; every scrape that comes while it runs shares its answer.
-type statfsCall struct {
-	begun time.Time
-	done  chan struct{} // closed when space and err are set
-	space *disk.UsageStat
-	err   error
+	calls singleflight.Group // scrapes share the call that is open for a path
+	begun sync.Map           // path to the time at which its open call began
 }
 
 // NewDisk returns the source "disk". The paths are asked for at each scrape, because the default
 // (Docker's root) can become known late; statfs is usually disk.UsageWithContext. A nil Reclaimable
 // exports nothing.
 func NewDisk(paths func() []string, statfs Statfs, docker *Reclaimable) Source {
-	return &diskSource{paths: paths, statfs: statfs, docker: docker, asked: make(map[string]*statfsCall)}
+	return &diskSource{paths: paths, statfs: statfs, docker: docker}
 }
 
 func (*diskSource) Name() string { return NameDisk }
@@ -88,35 +81,21 @@ var errNoPath = errors.New("no path is given, and the root of Docker, which is t
 
 var errNoAnswer = errors.New("the file system does not answer")
 
-// ask waits for the answer until ctx ends, but not at all for a question that has been open for too long.
+// ask waits for the answer until ctx ends, but not for a call that has been open for too long.
 func (s *diskSource) ask(ctx context.Context, path string) (*disk.UsageStat, error) {
-	call := s.call(ctx, path)
-	if time.Since(call.begun) >= diskTimeout {
+	if t, open := s.begun.Load(path); open && time.Since(t.(time.Time)) >= diskTimeout {
 		return nil, errNoAnswer
 	}
+	answer := s.calls.DoChan(path, func() (any, error) {
+		s.begun.Store(path, time.Now())
+		defer s.begun.Delete(path)
+		return s.statfs(context.WithoutCancel(ctx), path)
+	})
 	select {
-	case <-call.done:
-		return call.space, call.err
+	case a := <-answer:
+		space, _ := a.Val.(*disk.UsageStat)
+		return space, a.Err
 	case <-ctx.Done():
 		return nil, errNoAnswer
 	}
-}
-
-// call returns the open question about path, or puts one.
-func (s *diskSource) call(ctx context.Context, path string) *statfsCall {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if call := s.asked[path]; call != nil {
-		return call
-	}
-	call := &statfsCall{begun: time.Now(), done: make(chan struct{})}
-	s.asked[path] = call
-	go func() {
-		call.space, call.err = s.statfs(context.WithoutCancel(ctx), path)
-		s.mu.Lock()
-		delete(s.asked, path)
-		s.mu.Unlock()
-		close(call.done)
-	}()
-	return call
 }

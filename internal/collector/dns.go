@@ -52,7 +52,8 @@ func NewDNS(resolver Resolver, names []string) *DNS {
 	return &DNS{resolver: resolver, names: names, results: make(map[string]lookup, len(names))}
 }
 
-// Run looks every name up at once and then every fifteen seconds, until ctx ends; then it returns nil.
+// Run looks every name up at once and then every fifteen seconds, until ctx ends; then it returns
+// nil.
 func (d *DNS) Run(ctx context.Context) error {
 	tick := time.NewTicker(dnsInterval)
 	defer tick.Stop()

@@ -13,9 +13,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// GitHub's view comes from a poller that asks conditionally in the background; a scrape reads its last
-// answer. A scope whose last answer is older than StaleAfter loses all that describes runners; that
-// the polls fail, and since when, stays visible.
+// GitHub's view comes from a poller that asks conditionally in the background; a scrape reads its
+// last answer. A scope whose last answer is older than StaleAfter loses all that describes runners;
+// that the polls fail, and since when, stays visible.
 
 var (
 	runnerOnline = prometheus.NewDesc("ghostrunner_runner_online",
@@ -81,7 +81,8 @@ type githubSource struct {
 	known []runner.Container // when the engine was last up: GitHub's view does not end with Docker's
 }
 
-// NewGitHub returns the source "github". The slots come from the containers, the versions from the logs.
+// NewGitHub returns the source "github". The slots come from the containers, the versions from the
+// logs.
 func NewGitHub(from GitHub, docker Docker, logs Logs) Source {
 	return &githubSource{from: from, docker: docker, logs: logs}
 }
@@ -181,8 +182,8 @@ func sendRunner(ch chan<- prometheus.Metric, slot, scope, version string, rs []r
 	gauge(ch, runnerInfo, 1, slot, current.Name, scope, current.OS, version, strings.Join(labels, ","))
 }
 
-// registrationState returns idle, busy or offline. A runner that is offline in the middle of a job is
-// offline.
+// registrationState returns idle, busy or offline. A runner that is offline in the middle of a job
+// is offline.
 func registrationState(r runner.Registration) string {
 	switch {
 	case !r.Online():

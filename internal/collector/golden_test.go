@@ -78,7 +78,8 @@ func (f fakeClock) LastJumps() map[string]time.Duration {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// exposition is what a scrape of the sources would show, without the one line that differs each time.
+// exposition is what a scrape of the sources would show, without the one line that differs each
+// time.
 func exposition(t *testing.T, sources ...Source) string {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()

@@ -10,10 +10,10 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
-// What the runners print comes from the logs of their containers, followed in the background; a scrape
-// reads the state machines. The state of a runner is exported only while Docker answers and once its
-// log was read to its end. Counters live as long as this process; a replay of the log restores the
-// state and the times of failures.
+// What the runners print comes from the logs of their containers, followed in the background; a
+// scrape reads the state machines. The state of a runner is exported only while Docker answers and
+// once its log was read to its end. Counters live as long as this process; a replay of the log
+// restores the state and the times of failures.
 
 var (
 	retryLoopMatches = prometheus.NewDesc("ghostrunner_runner_retry_loop_matches_total",

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// It is measured when the engine is up, at each interval and never by a scrape; a failure takes the old value away.
+// It is measured when the engine is up, at each interval and never by a scrape; a failure takes the
+// old value away.
 func TestReclaimableInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var up, broken atomic.Bool

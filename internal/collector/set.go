@@ -1,13 +1,14 @@
 // Package collector turns what the adapters know into Prometheus metrics: one file per source, over
-// narrow interfaces that are declared beside their use. It holds no threshold (those live in rules/)
-// and, except for statfs, does no I/O during a scrape: it reads snapshots that others keep in memory.
+// narrow interfaces that are declared beside their use. It holds no threshold (those live in
+// rules/) and, except for statfs, does no I/O during a scrape: it reads snapshots that others keep
+// in memory.
 //
-// Absent is not zero: what was not measured is not exported, what is too old is dropped, and events are
-// exported as timestamps rather than ages. Metric names are the public contract; each file's Descs say
-// what they mean.
+// Absent is not zero: what was not measured is not exported, what is too old is dropped, and events
+// are exported as timestamps rather than ages. Metric names are the public contract; each file's
+// Descs say what they mean.
 //
-// A source fails alone: its error becomes ghostrunner_scrape_collector_success 0 for that source and
-// one log line when it begins, changes or ends, while all else is exported as usual.
+// A source fails alone: its error becomes ghostrunner_scrape_collector_success 0 for that source
+// and one log line when it begins, changes or ends, while all else is exported as usual.
 package collector
 
 import (
@@ -15,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,11 +79,14 @@ func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	wg.Wait()
 }
 
-// only returns the Set of the sources whose names keep accepts.
-func (s *Set) only(keep func(name string) bool) *Set {
+// only returns the Set of the named sources; all of them if there are no names.
+func (s *Set) only(names []string) *Set {
+	if len(names) == 0 {
+		return s
+	}
 	out := &Set{logger: s.logger}
 	for _, g := range s.guards {
-		if keep(g.source.Name()) {
+		if slices.Contains(names, g.source.Name()) {
 			out.guards = append(out.guards, g)
 		}
 	}
@@ -162,8 +167,8 @@ func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, value uint64, labe
 	send(ch, d, prometheus.CounterValue, float64(value), labels)
 }
 
-// send replaces what is not valid UTF-8 in the labels, because one bad name (of a container, of a path)
-// must not cost the rest of a source.
+// send replaces what is not valid UTF-8 in the labels, because one bad name (of a container, of a
+// path) must not cost the rest of a source.
 func send(ch chan<- prometheus.Metric, d *prometheus.Desc, kind prometheus.ValueType, value float64, labels []string) {
 	for i, label := range labels {
 		labels[i] = strings.ToValidUTF8(label, "\uFFFD")
@@ -191,8 +196,8 @@ const StaleAfter = 5 * time.Minute
 // fresh reports whether a value known since t is young enough to be exported.
 func fresh(t time.Time) bool { return youngerThan(t, StaleAfter) }
 
-// youngerThan uses the wall clock: the monotonic one stands still while the machine sleeps. A time in
-// the future is from before the clock was set back, so its age is not known.
+// youngerThan uses the wall clock: the monotonic one stands still while the machine sleeps. A time
+// in the future is from before the clock was set back, so its age is not known.
 func youngerThan(t time.Time, limit time.Duration) bool {
 	age := time.Now().Round(0).Sub(t.Round(0))
 	return !t.IsZero() && -limit <= age && age <= limit

@@ -39,7 +39,8 @@ func (f fakeSource) Collect(ctx context.Context, ch chan<- prometheus.Metric) er
 
 func works(context.Context) error { return nil }
 
-// One source that fails, one that panics and one that hangs cost the healthy one nothing, and all of them are reported.
+// One source that fails, one that panics and one that hangs cost the healthy one nothing, and all
+// of them are reported.
 func TestSourcesFailAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -123,11 +124,7 @@ func TestHandlerSelects(t *testing.T) {
 		"?collect[]=container":             {200, "container", false},
 		"?collect[]=disk&collect[]=github": {200, "disk", false}, // github is turned off here
 		"?collect[]=exporter":              {200, "", true},
-		"?exclude[]=container":             {200, "disk", true},
-		"?exclude[]=exporter":              {200, "container disk", false},
 		"?collect[]=nonsense":              {400, "", false},
-		"?exclude[]=nonsense":              {400, "", false},
-		"?collect[]=disk&exclude[]=disk":   {400, "", false},
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics"+query, http.NoBody))
@@ -184,8 +181,8 @@ func TestDiskThatHangs(t *testing.T) {
 	})
 }
 
-// Slots of the same name in two scopes: each container's registration is looked for in its own scope, and where both run
-// at once under one name, neither is shown for the other, and it is said.
+// Slots of the same name in two scopes: each container's registration is looked for in its own
+// scope, and where both run at once under one name, neither is shown for the other, and it is said.
 func TestSameNameInTwoScopes(t *testing.T) {
 	scopes := fakeGitHub{Scopes: []Scope{
 		{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{ID: 1, Name: "a-1", Status: "online"}, {ID: 2, Name: "b-1", Status: "online", Busy: true}}},

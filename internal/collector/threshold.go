@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Thresholds live in the rules, with literal defaults. Only what the environment sets differently is
-// exported here, for the rules to prefer; the exporter itself compares nothing with it.
+// Thresholds live in the rules, with literal defaults. Only what the environment sets differently
+// is exported here, for the rules to prefer; the exporter itself compares nothing with it.
 
 var thresholdDesc = prometheus.NewDesc("ghostrunner_threshold",
 	"A rule's threshold that the environment of this host overrides.", []string{"name"}, nil)

@@ -15,12 +15,12 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// stopSlack is what a stop or restart may need beyond its stop timeout: the engine kills, waits for the exit, tears down
-// the network and starts again.
+// stopSlack is what a stop or restart may need beyond its stop timeout: the engine kills, waits for
+// the exit, tears down the network and starts again.
 const stopSlack = 30 * time.Second
 
-// own returns the container with this id, freshly listed. It is the last look before every action: the id may have
-// been taken from a snapshot, a journal or an alert, and the container may be gone, or never have been ours.
+// own returns the container with this id, as the engine lists it now. Every action asks for it
+// first: the container can be gone, or not be ours.
 func (e *Engine) own(ctx context.Context, op, id string) (runner.Container, error) {
 	if !isID(id) {
 		return runner.Container{}, fmt.Errorf("%s: %q is not a container id: %w", op, id, ErrNoContainer)
@@ -42,19 +42,18 @@ func (e *Engine) own(ctx context.Context, op, id string) (runner.Container, erro
 	return fromSummary(&sums[i], time.Now()).Container, nil
 }
 
-// isID reports whether id is a full container id. Names and prefixes are not accepted: what they mean can change
-// between the look and the action.
+// isID reports whether id is a full container id. The meaning of a name or prefix can change.
 func isID(id string) bool {
 	const width = 64
 	return len(id) == width && strings.Trim(id, "0123456789abcdef") == ""
 }
 
-// Stop sends the container's stop signal and after timeout SIGKILL, and waits for the end. Stopping a stopped container
-// is no error. A stopped container is not brought back by its restart policy: whoever stops records when to start again
-// (moby daemon/stop.go sets HasBeenManuallyStopped).
+// Stop sends the container's stop signal and after timeout SIGKILL, and waits for the end. Stopping
+// a stopped container is no error. The restart policy does not start a stopped container again: the
+// caller records when to start it (moby daemon/stop.go sets HasBeenManuallyStopped).
 //
-// The engine goes on even if ctx ends: an error then means that the outcome is unknown. The timeout is rounded up to
-// whole seconds and must be positive.
+// The engine goes on even if ctx ends: an error then means that the outcome is unknown. The timeout
+// is rounded up to whole seconds and must be positive.
 func (e *Engine) Stop(ctx context.Context, id string, timeout time.Duration) error {
 	seconds, err := wholeSeconds(timeout)
 	if err != nil {
@@ -68,9 +67,9 @@ func (e *Engine) Stop(ctx context.Context, id string, timeout time.Duration) err
 	return wrap("stop", id, e.api(ctx).ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}))
 }
 
-// Restart stops the container as Stop does and starts it again; a stopped container is only started. What holds of ctx
-// and timeout in Stop holds here, except that a negative timeout is the container's own grace period, which the engine
-// knows (StopTimeout, else ten seconds); only ctx bounds the call then.
+// Restart stops the container as Stop does and starts it again; a stopped container is only
+// started. A negative timeout is the container's own (StopTimeout, else ten seconds); then only ctx
+// bounds the call.
 func (e *Engine) Restart(ctx context.Context, id string, timeout time.Duration) error {
 	var options container.StopOptions
 	if timeout >= 0 {
@@ -99,9 +98,10 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 	return wrap("start", id, e.api(ctx).ContainerStart(ctx, id, container.StartOptions{}))
 }
 
-// Terminate sends SIGTERM and does not wait: the container drains in its own time and is never killed. Where SIGTERM is
-// also its stop signal (the default), the engine takes this for a manual stop, and the restart policy will not bring the
-// container back: whoever terminates starts it again (moby daemon/kill.go).
+// Terminate sends SIGTERM and does not wait: the container drains in its own time and is never
+// killed. Where SIGTERM is also its stop signal (the default), the engine takes this for a manual
+// stop, and the restart policy will not bring the container back: the caller starts it again (moby
+// daemon/kill.go).
 func (e *Engine) Terminate(ctx context.Context, id string) error {
 	c, err := e.own(ctx, "terminate", id)
 	if err != nil {
@@ -115,8 +115,8 @@ func (e *Engine) Terminate(ctx context.Context, id string) error {
 	return notRunning(wrap("terminate", id, e.api(ctx).ContainerKill(ctx, id, "SIGTERM")))
 }
 
-// Processes returns the command line of every process in the container. The engine runs ps on its own host for this;
-// where there is none it is an error, and what runs in the container is then unknown.
+// Processes returns the command line of every process in the container. The engine runs ps on its
+// own host for this; without ps it is an error, and the processes are unknown.
 func (e *Engine) Processes(ctx context.Context, id string) ([]string, error) {
 	c, err := e.own(ctx, "top", id)
 	if err != nil {
@@ -127,7 +127,7 @@ func (e *Engine) Processes(ctx context.Context, id string) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	// The engine needs the PID column to find the container's processes; args comes last and may contain spaces.
+	// The engine needs the column pid. args comes last because it can contain spaces.
 	top, err := e.api(ctx).ContainerTop(ctx, id, []string{"-eo", "pid,args"})
 	if err != nil {
 		return nil, notRunning(wrap("top", id, err))
@@ -141,7 +141,7 @@ func (e *Engine) Processes(ctx context.Context, id string) ([]string, error) {
 	return out, nil
 }
 
-// Leftover is a container that has ended, or never started, and that nobody needs.
+// Leftover is a container that has ended or never started, and that is not a runner or service.
 type Leftover struct {
 	ID, Name string
 	Created  time.Time
@@ -149,8 +149,9 @@ type Leftover struct {
 	Size int64
 }
 
-// Leftovers lists exited, created and dead containers that carry the label (KEY=VALUE) and Options.Labels, but no
-// ghostrunner.role: runners and services are never leftovers, however long they are down.
+// Leftovers lists exited, created and dead containers that carry the label (KEY=VALUE) and
+// Options.Labels, but no ghostrunner.role: runners and services are never leftovers, however long
+// they are down.
 func (e *Engine) Leftovers(ctx context.Context, label string) ([]Leftover, error) {
 	l, err := parseLabel(label) // an empty label would make leftovers of every stopped container on the machine
 	if err != nil {
@@ -175,8 +176,8 @@ func (e *Engine) Leftovers(ctx context.Context, label string) ([]Leftover, error
 	return out, nil
 }
 
-// RemoveContainer removes a container that has ended. It never forces and never removes volumes, and it refuses a
-// container with a ghostrunner.role.
+// RemoveContainer removes a container that has ended. It never forces and never removes volumes,
+// and it refuses a container with a ghostrunner.role.
 func (e *Engine) RemoveContainer(ctx context.Context, id string) error {
 	c, err := e.own(ctx, "remove", id)
 	switch {
@@ -192,7 +193,7 @@ func (e *Engine) RemoveContainer(ctx context.Context, id string) error {
 	return wrap("remove", id, e.api(ctx).ContainerRemove(ctx, id, container.RemoveOptions{Force: false, RemoveVolumes: false}))
 }
 
-// notRunning says more exactly what a conflict means where it can only mean this.
+// notRunning adds ErrNotRunning to a conflict that can have no other reason.
 func notRunning(err error) error {
 	if errors.Is(err, ErrConflict) {
 		return fmt.Errorf("%w: %w", ErrNotRunning, err)
@@ -200,7 +201,8 @@ func notRunning(err error) error {
 	return err
 }
 
-// wholeSeconds rounds up. Zero would mean "kill at once" and less than zero "wait for ever" to the engine.
+// wholeSeconds rounds up. Zero would mean "kill at once" and less than zero "wait for ever" to the
+// engine.
 func wholeSeconds(d time.Duration) (int, error) {
 	if d <= 0 {
 		return 0, fmt.Errorf("stop timeout %s: must be positive", d)

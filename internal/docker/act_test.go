@@ -90,11 +90,13 @@ func TestStubborn(t *testing.T) {
 	}
 }
 
-// A restart with the container's own grace kills neither sooner nor later than the container asks for.
+// A restart with the container's own grace kills neither sooner nor later than the container asks
+// for.
 func TestRestartInOwnGrace(t *testing.T) {
 	w := newWorld(t)
 	id := w.stubborn(3)
-	// The engine's own times of the two signals: a start afterwards may take long on a busy machine.
+	// The engine's own times of the two signals: a start afterwards may take long on a busy
+	// machine.
 	told, errs := w.cli.Events(t.Context(), events.ListOptions{Filters: filters.NewArgs(filters.Arg("container", id), filters.Arg("event", "kill"))})
 	w.do("restart", w.engine("").Restart(t.Context(), id, -1))
 	at := map[string]time.Time{}
@@ -281,7 +283,7 @@ func TestNew(t *testing.T) {
 	}
 	e, err := New(Options{Host: "unix:///nonexistent/docker.sock"})
 	if err != nil {
-		t.Fatalf("New dialled: %v", err)
+		t.Fatalf("New dialed: %v", err)
 	}
 	if _, err := e.Root(t.Context()); err == nil {
 		t.Error("Root without an engine: no error")

@@ -13,14 +13,15 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// listed is a container together with what only the moment of the list can tell.
+// listed is a container as a list shows it.
 type listed struct {
 	runner.Container
 	// began is the earliest time at which the present or last run can have begun.
 	began time.Time
 }
 
-// Containers asks the engine for all containers with Options.Labels, running or not, sorted by name.
+// Containers asks the engine for all containers with Options.Labels, running or not, sorted by
+// name.
 func (e *Engine) Containers(ctx context.Context) ([]runner.Container, error) {
 	list, err := e.list(ctx, container.ListOptions{All: true, Filters: e.selector.filters()})
 	if err != nil {
@@ -84,8 +85,9 @@ func ownName(names []string) string {
 	return ""
 }
 
-// healthOf reads the health out of a Status such as "Up 3 minutes (healthy)" or "Up 1 second (health: starting)"
-// (moby container/state.go, State.String). A paused container shows "(Paused)" instead: its checks do not run.
+// healthOf reads the health out of a Status such as "Up 3 minutes (healthy)" or "Up 1 second
+// (health: starting)" (moby container/state.go, State.String). A paused container shows "(Paused)"
+// instead: its checks do not run.
 func healthOf(status string) string {
 	switch {
 	case !strings.HasPrefix(status, "Up "):
@@ -114,8 +116,8 @@ func exitCodeOf(status string) (code int, ok bool) {
 	return code, err == nil
 }
 
-// maxUptimeOf returns the longest time for which "Up 3 minutes (healthy)" can stand. The engine rounds (docker
-// go-units, HumanDuration); only a list is asked, and the exact start would need an inspect.
+// maxUptimeOf returns the longest time that "Up 3 minutes (healthy)" can mean: the engine rounds
+// (docker go-units, HumanDuration).
 func maxUptimeOf(status string) (time.Duration, bool) {
 	rest, ok := strings.CutPrefix(status, "Up ")
 	if !ok {

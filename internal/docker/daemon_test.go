@@ -16,7 +16,8 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// daemon is a Docker engine of a test's own, which may be killed without harm to anybody else's containers.
+// daemon is a Docker engine of a test's own, which may be killed without harm to anybody else's
+// containers.
 type daemon struct {
 	testing.TB
 	dir  string
@@ -66,7 +67,8 @@ func (d *daemon) start(flags ...string) {
 		"--storage-driver=vfs", "--bridge=none", "--iptables=false",
 	}, flags...)...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
-	// An engine without a bridge removes docker0 when it starts: in this machine's network, that would be another engine's.
+	// An engine without a bridge removes docker0 when it starts: in this machine's network, that
+	// would be another engine's.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if err := d.cmd.Start(); err != nil {
 		d.Fatal(err)
@@ -108,7 +110,8 @@ func (d *daemon) end(sig os.Signal) {
 		_ = d.cmd.Process.Kill()
 	}
 	d.cmd = nil
-	// Its containerd dies with it. The next engine would take a process that nobody has waited for yet for a living one.
+	// Its containerd dies with it. The next engine would take a process that nobody has waited for
+	// yet for a living one.
 	file := filepath.Join(d.dir, "exec", "containerd", "containerd.pid")
 	pid, err := os.ReadFile(file)
 	if err != nil {
@@ -145,8 +148,8 @@ func (d *daemon) unmount() {
 	}
 }
 
-// An engine that stops, or is killed, and comes back costs no line and repeats none, whether it takes
-// its containers along or leaves them running.
+// An engine that stops, or is killed, and comes back costs no line and repeats none, whether it
+// takes its containers along or leaves them running.
 func TestTailDaemonRestart(t *testing.T) {
 	const lines = 3000
 	for name, flags := range map[string][]string{"containers restart": nil, "containers live on": {"--live-restore"}} {

@@ -26,8 +26,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The tests of this package run against the Docker engine of this machine. Every object that they make carries testLabel
-// with a value of that test, and is removed with it.
+// The tests of this package run against the Docker engine of this machine. Every object that they
+// make carries testLabel with a value of that test, and is removed with it.
 const testLabel = "ghostrunner.engine.test"
 
 // patience is how long a test waits for what should come much sooner, on a busy machine too.
@@ -123,7 +123,8 @@ func (w *world) clean() {
 	}
 }
 
-// newImage imports the actor under that name, or without one, with the test's label and perhaps more.
+// newImage imports the actor under that name, or without one, with the test's label and perhaps
+// more.
 func (w *world) newImage(ref string, labels ...string) string {
 	w.Helper()
 	layer, err := actor()
@@ -308,7 +309,8 @@ func (w *world) background(what string, f func(context.Context) error) (stop fun
 	return stop
 }
 
-// await waits until the snapshot satisfies the condition, and returns it with the time at which it did.
+// await waits until the snapshot satisfies the condition, and returns it with the time at which it
+// did.
 func (w *world) await(e *Engine, what string, ok func(snapshot) bool) (snapshot, time.Time) {
 	w.Helper()
 	timeout := time.After(patience)
@@ -403,7 +405,8 @@ func (p *proxy) cut() {
 	clear(p.conns)
 }
 
-// stall keeps the connections but lets nothing through, as an engine that hangs, until the returned func is called.
+// stall keeps the connections but lets nothing through, as an engine that hangs, until the returned
+// func is called.
 func (p *proxy) stall() (resume func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

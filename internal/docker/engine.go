@@ -1,9 +1,9 @@
 // Package docker is the only importer of docker/docker, which is frozen upstream: a move to another
 // client changes this package alone.
 //
-// It watches the engine (a snapshot in memory, kept by the event stream and corrected by a list each
-// minute), follows the logs of runner containers line by line, and acts: stop, start, restart, and the
-// removal of images and leftovers.
+// It watches the engine (a snapshot in memory, kept by the event stream and corrected by a list
+// each minute), follows the logs of runner containers line by line, and acts: stop, start, restart,
+// and the removal of images and leftovers.
 //
 // Three rules hold everywhere:
 //
@@ -39,13 +39,13 @@ const (
 
 // Options configures an Engine.
 type Options struct {
-	// Host is the address of the engine, e.g. unix:///var/run/docker.sock. Empty: DOCKER_HOST, or the default socket.
-	// TLS and the API version follow Docker's own environment variables.
+	// Host is the address of the engine, e.g. unix:///var/run/docker.sock. Empty: DOCKER_HOST, or
+	// the default socket. TLS and the API version follow Docker's own environment variables.
 	Host string
-	// Labels are KEY=VALUE selectors that must all match: a container without them does not exist for this Engine.
-	// Empty: every container of the engine is within reach.
+	// Labels are KEY=VALUE selectors that must all match: a container without them does not exist
+	// for this Engine. Empty: every container of the engine exists.
 	Labels []string
-	// Logger receives what the watcher and the log followers meet. Nil: nothing is logged.
+	// Logger is for the watcher and the log followers. Nil: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -55,11 +55,11 @@ type Engine struct {
 	selector selector
 	log      *slog.Logger
 	conn     atomic.Pointer[conn]
-	watching atomic.Bool
 	table    *table
 }
 
-// New returns an Engine for the options. It never dials: an engine that is down now may come up later.
+// New returns an Engine for the options. It never dials: an engine that is down now may come up
+// later.
 func New(o Options) (*Engine, error) {
 	sel, err := parseSelector(o.Labels)
 	if err != nil {
@@ -91,7 +91,8 @@ func New(o Options) (*Engine, error) {
 	return e, nil
 }
 
-// smallBuffers is an option of the client: the log of each runner keeps a connection open that nearly always waits.
+// smallBuffers is an option of the client: the log of each runner keeps a connection open that is
+// nearly always idle.
 func smallBuffers(c *client.Client) error {
 	if t, ok := c.HTTPClient().Transport.(*http.Transport); ok {
 		t.ReadBufferSize, t.WriteBufferSize = 2<<10, 1<<10
@@ -99,7 +100,7 @@ func smallBuffers(c *client.Client) error {
 	return nil
 }
 
-// conn is a client, which agrees with the engine on an API version once in its life.
+// conn is a client. It agrees with the engine on an API version once.
 type conn struct {
 	*client.Client
 
@@ -107,7 +108,7 @@ type conn struct {
 	agreed bool
 }
 
-// agree reports whether the version is agreed on, and asks for that if need be.
+// agree reports whether the version is agreed on, and asks the engine if it is not.
 func (c *conn) agree(ctx context.Context) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,9 +124,10 @@ func (c *conn) agree(ctx context.Context) bool {
 	return c.agreed
 }
 
-// api returns the client for one call. The client would agree on a version by itself, but then its first call writes
-// what other calls read at the same time without a lock (docker/docker v28.5.2, client.checkVersion against ContainerList
-// and Events). So nobody shares it before that is done: while the engine does not answer, each call has a client of its own.
+// api returns the client for one call. A client that agrees on the version in its first call writes
+// what other calls read without a lock (docker/docker v28.5.2, client.checkVersion against
+// ContainerList and Events). So it is shared only after that: while the engine does not answer,
+// each call has its own client.
 func (e *Engine) api(ctx context.Context) *client.Client {
 	c := e.conn.Load()
 	if c.agree(ctx) {
@@ -134,11 +136,11 @@ func (e *Engine) api(ctx context.Context) *client.Client {
 	if own, err := client.NewClientWithOpts(e.opts...); err == nil {
 		return own
 	}
-	return c.Client // the options were good when New used them
+	return c.Client // New accepted the options
 }
 
-// redial replaces the client by a fresh one. A version that is agreed on is only ever lowered, so an engine that was
-// upgraded under us needs a new client. Calls in flight end on the old one.
+// redial replaces the client by a new one. A version that is agreed on is only ever lowered, so an
+// engine that was upgraded meanwhile needs a new client. Calls in flight end on the old one.
 func (e *Engine) redial() error {
 	cli, err := client.NewClientWithOpts(e.opts...)
 	if err != nil {
@@ -151,15 +153,15 @@ func (e *Engine) redial() error {
 }
 
 // Observed returns the containers with a role, sorted by name, as Watch sees them, and whether the
-// engine answers; while it does not, there are none. It does no I/O. The slice is shared and must not
-// be modified.
+// engine answers; while it does not, there are none. It does no I/O. The slice is shared and must
+// not be modified.
 func (e *Engine) Observed() (containers []runner.Container, up bool) {
 	s := e.table.snap.Load()
 	return s.containers, s.up
 }
 
-// Root returns the directory in which the engine keeps its data (DockerRootDir), as the engine sees it: inside a VM or
-// another mount namespace the path may mean something else here, or nothing.
+// Root returns the directory in which the engine keeps its data (DockerRootDir), as the engine sees
+// it: in a VM or another mount namespace the path can mean something else here, or nothing.
 func (e *Engine) Root(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -168,7 +170,7 @@ func (e *Engine) Root(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("docker info: %w", err)
 	}
 	if info.DockerRootDir == "" {
-		return "", errors.New("docker info: the engine does not tell its root directory")
+		return "", errors.New("docker info: the answer has no root directory")
 	}
 	return info.DockerRootDir, nil
 }

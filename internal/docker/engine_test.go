@@ -12,8 +12,8 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// The first calls agree on the API version beside each other: no race (for -race to find), the version is asked for once
-// where the engine answers, and every call is made in it.
+// The first calls agree on the API version beside each other: no race (for -race to find), the
+// version is asked for once where the engine answers, and every call is made in it.
 func TestFirstCallsTogether(t *testing.T) {
 	for range 20 {
 		var mu sync.Mutex

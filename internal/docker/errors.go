@@ -11,20 +11,21 @@ import (
 var (
 	// ErrNoContainer means that the engine has no container with this id (any more).
 	ErrNoContainer = errors.New("no such container")
-	// ErrNotOurs means that the container exists but lacks one of Options.Labels, or that it is of a kind on which the
-	// action is never done.
+	// ErrNotOurs means that the container exists but lacks one of Options.Labels, or that it is of
+	// a kind on which the action is never done.
 	ErrNotOurs = errors.New("container is not ours")
 	// ErrNotRunning means that the action needs a running container.
 	ErrNotRunning = errors.New("container is not running")
-	// ErrConflict means that the state of the object forbids the action, e.g. removing a running container.
+	// ErrConflict means that the state of the object forbids the action, e.g. removing a running
+	// container.
 	ErrConflict = errors.New("conflicting state")
-	// ErrInUse means that a container, of whoever, is made from the image.
+	// ErrInUse means that a container of the engine, ours or not, uses the image.
 	ErrInUse = errors.New("image is in use")
 )
 
-// wrap names the operation and turns the engine's answer into one of the errors above; the engine's own words stay in
-// the text. The engine reports a missing container as 404 and a wrong state as 409. A 304 (already stopped, already
-// started) is no error.
+// wrap names the operation and turns the engine's answer into one of the errors above; the engine's
+// own words stay in the text. The engine reports a missing container as 404 and a wrong state as
+// 409. A 304 (already stopped, already started) is no error.
 func wrap(op, id string, err error) error {
 	switch {
 	case err == nil:

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,27 +12,17 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The container events that tell of a change. A health change is the action "health_status: unhealthy"; the filter of
-// that name makes the engine match all the others by prefix as well (moby daemon/events/filter.go), so a filtered
-// stream may still carry others.
-const (
-	actionCreate  = "create"
-	actionStart   = "start"
-	actionDie     = "die"
-	actionStop    = "stop"
-	actionKill    = "kill"
-	actionOOM     = "oom"
-	actionDestroy = "destroy"
-	actionRename  = "rename"
-	actionPause   = "pause"
-	actionUnpause = "unpause"
+// wanted are the container events that change the table. The filter of health_status makes the engine
+// match all others by prefix too (moby daemon/events/filter.go), so the stream can carry others.
+var wanted = []events.Action{
+	events.ActionCreate, events.ActionStart, events.ActionDie, events.ActionOOM, events.ActionDestroy, events.ActionRename,
+	events.ActionPause, events.ActionUnPause, events.ActionHealthStatus,
+}
 
-	actionHealth = "health_status"
-)
-
-// event is a container event, read.
+// event is a container event.
 type event struct {
-	id, action  string
+	id          string
+	action      events.Action
 	at          time.Time
 	name        string // rename: the new name
 	health      string // health_status: starting, healthy or unhealthy
@@ -42,16 +33,14 @@ type event struct {
 // eventFilters asks for these events, of containers with a role and the labels of the selector.
 func eventFilters(s selector) filters.Args {
 	args := s.filters(filters.Arg("type", string(events.ContainerEventType)), filters.Arg("label", runner.LabelRole))
-	for _, a := range []string{
-		actionCreate, actionStart, actionDie, actionStop, actionKill, actionOOM, actionDestroy, actionRename, actionPause, actionUnpause, actionHealth,
-	} {
-		args.Add("event", a)
+	for _, a := range wanted {
+		args.Add("event", string(a))
 	}
 	return args
 }
 
-// readEvent reads what the table needs. It reports false for what does not concern us: a foreign container, or an
-// action that was matched by its prefix only. An event carries the container's labels among its attributes.
+// readEvent reads what the table needs. It reports false for a foreign container, and for an action
+// that matched by its prefix only. An event carries the container's labels among its attributes.
 func readEvent(m events.Message, s selector) (event, bool) {
 	if m.Type != events.ContainerEventType || m.Actor.ID == "" || !s.matches(m.Actor.Attributes) {
 		return event{}, false
@@ -59,53 +48,20 @@ func readEvent(m events.Message, s selector) (event, bool) {
 	if _, ok := m.Actor.Attributes[runner.LabelRole]; !ok {
 		return event{}, false
 	}
-	ev := event{id: m.Actor.ID, action: string(m.Action), at: time.Unix(0, m.TimeNano)}
+	ev := event{id: m.Actor.ID, action: m.Action, at: time.Unix(0, m.TimeNano)}
 	switch ev.action {
-	case actionCreate, actionStart, actionStop, actionKill, actionOOM, actionDestroy, actionPause, actionUnpause:
-	case actionDie:
+	case events.ActionDie:
 		code, err := strconv.Atoi(m.Actor.Attributes["exitCode"])
 		ev.exitCode, ev.hasExitCode = code, err == nil
-	case actionRename:
+	case events.ActionRename:
 		ev.name = strings.TrimPrefix(m.Actor.Attributes["name"], "/")
 	default:
-		health, ok := strings.CutPrefix(ev.action, actionHealth+": ")
+		health, ok := strings.CutPrefix(string(ev.action), string(events.ActionHealthStatus)+": ")
 		if !ok {
-			return event{}, false
+			return ev, slices.Contains(wanted, ev.action)
 		}
-		switch health {
-		case runner.HealthStarting, runner.HealthHealthy, runner.HealthUnhealthy:
-			ev.health = health
-		default:
-			return event{}, false
-		}
+		ev.health = health
+		return ev, slices.Contains([]string{runner.HealthStarting, runner.HealthHealthy, runner.HealthUnhealthy}, health)
 	}
 	return ev, true
-}
-
-// eventKey identifies an event: a stream that is opened again repeats some.
-type eventKey struct {
-	at         int64
-	id, action string
-}
-
-// seenEvents remembers the last events, to recognise repeated ones. The engine itself keeps 256 for repetition.
-type seenEvents struct {
-	keys map[eventKey]struct{}
-	ring [1024]eventKey
-	next int
-}
-
-// first reports whether the event is new, and remembers it.
-func (s *seenEvents) first(k eventKey) bool {
-	if _, dup := s.keys[k]; dup {
-		return false
-	}
-	if s.keys == nil {
-		s.keys = make(map[eventKey]struct{}, len(s.ring))
-	}
-	delete(s.keys, s.ring[s.next])
-	s.ring[s.next] = k
-	s.next = (s.next + 1) % len(s.ring)
-	s.keys[k] = struct{}{}
-	return true
 }

@@ -21,21 +21,22 @@ type Image struct {
 	ID string
 	// Tags are its names, such as app:1.2; empty if dangling.
 	Tags []string
-	// Size is what the image holds, in bytes, without the layers that it shares with other images, which are not freed
-	// with it. An engine before API 1.42 does not tell the two apart.
+	// Size in bytes, without the layers that it shares with other images. An engine before API 1.42
+	// does not report these.
 	Size    int64
 	Created time.Time
-	// Named is when it was last given a name, as by a pull or a build; zero if it has none, is in use, or is not known.
+	// Named is when it was last given a name, as by a pull or a build; zero if it has none, is in
+	// use, or is not known.
 	Named  time.Time
 	Labels map[string]string
-	// Dangling: no name leads to it any more.
+	// Dangling: it has no name.
 	Dangling bool
 	// InUse: some container of the engine, running or not, ours or not, is made from it.
 	InUse bool
 }
 
-// Images lists the images that carry the label (KEY=VALUE), or all of them if it is empty, oldest first. Intermediate
-// layers of a build are not listed.
+// Images lists the images that carry the label (KEY=VALUE), or all of them if it is empty, oldest
+// first. Intermediate layers of a build are not listed.
 func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
 	var sel selector
 	if label != "" {
@@ -83,8 +84,8 @@ func (e *Engine) Images(ctx context.Context, label string) ([]Image, error) {
 	return out, nil
 }
 
-// imagesInUse returns the ids of the images from which a container is made. All containers of the engine count, also
-// those that are not ours.
+// imagesInUse returns the ids of the images from which a container is made. All containers of the
+// engine count, also those that are not ours.
 func (e *Engine) imagesInUse(ctx context.Context) (map[string]bool, error) {
 	sums, err := e.api(ctx).ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
@@ -97,11 +98,12 @@ func (e *Engine) imagesInUse(ctx context.Context) (map[string]bool, error) {
 	return used, nil
 }
 
-// RemoveImage removes an image that no container is made from, with all of its names and with those of its parents
-// that nothing else needs. It never forces. An image that is already gone is no error.
+// RemoveImage removes an image that no container is made from, with all of its names and with those
+// of its parents that nothing else needs. It never forces. An image that is already gone is no
+// error.
 //
-// The engine refuses to remove an image with several names by its id, so each name goes first; the last one takes the
-// image with it (moby daemon/images/image_delete.go).
+// The engine refuses to remove an image with several names by its id, so each name goes first; the
+// last one takes the image with it (moby daemon/images/image_delete.go).
 func (e *Engine) RemoveImage(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
@@ -112,7 +114,8 @@ func (e *Engine) RemoveImage(ctx context.Context, id string) error {
 	if used[id] {
 		return fmt.Errorf("remove image %s: %w", shortImage(id), ErrInUse)
 	}
-	// An image that others are built on cannot go: taking its names away would only hide it.
+	// An image that others are built on cannot be removed; without its names it would only be
+	// hidden.
 	all, err := e.api(ctx).ImageList(ctx, image.ListOptions{All: true})
 	if err != nil {
 		return fmt.Errorf("remove image %s: list: %w", shortImage(id), err)
@@ -141,7 +144,7 @@ func (e *Engine) RemoveImage(ctx context.Context, id string) error {
 	return removed(id, e.removeImage(ctx, id))
 }
 
-// untag removes one name of the image, if it still leads there: a build may have moved it since it was read.
+// untag removes one name of the image, if it still means this image: a build can have moved it.
 func (e *Engine) untag(ctx context.Context, ref, id string) error {
 	info, err := e.api(ctx).ImageInspect(ctx, ref)
 	if cerrdefs.IsNotFound(err) || err == nil && info.ID != id {
@@ -158,7 +161,7 @@ func (e *Engine) removeImage(ctx context.Context, ref string) error {
 	return err
 }
 
-// removed interprets the engine's answer to a removal.
+// removed turns the engine's answer to a removal into an error.
 func removed(id string, err error) error {
 	switch {
 	case err == nil, cerrdefs.IsNotFound(err):
@@ -169,8 +172,8 @@ func removed(id string, err error) error {
 	return fmt.Errorf("remove image %s: %w", shortImage(id), err)
 }
 
-// BuildCache returns the bytes in the build cache that no build is using, and none has used for that long. It is as
-// expensive as ReclaimableBytes.
+// BuildCache returns the bytes in the build cache that no build is using, and none has used for
+// that long. It is as expensive as ReclaimableBytes.
 func (e *Engine) BuildCache(ctx context.Context, unused time.Duration) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
@@ -191,9 +194,9 @@ func (e *Engine) BuildCache(ctx context.Context, unused time.Duration) (uint64, 
 	return sum, nil
 }
 
-// PruneBuildCache removes the build cache that no build is using, and none has used for that long, and returns the bytes
-// that it freed. Everything in it can be built again; nobody can say whose it is, so callers that are confined to a label
-// leave it alone.
+// PruneBuildCache removes the build cache that no build is using, and none has used for that long,
+// and returns the bytes that it freed. All of it can be built again. It has no owner, so callers
+// that are confined to a label leave it.
 func (e *Engine) PruneBuildCache(ctx context.Context, unused time.Duration) (reclaimed uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()

@@ -9,9 +9,9 @@ import (
 	"github.com/docker/docker/api/types/filters"
 )
 
-// FollowImages calls used with the id of the image of every container of the engine, ours or not: of those that there are
-// now, and of each that is made or removed from now on. It returns nil when ctx ends, and an error when the engine breaks
-// off; what happens until it is called again is then missed, but for the containers that are still there.
+// FollowImages calls used with the id of the image of every container of the engine, ours or not:
+// of those that exist, and of each that is created or removed from now on. It returns nil when ctx
+// ends, and an error when the stream breaks.
 func (e *Engine) FollowImages(ctx context.Context, used func(id string)) error {
 	stream, cancel := context.WithCancel(ctx)
 	defer cancel()

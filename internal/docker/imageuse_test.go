@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// The image of a container is in use when it is found, when it is made, and once more when it is removed.
+// The image of a container is in use when it is found, when it is made, and once more when it is
+// removed.
 func TestFollowImages(t *testing.T) {
 	w := newWorld(t)
 	there := w.create(spec{bare: true})

@@ -10,13 +10,13 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 )
 
-// maxLine is the most of a line that is delivered; the rest is discarded. The engine cuts longer lines
-// there into several messages (moby daemon/logger/copier.go, defaultBufSize).
+// maxLine is the most of a line that is delivered; the rest is discarded. The engine cuts longer
+// lines there into several messages (moby daemon/logger/copier.go, defaultBufSize).
 const maxLine = 16 << 10
 
-// readLog splits the answer to a logs request into messages, each of which begins with a time. Without
-// a terminal it is a row of frames, with one it is bare text, which the first byte tells apart: an
-// inspect, which would, also shows secrets.
+// readLog splits the answer to a logs request into messages, each of which begins with a time.
+// Without a terminal it is a row of frames, with one it is bare text, which the first byte tells
+// apart: an inspect, which would, also shows secrets.
 func readLog(body io.Reader, stdout, stderr io.Writer) error {
 	var first [1]byte
 	if _, err := io.ReadFull(body, first[:]); err != nil {

@@ -85,8 +85,8 @@ func FuzzReadLog(f *testing.F) {
 	})
 }
 
-// A stream that was dropped anywhere and is opened again delivers each line once, whatever the engine
-// repeats.
+// A stream that was dropped anywhere and is opened again delivers each line once, whatever the
+// engine repeats.
 func TestResumedStreamDeliversEachLineOnce(t *testing.T) {
 	type message struct {
 		kind byte
@@ -132,8 +132,8 @@ func TestResumedStreamDeliversEachLineOnce(t *testing.T) {
 	}
 }
 
-// The engine can read a part of a rotated file twice while it follows (20.10). After the clock was set
-// back, earlier times are new lines.
+// The engine can read a part of a rotated file twice while it follows (20.10). After the clock was
+// set back, earlier times are new lines.
 func TestRepeatedLines(t *testing.T) {
 	type span struct{ from, to int }
 	for name, tc := range map[string]struct {
@@ -187,7 +187,8 @@ func TestLineDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// workerLine is a line of a worker as long as they are on average, listenerLine one of the listener.
+// workerLine is a line of a worker as long as they are on average, listenerLine one of the
+// listener.
 const (
 	workerLine   = "[WORKER 2026-11-23 12:00:00Z INFO ProcessInvokerWrapper] STDOUT/STDERR stream read: go: downloading github.com/prometheus/client_golang v1.23.2, and what a build prints besides\n"
 	listenerLine = "2026-11-23 12:00:00Z: Job build (linux) completed with result: Succeeded\n"
@@ -207,8 +208,8 @@ func (e *endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// BenchmarkLine is the whole way of a line through this package, from the bytes that the engine sends
-// to the sink.
+// BenchmarkLine is the whole way of a line through this package, from the bytes that the engine
+// sends to the sink.
 func BenchmarkLine(b *testing.B) {
 	for name, line := range map[string]string{"worker": workerLine, "listener": listenerLine} {
 		b.Run(name, func(b *testing.B) {

@@ -19,8 +19,8 @@ const (
 	// resumeOverlap is how much of a log is read again after a dropped stream, because the lines of
 	// stdout and stderr are not strictly in the order of their times.
 	resumeOverlap = time.Second
-	// reopenDelay is how long the watcher may take to report why a stream has ended, and, once an engine
-	// that was down is up again, what happened meanwhile.
+	// reopenDelay is how long the watcher may take to report why a stream has ended, and, once an
+	// engine that was down is up again, what happened meanwhile.
 	reopenDelay = 500 * time.Millisecond
 	// streamGrace is how long a log stream may go on after its container has ended.
 	streamGrace = 3 * time.Second
@@ -31,8 +31,8 @@ const (
 // LineSink takes what the log followers read. The calls for one container come one after another,
 // those for different containers at the same time.
 type LineSink interface {
-	// Started says that a run of the container has begun. With replay, the lines up to CaughtUp were
-	// written before Tail saw the container.
+	// Started says that a run of the container has begun. With replay, the lines up to CaughtUp
+	// were written before Tail saw the container.
 	Started(runner, container string, replay bool)
 	// Line takes one line without its end, cut at 16 KiB, and the time at which the engine read it.
 	// The bytes are valid during the call only.
@@ -45,10 +45,10 @@ type LineSink interface {
 	Removed(runner, container string)
 }
 
-// Tail follows the log of every runner container that Watch, which must run beside it, sees running,
-// until ctx ends, and then returns nil. What a container printed in its present run before Tail saw
-// it is replayed first. After a restart of the container or of the engine, and after a dropped
-// stream, reading goes on at the time of the last line.
+// Tail follows the log of every runner container that Watch, which must run beside it, sees
+// running, until ctx ends, and then returns nil. What a container printed in its present run before
+// Tail saw it is replayed first. After a restart of the container or of the engine, and after a
+// dropped stream, reading goes on at the time of the last line.
 //
 // A slow sink slows the reading: at most one message of the engine is buffered.
 func (e *Engine) Tail(ctx context.Context, sink LineSink) error {
@@ -115,8 +115,8 @@ type follower struct {
 	sink       LineSink
 	replays    chan struct{} // holds a token for each replay under way
 
-	// next holds the latest run until it is followed. Tail sends to it and closes it when the container
-	// is gone.
+	// next holds the latest run until it is followed. Tail sends to it and closes it when the
+	// container is gone.
 	next   chan *followedRun
 	latest *followedRun // owned by Tail
 
@@ -166,11 +166,11 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// follow reads the log of one run. When the end of the run is known the log is read once more, so that
-// no line is missing.
+// follow reads the log of one run. When the end of the run is known the log is read once more, so
+// that no line is missing.
 func (f *follower) follow(ctx context.Context, r *followedRun) {
-	// An event can report a start that a list has shown before. Then lines of the run were delivered
-	// already.
+	// An event can report a start that a list has shown before. Then lines of the run were
+	// delivered already.
 	if !r.seen || !f.last().After(r.began) {
 		f.sink.Started(f.runner, f.id, r.replay)
 	}
@@ -212,8 +212,8 @@ func (f *follower) last() time.Time {
 	return f.streams[1].last
 }
 
-// read delivers the lines of the run that were not delivered before, and goes on until the container or
-// the connection ends, except in a replay and when the run is over.
+// read delivers the lines of the run that were not delivered before, and goes on until the
+// container or the connection ends, except in a replay and when the run is over.
 func (f *follower) read(ctx context.Context, r *followedRun, replay, over bool) error {
 	if replay {
 		select {

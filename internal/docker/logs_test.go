@@ -113,8 +113,8 @@ func (w *world) log(id string) (lines []string) {
 	return lines
 }
 
-// likeLog checks that every line of the log came once and in its order, each run's lines between its
-// start and its end.
+// likeLog checks that every line of the log came once and in its order, each run's lines between
+// its start and its end.
 func likeLog(t *testing.T, got, log []string, slot string) {
 	t.Helper()
 	var lines []string
@@ -165,7 +165,8 @@ func TestTailRestart(t *testing.T) {
 	}
 }
 
-// A Tail that comes later replays the present run, and nothing of the runs before it; then it follows.
+// A Tail that comes later replays the present run, and nothing of the runs before it; then it
+// follows.
 func TestTailReplay(t *testing.T) {
 	w := newWorld(t)
 	id := w.run(spec{args: []string{"count", "500"}, slot: "ci-1"})

@@ -13,7 +13,8 @@ type label struct{ key, value string }
 // selector is a list of labels that must all match. The empty selector matches everything.
 type selector []label
 
-// parseSelector reads KEY=VALUE pairs. The value may be empty, and may contain further equals signs.
+// parseSelector reads KEY=VALUE pairs. The value may be empty, and may contain further equals
+// signs.
 func parseSelector(pairs []string) (selector, error) {
 	var s selector
 	for _, p := range pairs {
@@ -44,8 +45,9 @@ func (s selector) matches(labels map[string]string) bool {
 	return true
 }
 
-// filters returns the selector as the engine understands it, with further filters. Several values of "label" are
-// joined by AND, of any other key by OR (moby api/types/filters, MatchKVList and ExactMatch).
+// filters returns the selector as the engine understands it, with further filters. Several values
+// of "label" are joined by AND, of any other key by OR (moby api/types/filters, MatchKVList and
+// ExactMatch).
 func (s selector) filters(more ...filters.KeyValuePair) filters.Args {
 	args := filters.NewArgs(more...)
 	for _, l := range s {

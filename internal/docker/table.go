@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/docker/docker/api/types/events"
+
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -19,10 +21,10 @@ type snapshot struct {
 	containers []runner.Container // those with a role, sorted by name; none while the engine is not up
 }
 
-// staleHealthWindow is how long after a pause an "unhealthy" in a list is ignored. The engine gives a
-// container that health as soon as it stops to check it, and leaves it so until a check has passed,
-// which an event reports (moby container/health.go, CloseMonitorChannel). If the checks fail instead,
-// there is no event; three checks have had their time by then.
+// staleHealthWindow is how long after a pause an "unhealthy" in a list is ignored. The engine gives
+// a container that health as soon as it stops to check it, and leaves it so until a check has
+// passed, which an event reports (moby container/health.go, CloseMonitorChannel). If the checks
+// fail instead, there is no event; three checks have had their time by then.
 const staleHealthWindow = 3 * time.Minute
 
 // run is one run of a container's main process.
@@ -135,8 +137,8 @@ func (t *table) down() {
 }
 
 // event applies a new event to the state, to the runs and, with count, to the counters. It reports
-// whether that is all; otherwise a list is needed for the details. A health event of a known container
-// is complete.
+// whether that is all; otherwise a list is needed for the details. A health event of a known
+// container is complete.
 func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,14 +148,14 @@ func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	e := t.entries[ev.id]
 	if e != nil {
 		switch ev.action {
-		case actionStart:
+		case events.ActionStart:
 			e.begin(ev.at, true, false)
 			if count {
 				e.c.Starts++
 			}
-		case actionDie:
+		case events.ActionDie:
 			e.run.ended = ev.at
-		case actionOOM:
+		case events.ActionOOM:
 			if count {
 				e.c.OOMKills++
 			}
@@ -163,16 +165,16 @@ func (t *table) event(ev event, count bool, now time.Time) (complete bool) {
 	return ev.health != "" && e.listed
 }
 
-// apply applies the effect of an event on the state, which can be done twice without harm. It reports
-// whether the event can have changed anything.
+// apply applies the effect of an event on the state, which can be done twice without harm. It
+// reports whether the event can have changed anything.
 func (t *table) apply(ev event, received time.Time) bool {
-	if ev.action == actionDestroy {
+	if ev.action == events.ActionDestroy {
 		delete(t.entries, ev.id)
 		return true
 	}
 	e := t.entries[ev.id]
 	if e == nil {
-		if ev.action != actionStart && ev.action != actionDie && ev.action != actionOOM && ev.health == "" {
+		if ev.action != events.ActionStart && ev.action != events.ActionDie && ev.action != events.ActionOOM && ev.health == "" {
 			return false // a list will show it
 		}
 		e = &entry{}
@@ -180,26 +182,26 @@ func (t *table) apply(ev event, received time.Time) bool {
 		t.entries[ev.id] = e
 	}
 	switch ev.action {
-	case actionStart:
+	case events.ActionStart:
 		e.c.State = runner.StateRunning
 		e.setHealth("")
 		if e.probed {
 			e.c.Health = runner.HealthStarting
 		}
-	case actionDie:
+	case events.ActionDie:
 		e.c.State = runner.StateExited
 		e.setHealth("")
 		if ev.hasExitCode {
 			e.c.ExitCode, e.c.Exited = ev.exitCode, true
 		}
-	case actionPause:
+	case events.ActionPause:
 		if e.c.Health != "" {
 			e.healthBeforePause = e.c.Health
 		}
 		e.c.State, e.c.Health = runner.StatePaused, "" // health checks pause too
-	case actionUnpause:
+	case events.ActionUnPause:
 		e.resume(received)
-	case actionRename:
+	case events.ActionRename:
 		e.c.Name = ev.name
 	default:
 		if ev.health != "" {
@@ -210,8 +212,8 @@ func (t *table) apply(ev event, received time.Time) bool {
 	return true
 }
 
-// merge replaces the state by that of a list. recent holds the events that the list may not include:
-// their effect on the state is applied again, their counts are not.
+// merge replaces the state by that of a list. recent holds the events that the list may not
+// include: their effect on the state is applied again, their counts are not.
 func (t *table) merge(list []listed, recent []receivedEvent, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -253,8 +255,8 @@ func (t *table) merge(list []listed, recent []receivedEvent, now time.Time) {
 	t.publish()
 }
 
-// wait returns the channel that the next change closes. A caller that reads the state after this call
-// misses no change.
+// wait returns the channel that the next change closes. A caller that reads the state after this
+// call misses no change.
 func (t *table) wait() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -33,14 +33,15 @@ func only(t *testing.T, tab *table) runner.Container {
 	return s.containers[0]
 }
 
-// A list that was under way while events came may be older than they are: they win, and are counted once.
+// A list that was under way while events came may be older than they are: they win, and are counted
+// once.
 func TestMergeKeepsEvents(t *testing.T) {
 	tab := newTable()
 	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, nil, at(1))
 	recent := []event{
-		{id: "1", action: actionOOM, at: at(2)},
-		{id: "1", action: actionDie, at: at(2), exitCode: 137, hasExitCode: true},
-		{id: "1", action: actionStart, at: at(3)},
+		{id: "1", action: events.ActionOOM, at: at(2)},
+		{id: "1", action: events.ActionDie, at: at(2), exitCode: 137, hasExitCode: true},
+		{id: "1", action: events.ActionStart, at: at(3)},
 		{id: "1", action: "health_status: unhealthy", health: runner.HealthUnhealthy, at: at(4)},
 	}
 	for _, ev := range recent {
@@ -57,12 +58,12 @@ func TestMergeKeepsEvents(t *testing.T) {
 		}
 	}
 	// What a list does not show is gone, unless it came during the list.
-	tab.merge(nil, received(event{id: "1", action: actionPause, at: at(6)}), at(6))
+	tab.merge(nil, received(event{id: "1", action: events.ActionPause, at: at(6)}), at(6))
 	if c := only(t, tab); c.State != runner.StatePaused || c.Health != "" {
 		t.Errorf("paused: %+v", c)
 	}
 	// A pause that is over leaves the health as it was.
-	rest := received(event{id: "1", action: actionPause, at: at(6)}, event{id: "1", action: actionUnpause, at: at(6)})
+	rest := received(event{id: "1", action: events.ActionPause, at: at(6)}, event{id: "1", action: events.ActionUnPause, at: at(6)})
 	tab.merge([]listed{listedRunner(runner.StateRunning, runner.HealthHealthy)}, rest, at(6))
 	if c := only(t, tab); c.State != runner.StateRunning || c.Health != runner.HealthHealthy {
 		t.Errorf("paused and unpaused: %+v", c)
@@ -72,7 +73,7 @@ func TestMergeKeepsEvents(t *testing.T) {
 		t.Errorf("after an empty list: %+v", s)
 	}
 	// A list from before a removal does not bring the container back.
-	tab.merge([]listed{listedRunner(runner.StateExited, "")}, received(event{id: "1", action: actionDestroy, at: at(8)}), at(8))
+	tab.merge([]listed{listedRunner(runner.StateExited, "")}, received(event{id: "1", action: events.ActionDestroy, at: at(8)}), at(8))
 	if s := tab.snap.Load(); len(s.containers) != 0 {
 		t.Errorf("a removed container is back: %+v", s)
 	}
@@ -82,10 +83,10 @@ func TestMergeKeepsEvents(t *testing.T) {
 // whatever order lists and events arrive; the result of a check is not.
 func TestHealthAfterPause(t *testing.T) {
 	const long = int(staleHealthWindow / time.Second)
-	pause := event{id: "1", action: actionPause, at: at(2)}
-	unpause := event{id: "1", action: actionUnpause, at: at(3)}
-	well := event{id: "1", action: actionHealth + ": " + runner.HealthHealthy, health: runner.HealthHealthy, at: at(4)}
-	ill := event{id: "1", action: actionHealth + ": " + runner.HealthUnhealthy, health: runner.HealthUnhealthy, at: at(5)}
+	pause := event{id: "1", action: events.ActionPause, at: at(2)}
+	unpause := event{id: "1", action: events.ActionUnPause, at: at(3)}
+	well := event{id: "1", action: events.ActionHealthStatus + ": " + runner.HealthHealthy, health: runner.HealthHealthy, at: at(4)}
+	ill := event{id: "1", action: events.ActionHealthStatus + ": " + runner.HealthUnhealthy, health: runner.HealthUnhealthy, at: at(5)}
 	list := func(state, health string, when int, recent ...event) func(*table) {
 		return func(tab *table) { tab.merge([]listed{listedRunner(state, health)}, received(recent...), at(when)) }
 	}
@@ -114,7 +115,7 @@ func TestHealthAfterPause(t *testing.T) {
 			apply(pause, unpause), list(runner.StateRunning, runner.HealthHealthy, 8), list(runner.StateRunning, runner.HealthUnhealthy, 8+long),
 		}, runner.HealthHealthy},
 		"a new run": {[]func(*table){
-			apply(pause, unpause, event{id: "1", action: actionDie, at: at(5)}, event{id: "1", action: actionStart, at: at(6)}),
+			apply(pause, unpause, event{id: "1", action: events.ActionDie, at: at(5)}, event{id: "1", action: events.ActionStart, at: at(6)}),
 			list(runner.StateRunning, runner.HealthStarting, 6), apply(ill), unchecked,
 		}, runner.HealthUnhealthy},
 	} {
@@ -135,7 +136,7 @@ func TestHealthAfterPause(t *testing.T) {
 func TestEventBeforeList(t *testing.T) {
 	tab := newTable()
 	tab.merge(nil, nil, at(0))
-	ev := event{id: "1", action: actionStart, at: at(1)}
+	ev := event{id: "1", action: events.ActionStart, at: at(1)}
 	if complete := tab.event(ev, true, at(1)); complete {
 		t.Error("no list is wanted for an unknown container")
 	}
@@ -150,8 +151,8 @@ func TestEventBeforeList(t *testing.T) {
 
 // runs are told by events, and by lists only where an event is missing.
 func TestRuns(t *testing.T) {
-	start := func(s int) event { return event{id: "1", action: actionStart, at: at(s)} }
-	die := func(s int) event { return event{id: "1", action: actionDie, at: at(s)} }
+	start := func(s int) event { return event{id: "1", action: events.ActionStart, at: at(s)} }
+	die := func(s int) event { return event{id: "1", action: events.ActionDie, at: at(s)} }
 	with := func(l listed, began int) listed { l.began = at(began); return l }
 	type step any // an event, or a list of one container
 	for name, tc := range map[string]struct {
@@ -191,17 +192,17 @@ func runningIn(state string) listed { return listedRunner(state, "") }
 
 func TestReadEvent(t *testing.T) {
 	sel := selector{{"stack", "mine"}}
-	msg := func(action string, attrs ...string) events.Message {
-		m := events.Message{Type: events.ContainerEventType, Action: events.Action(action), TimeNano: 7,
+	msg := func(action events.Action, attrs ...string) events.Message {
+		m := events.Message{Type: events.ContainerEventType, Action: action, TimeNano: 7,
 			Actor: events.Actor{ID: "1", Attributes: map[string]string{"stack": "mine", runner.LabelRole: "runner"}}}
 		for i := 0; i < len(attrs); i += 2 {
 			m.Actor.Attributes[attrs[i]] = attrs[i+1]
 		}
 		return m
 	}
-	foreign, image := msg(actionStart, "stack", "theirs"), msg(actionStart)
+	foreign, image := msg(events.ActionStart, "stack", "theirs"), msg(events.ActionStart)
 	image.Type = events.ImageEventType
-	plain := msg(actionStart)
+	plain := msg(events.ActionStart)
 	delete(plain.Actor.Attributes, runner.LabelRole)
 	for name, m := range map[string]events.Message{
 		"foreign": foreign, "of an image": image, "without role": plain, "matched by prefix": msg("start_something"), "unknown health": msg("health_status: odd"), "running": msg("health_status: running"),
@@ -214,34 +215,14 @@ func TestReadEvent(t *testing.T) {
 		m    events.Message
 		want event
 	}{
-		{msg(actionDie, "exitCode", "137"), event{id: "1", action: actionDie, exitCode: 137, hasExitCode: true}},
-		{msg(actionDie), event{id: "1", action: actionDie}},
-		{msg(actionRename, "name", "b", "oldName", "/a"), event{id: "1", action: actionRename, name: "b"}},
+		{msg(events.ActionDie, "exitCode", "137"), event{id: "1", action: events.ActionDie, exitCode: 137, hasExitCode: true}},
+		{msg(events.ActionDie), event{id: "1", action: events.ActionDie}},
+		{msg(events.ActionRename, "name", "b", "oldName", "/a"), event{id: "1", action: events.ActionRename, name: "b"}},
 		{msg("health_status: unhealthy"), event{id: "1", action: "health_status: unhealthy", health: runner.HealthUnhealthy}},
 	} {
 		tc.want.at = time.Unix(0, 7)
 		if got, ok := readEvent(tc.m, sel); !ok || got != tc.want {
 			t.Errorf("got %+v, %t; want %+v", got, ok, tc.want)
 		}
-	}
-}
-
-func TestSeenEvents(t *testing.T) {
-	var s seenEvents
-	for round := range 2 {
-		for i := range int64(len(s.ring)) {
-			if got := s.first(eventKey{i, "1", actionStart}); got != (round == 0) {
-				t.Fatalf("round %d, event %d: first %t", round, i, got)
-			}
-		}
-	}
-	if !s.first(eventKey{0, "1", actionDie}) || !s.first(eventKey{0, "2", actionStart}) {
-		t.Error("another action, another container are taken for the same")
-	}
-	for i := range int64(10 * len(s.ring)) {
-		s.first(eventKey{1e6 + i, "1", actionStart})
-	}
-	if len(s.keys) != len(s.ring) {
-		t.Errorf("%d keys are kept, want %d", len(s.keys), len(s.ring))
 	}
 }

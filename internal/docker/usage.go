@@ -16,12 +16,12 @@ const (
 	kindBuildCache = "build_cache"
 )
 
-// ReclaimableBytes returns how many bytes could be freed on the whole engine, by kind: images that no container is made
-// from, the own layers of containers that do not run, and build cache that no build is using. Layers that such an image
-// shares with one that is in use are not counted.
+// ReclaimableBytes returns how many bytes could be freed on the whole engine, by kind: images that
+// no container is made from, the own layers of containers that do not run, and build cache that no
+// build is using. Layers that such an image shares with one that is in use are not counted.
 //
-// This is expensive: the engine measures every container, and before API 1.42 every volume too. It may take minutes, so
-// ask rarely and in the background, never in a scrape.
+// The engine measures every container, and before API 1.42 every volume too, which can take
+// minutes.
 func (e *Engine) ReclaimableBytes(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
@@ -52,5 +52,5 @@ func (e *Engine) ReclaimableBytes(ctx context.Context) (map[string]uint64, error
 	return out, nil
 }
 
-// positive drops the -1 with which the engine says that it did not measure.
+// positive drops the -1 that means "not measured".
 func positive(n int64) uint64 { return uint64(max(0, n)) }

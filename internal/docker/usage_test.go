@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The arithmetic is tested on an answer that is written here: the engine of this machine holds what others put there,
-// and takes its time.
+// The arithmetic is tested on an answer that is written here: the engine of this machine holds what
+// others put there, and takes its time.
 func TestReclaimableBytes(t *testing.T) {
 	const answer = `{
 		"Images": [

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +15,8 @@ import (
 )
 
 const (
-	// pingEvery and pingTimeout bound how long an engine that hangs, rather than dies, goes unnoticed.
+	// pingEvery and pingTimeout bound how long an engine that hangs, rather than dies, goes
+	// unnoticed.
 	pingEvery   = time.Second
 	pingTimeout = 3 * time.Second
 	// openTimeout bounds the opening of the event stream.
@@ -26,13 +26,10 @@ const (
 	// refreshDelay gathers the events of one action, e.g. the five of a restart, before the list is
 	// asked for details.
 	refreshDelay = 100 * time.Millisecond
-	// overlap is repeated when the stream is opened again: events are not always published in the order
-	// of their times.
-	overlap = 2 * time.Second
-	// listLag is how long a list can show the old state after an event reported the new one: the engine
-	// reports first and then writes to disk what a list is answered from (CheckpointTo in moby's
-	// daemon/monitor.go and daemon/pause.go). An event outweighs a list for that long; after that
-	// another list is asked for.
+	// listLag is how long a list can show the old state after an event reported the new one: the
+	// engine reports first and then writes to disk what a list is answered from (CheckpointTo in
+	// moby's daemon/monitor.go and daemon/pause.go). An event outweighs a list for that long; after
+	// that another list is asked for.
 	listLag = 5 * time.Second
 	// maxRecent bounds the events that are remembered for it. The oldest go.
 	maxRecent = 4096
@@ -41,19 +38,12 @@ const (
 	maxBackoff = 5 * time.Second
 )
 
-// errWatching is the answer to a second Watch: two watchers would count all events twice.
-var errWatching = errors.New("the engine is being watched already")
-
-// Watch keeps what Observed returns until ctx ends, and then returns nil. The event stream is opened before the
-// list is asked for, so no change is missed between them; the list is repeated each minute. An engine
-// that closes the connection is reported as not up at once, one that hangs within seconds. Watch then
-// connects again, with back-off, and asks for the events since the last one, so starts and OOM kills
-// are counted once each.
+// Watch keeps what Observed returns until ctx ends, and then returns nil. The event stream is
+// opened before the list is asked for, so no change is missed between them; the list is repeated
+// each minute. An engine that closes the connection is reported as not up at once, one that hangs
+// within seconds. Watch then connects again, with back-off, and asks for the events since the last
+// one, so starts and OOM kills are counted once each.
 func (e *Engine) Watch(ctx context.Context) error {
-	if !e.watching.CompareAndSwap(false, true) {
-		return errWatching
-	}
-	defer e.watching.Store(false)
 	defer e.table.down()
 
 	now := time.Now()
@@ -69,7 +59,8 @@ func (e *Engine) Watch(ctx context.Context) error {
 			delay, warned = minBackoff, false
 		}
 		if !warned {
-			e.log.Warn("Docker engine does not answer, trying again", "err", err)
+			e.log.Warn("Docker engine does not answer, trying again", "err", err,
+				"remedy", "start Docker, and let this user open its socket (group DOCKER_GID)")
 			warned = true
 		}
 		select {
@@ -89,7 +80,6 @@ type watcher struct {
 	*Engine
 	begin time.Time // earlier events are not counted
 	since time.Time // events are wanted from here on
-	seen  seenEvents
 }
 
 // receivedEvent is an event with the time at which it arrived.
@@ -98,8 +88,8 @@ type receivedEvent struct {
 	received time.Time
 }
 
-// connect follows the engine over one connection until it breaks or ctx ends. It reports whether the
-// engine was up.
+// connect follows the engine over one connection until it breaks or ctx ends. It reports whether
+// the engine was up.
 func (w *watcher) connect(ctx context.Context) (up bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -114,7 +104,8 @@ func (w *watcher) connect(ctx context.Context) (up bool, err error) {
 	resync, ping := time.NewTicker(resyncEvery), time.NewTicker(pingEvery)
 	defer resync.Stop()
 	defer ping.Stop()
-	// The first list can lag too, behind an event from before this stream: only a second list shows that.
+	// The first list can lag too, behind an event from before this stream: only a second list shows
+	// that.
 	l.confirm = time.After(listLag + refreshDelay)
 	for {
 		select {
@@ -123,7 +114,8 @@ func (w *watcher) connect(ctx context.Context) (up bool, err error) {
 		case err := <-errs:
 			return up, fmt.Errorf("event stream: %w", err)
 		case m := <-messages:
-			if ev, ok := w.accept(m); ok {
+			w.since = time.Unix(0, m.TimeNano+1)
+			if ev, ok := readEvent(m, w.selector); ok {
 				l.add(ev)
 			}
 		case <-l.refresh:
@@ -227,18 +219,6 @@ func (w *watcher) open(ctx context.Context) (<-chan events.Message, <-chan error
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
-}
-
-// accept reads an event and reports whether it is new and of a container of ours.
-func (w *watcher) accept(m events.Message) (event, bool) {
-	ev, ok := readEvent(m, w.selector)
-	if !ok || !w.seen.first(eventKey{m.TimeNano, ev.id, ev.action}) {
-		return event{}, false
-	}
-	if s := ev.at.Add(-overlap); s.After(w.begin) {
-		w.since = s
-	}
-	return ev, true
 }
 
 func (e *Engine) ping(ctx context.Context) error {

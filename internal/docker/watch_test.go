@@ -20,7 +20,7 @@ func TestWatchHealth(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
 	id := w.create(spec{health: true, young: true})
-	told, errs := w.cli.Events(t.Context(), events.ListOptions{Filters: filters.NewArgs(filters.Arg("container", id), filters.Arg("event", actionHealth))})
+	told, errs := w.cli.Events(t.Context(), events.ListOptions{Filters: filters.NewArgs(filters.Arg("container", id), filters.Arg("event", string(events.ActionHealthStatus)))})
 	w.do("start", w.cli.ContainerStart(t.Context(), id, container.StartOptions{}))
 
 	w.await(e, "starting", one(id, func(c runner.Container) bool {
@@ -28,11 +28,12 @@ func TestWatchHealth(t *testing.T) {
 	}))
 	w.spoken(id)
 	for _, step := range []struct{ signal, want string }{{"USR2", runner.HealthHealthy}, {"USR1", runner.HealthUnhealthy}, {"USR2", runner.HealthHealthy}, {"USR1", runner.HealthUnhealthy}} {
-		// A plain client beside ours: what the machine takes to bring the event to this process is not ours to judge.
+		// A plain client beside ours: what the machine takes to bring the event to this process is
+		// not ours to judge.
 		received := make(chan time.Time, 1)
 		go func() {
 			for m := range told {
-				if string(m.Action) == actionHealth+": "+step.want {
+				if string(m.Action) == string(events.ActionHealthStatus)+": "+step.want {
 					received <- time.Now()
 					return
 				}
@@ -98,8 +99,8 @@ func TestWatchLife(t *testing.T) {
 	}))
 }
 
-// Docker calls a container unhealthy from a pause on until a check has passed after it, and this one is
-// checked too seldom for that.
+// Docker calls a container unhealthy from a pause on until a check has passed after it, and this
+// one is checked too seldom for that.
 func TestWatchPause(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
@@ -122,16 +123,8 @@ func TestWatchPause(t *testing.T) {
 	}
 }
 
-func TestWatchTwice(t *testing.T) {
-	w := newWorld(t)
-	e := w.watched("")
-	if err := e.Watch(t.Context()); !errors.Is(err, errWatching) {
-		t.Errorf("second Watch: %v", err)
-	}
-}
-
-// It is a child that is killed: where it is the container's first process, its end can overtake the event of its cause
-// within the engine, which then never tells.
+// It is a child that is killed: where it is the container's first process, its end can overtake the
+// event of its cause within the engine, which then never tells.
 func TestWatchOOM(t *testing.T) {
 	w := newWorld(t)
 	e := w.watched("")
@@ -193,7 +186,8 @@ func TestBystander(t *testing.T) {
 	}
 }
 
-// An engine that dies is down within a second and recovered by itself, and what happened meanwhile is counted once.
+// An engine that dies is down within a second and recovered by itself, and what happened meanwhile
+// is counted once.
 func TestWatchEngineDies(t *testing.T) {
 	w := newWorld(t)
 	p, host := newProxy(w)

@@ -1,6 +1,6 @@
-// Package listener reads what the GitHub Actions runner (the .NET program bin/Runner.Listener and the
-// shell scripts around it) prints: whether it listens, whether it is in its retry loop, whether it
-// runs a job, how that job ended, why it gave up.
+// Package listener reads what the GitHub Actions runner (the .NET program bin/Runner.Listener and
+// the shell scripts around it) prints: whether it listens, whether it is in its retry loop, whether
+// it runs a job, how that job ended, why it gave up.
 //
 // It has three layers, each usable alone:
 //
@@ -10,10 +10,10 @@
 //     its process.
 //   - Fleet: the sessions of all slots of a machine, safe for concurrent use.
 //
-// Three facts shape it (sources in patterns.go). The retry line is printed once per outage, not once
-// per attempt, so a retry loop is a state and not a rate. On the broker protocol the listener never
-// prints that it recovered, so other lines must end that state. The names of jobs are text that
-// strangers write, so every pattern is anchored.
+// Three facts shape it (sources in patterns.go). The retry line is printed once per outage, not
+// once per attempt, so a retry loop is a state and not a rate. On the broker protocol the listener
+// never prints that it recovered, so other lines must end that state. The names of jobs are text
+// that strangers write, so every pattern is anchored.
 //
 // The package is pure: standard library only, no clock, no I/O, no goroutine.
 package listener
@@ -29,7 +29,7 @@ const (
 	Succeeded           Result = "Succeeded"
 	SucceededWithIssues Result = "SucceededWithIssues"
 	Failed              Result = "Failed"
-	Canceled            Result = "Canceled"  // by GitHub, or because the runner was told to stop
+	Canceled            Result = "Canceled"  // by GitHub, or because the runner was stopped
 	Skipped             Result = "Skipped"   //
 	Abandoned           Result = "Abandoned" // the lock on the job could not be renewed
 )
@@ -72,7 +72,7 @@ const (
 	JobStarted                  // Event.Job
 	JobCompleted                // Event.Job and Event.Result
 	JobOffered                  // a job was handed out; JobStarted or JobSkipped follows within moments, unless the listener hangs
-	JobSkipped                  // a job was handed out that nobody can acquire any more; an ephemeral registration is used up by it
+	JobSkipped                  // a job was handed out that cannot be acquired any more; it uses up an ephemeral registration
 	SessionConflict             // another session of this runner exists
 	Failure                     // Event.Reason; the process usually ends soon after
 	Version                     // Event.Version

@@ -12,8 +12,8 @@ type Slot struct {
 	Runner string // name of the slot, such as "ci-runner-1"
 	// CaughtUp says that the log was read to its present end.
 	CaughtUp bool
-	// Known says that State is of the present: CaughtUp, and at least one line has come. A log that is
-	// damaged or cannot be read looks like that of a runner that does nothing.
+	// Known says that State is of the present: CaughtUp, and at least one line has come. A log that
+	// is damaged or cannot be read looks like that of a runner that does nothing.
 	Known        bool
 	State        State
 	Counts       Counts
@@ -26,8 +26,8 @@ type Slot struct {
 // A reader that starts replays the lines of the present run of each container. They restore the
 // state and the times of failures, and are not counted: the counters live as long as the Fleet.
 //
-// If two containers have the name of one slot, the one that started last is the slot, and the events
-// of the other are ignored.
+// If two containers have the name of one slot, the one that started last is the slot, and the
+// events of the other are ignored.
 type Fleet struct {
 	jobDone func(time.Duration)
 
@@ -42,8 +42,8 @@ type fleetSlot struct {
 	read      bool // at least one line has come
 }
 
-// NewFleet returns an empty Fleet. jobDone, which may be nil, is called with the duration of each job
-// whose end is counted.
+// NewFleet returns an empty Fleet. jobDone, which may be nil, is called with the duration of each
+// job whose end is counted.
 func NewFleet(jobDone func(time.Duration)) *Fleet {
 	return &Fleet{jobDone: jobDone, slots: make(map[string]*fleetSlot)}
 }

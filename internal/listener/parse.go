@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Parse returns the meaning of one line, with or without its line ending. It reports false for lines
-// that are not the listener's or not known; a line that has the listener's time stamp and is not
-// known comes back with Kind Unrecognized and its Time, so that a change of wording in a new runner
-// version can be noticed.
+// Parse returns the meaning of one line, with or without its line ending. It reports false for
+// lines that are not the listener's or not known; a line that has the listener's time stamp and is
+// not known comes back with Kind Unrecognized and its Time, so that a change of wording in a new
+// runner version can be noticed.
 //
-// Lines of the worker process are rejected by their prefix alone, because a job can print any number
-// of them. A diagnostic line that repeats a console line ("… Terminal] WRITE LINE: …") is rejected
-// too, since the console line itself always comes (Terminal.cs:154-163). Parse never panics and keeps
-// no reference to line.
+// Lines of the worker process are rejected by their prefix alone, because a job can print any
+// number of them. A diagnostic line that repeats a console line ("… Terminal] WRITE LINE: …") is
+// rejected too, since the console line itself always comes (Terminal.cs:154-163). Parse never
+// panics and keeps no reference to line.
 func Parse(line []byte) (Event, bool) {
 	if hasPrefix(line, workerPrefix) || len(line) > MaxLine {
 		return Event{}, false
@@ -46,8 +46,8 @@ func Parse(line []byte) (Event, bool) {
 	return Event{}, false
 }
 
-// parseDiag reads "[RUNNER {ts} INFO Source] message" (HostTraceListener.cs). Most of these lines have
-// no meaning here.
+// parseDiag reads "[RUNNER {ts} INFO Source] message" (HostTraceListener.cs). Most of these lines
+// have no meaning here.
 func parseDiag(line []byte) (Event, bool) {
 	at, _, ok := stamp(line[len(runnerPrefix):])
 	if !ok {
@@ -100,7 +100,8 @@ func (p *pattern) match(in []byte) (Event, bool) {
 	return e, true
 }
 
-// cutResult splits "NAME completed with result: WORD" at the last possible place, because NAME is arbitrary text.
+// cutResult splits "NAME completed with result: WORD" at the last possible place, because NAME is
+// arbitrary text.
 func cutResult(b []byte) (name, word []byte, ok bool) {
 	i := bytes.LastIndex(b, []byte(completedWith))
 	if i < 0 {
@@ -118,7 +119,8 @@ func cutResult(b []byte) (name, word []byte, ok bool) {
 	return name, word, true
 }
 
-// result returns the constant for a word, or "" for one that the runner did not have when this was written.
+// result returns the constant for a word, or "" for one that the runner did not have when this was
+// written.
 func result(word []byte) Result {
 	switch string(word) {
 	case string(Succeeded):
@@ -157,8 +159,8 @@ func cutStamp(line []byte) (at time.Time, body []byte, ok bool) {
 	return at, body, true
 }
 
-// stamp reads .NET's DateTime.UtcNow:u, "2026-08-20 12:00:00Z": always UTC, whole seconds, a space and
-// no T. Written by hand because time.Parse would allocate for every line that has none.
+// stamp reads .NET's DateTime.UtcNow:u, "2026-08-20 12:00:00Z": always UTC, whole seconds, a space
+// and no T. Written by hand because time.Parse would allocate for every line that has none.
 func stamp(b []byte) (at time.Time, rest []byte, ok bool) {
 	const layout = "dddd-dd-dd dd:dd:ddZ"
 	if len(b) < len(layout) {

@@ -71,7 +71,7 @@ func TestParse(t *testing.T) {
 	} {
 		got, ok := Parse([]byte(tc.line))
 		if !ok {
-			t.Errorf("Parse(%q): not recognised", tc.line)
+			t.Errorf("Parse(%q): not recognized", tc.line)
 			continue
 		}
 		if got.Text == "" {
@@ -179,8 +179,9 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// BenchmarkScan reads logs as text, line by line, through the session of a slot: what a job prints, and what a listener says in
-// the life of one job and one outage, with the diagnostic lines that repeat it.
+// BenchmarkScan reads logs as text, line by line, through the session of a slot: what a job prints,
+// and what a listener says in the life of one job and one outage, with the diagnostic lines that
+// repeat it.
 func BenchmarkScan(b *testing.B) {
 	worker := strings.Repeat("[WORKER 2026-08-20 12:00:00Z INFO ProcessInvokerWrapper] STDOUT/STDERR stream read: go: downloading github.com/prometheus/client_golang v1.23.2, and what a build prints besides\n", 5000)
 	var spoken strings.Builder
@@ -236,7 +237,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("invalid UTF-8: %+v", e)
 		}
 		if ok && e.Kind == Unrecognized {
-			t.Errorf("recognised as Unrecognized: %q", line)
+			t.Errorf("recognized as Unrecognized: %q", line)
 		}
 		if hasPrefix(line, workerPrefix) && ok {
 			t.Errorf("a worker's line has a meaning: %q", line)

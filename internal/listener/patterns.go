@@ -24,15 +24,15 @@ const (
 	diag                  // the message of a diagnostic line, "[RUNNER {ts} INFO Source] message"
 )
 
-// The files of actions/runner that are quoted: BML is BrokerMessageListener.cs, ML MessageListener.cs,
-// R Runner.cs, P Program.cs, JD JobDispatcher.cs (all in src/Runner.Listener), RH
-// run-helper.sh.template, RS run.sh (src/Misc/layoutroot).
+// The files of actions/runner that are quoted: BML is BrokerMessageListener.cs, ML
+// MessageListener.cs, R Runner.cs, P Program.cs, JD JobDispatcher.cs (all in src/Runner.Listener),
+// RH run-helper.sh.template, RS run.sh (src/Misc/layoutroot).
 //
-// Rows are tried from top to bottom and the first match wins. Text that a workflow's author controls
-// (the name of a job) is only reached behind a time stamp and a fixed prefix.
+// Rows are tried from top to bottom and the first match wins. Text that a workflow's author
+// controls (the name of a job) is only reached behind a time stamp and a fixed prefix.
 var patterns = []pattern{
-	// The life of a session. "√ Connected to GitHub" is printed before a session exists, on every retry,
-	// and when a session is renewed: it proves nothing.
+	// The life of a session. "√ Connected to GitHub" is printed before a session exists, on every
+	// retry, and when a session is renewed: it proves nothing.
 	{anywhere, "√ Connected to GitHub", "$", Connected, "", "", "BML:131, ML:111"},
 	{anywhere, "Current runner version: '", "'", Version, "", "", "R:490"},
 	{stamped, "Listening for Jobs", "$", Listening, "", "", "R:491; once per session, nothing about later health"},
@@ -40,7 +40,8 @@ var patterns = []pattern{
 	{stamped, "Runner reconnected.", "$", Reconnected, "", "", "ML:296, BML:133; never by the poll loop of the broker protocol"},
 	{diag, "Sleeping for ", " seconds before retrying.", RetryAttempt, "", "", "BML:372, ML:365; once per attempt, only with ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT"},
 
-	// Jobs. The name is arbitrary text and can contain "completed with result:"; Parse takes the last one.
+	// Jobs. The name is arbitrary text and can contain "completed with result:"; Parse takes the
+	// last one.
 	{stamped, "Running job: ", "", JobStarted, "", "", "JD:378"},
 	{stamped, "Job ", "", JobCompleted, "", "", "JD:591,701"},
 	{diag, "Acknowledging runner request '", "'.", JobOffered, "", "", "R; #4668, #4703: seen as the last line for hours; only with ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT"},
@@ -88,16 +89,17 @@ const (
 	errorOccurred = "An error occurred: "
 	errorOccured  = "An error occured: " //nolint:misspell // The runner's own spelling up to 2.332.
 
-	// With ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT the diagnostic log of both processes is on the console
-	// too (JD:442-459). The worker's part can be a flood, and can hold the job's own output.
+	// With ACTIONS_RUNNER_PRINT_LOG_TO_STDOUT the diagnostic log of both processes is on the
+	// console too (JD:442-459). The worker's part can be a flood, and can hold the job's own
+	// output.
 	workerPrefix = "[WORKER "
 	runnerPrefix = "[RUNNER "
 
 	completedWith = " completed with result: "
 )
 
-// rows are the rows of the table for one part of a line, by the first byte that they match, each list
-// in the order of the table.
+// rows are the rows of the table for one part of a line, by the first byte that they match, each
+// list in the order of the table.
 type rows [256][]*pattern
 
 var (

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// FlapWindow is how long a recovery must last before the next retry loop counts as a new outage. See
-// State.RetryingSince.
+// FlapWindow is how long a recovery must last before the next retry loop counts as a new outage.
+// See State.RetryingSince.
 const FlapWindow = 2 * time.Minute
 
 // swapWindow is how far apart two lines can be that arrive in the wrong order: the retry line is on
@@ -21,11 +21,11 @@ type State struct {
 	Retrying   bool // GitHub does not answer the listener's polls, and no line since shows a recovery
 	JobRunning bool
 
-	// RetryingSince is when the present outage began; zero unless Retrying. A retry loop that begins
-	// within FlapWindow of the end of the last one continues the same outage, so that a stray
-	// "Listening for Jobs" does not reset the age that the rules judge. Three things reset it:
-	// FlapWindow without a retry line, a job, and a start or end of the container. The end of the
-	// listener within the container does not.
+	// RetryingSince is when the present outage began; zero unless Retrying. A retry loop that
+	// begins within FlapWindow of the end of the last one continues the same outage, so that a
+	// stray "Listening for Jobs" does not reset the age that the rules judge. Three things reset
+	// it: FlapWindow without a retry line, a job, and a start or end of the container. The end of
+	// the listener within the container does not.
 	RetryingSince time.Time
 	LastRetry     time.Time // last retry line or attempt in the diagnostic lines; kept afterwards
 

@@ -120,7 +120,8 @@ func TestJobs(t *testing.T) {
 	if st := s.State(); st.JobRunning || st.Job != "" || !st.JobStarted.IsZero() {
 		t.Errorf("state = %+v", st)
 	}
-	// A job that never completes (crash, OOM kill) ends with its process, at the latest when the next one listens.
+	// A job that never completes (crash, OOM kill) ends with its process, at the latest when the
+	// next one listens.
 	feed(&s, at{30, running}, at{40, connected}, at{41, listening})
 	if s.State().JobRunning {
 		t.Error("a job survived its listener")
