@@ -34,7 +34,7 @@ func remediatorRules(o objects) []rule {
 		{method: "DELETE", path: "/containers/{id}", object: o.leftover, limit: slow},
 		{method: "GET", path: "/images/json", query: params{"all": oneOf("1"), "shared-size": oneOf("1"), "filters": anyFilters}, limit: slow},
 		// For when images are used: name, labels and image of each container of the engine.
-		{method: "GET", path: "/events", query: params{"filters": eventsOf("create", "destroy")}},
+		{method: "GET", path: "/events", query: params{"filters": exactly(`{"event":{"create":true,"destroy":true},"type":{"container":true}}`)}},
 		{method: "GET", path: "/images/{image}/json", limit: quick},
 		{method: "DELETE", path: "/images/{image}", object: o.prunable, limit: slow},
 	}

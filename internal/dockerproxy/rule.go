@@ -152,28 +152,6 @@ func ownFilters(labels pairs) func(string) error {
 	}
 }
 
-// eventsOf accepts a filter that narrows the stream to these events of containers.
-func eventsOf(names ...string) func(string) error {
-	return func(value string) error {
-		filters, err := parseFilters(value)
-		if err != nil {
-			return err
-		}
-		if len(filters["type"]) != 1 || !filters["type"]["container"] {
-			return errors.New("must ask for type container")
-		}
-		for name := range filters["event"] {
-			if !slices.Contains(names, name) {
-				return fmt.Errorf("event %s is not among those that pass", name)
-			}
-		}
-		if len(filters["event"]) == 0 {
-			return errors.New("must ask for events by name")
-		}
-		return nil
-	}
-}
-
 // parseFilters reads the form that the engine takes: {"label":{"key=value":true}}.
 func parseFilters(value string) (map[string]map[string]bool, error) {
 	filters := map[string]map[string]bool{}

@@ -251,14 +251,7 @@ func (c *Client) setAllDown(err *runner.Error) {
 
 // doubled returns base doubled n times, at most limit and at least base.
 func doubled(base time.Duration, n int, limit time.Duration) time.Duration {
-	d := base
-	for range n {
-		if d >= limit {
-			break
-		}
-		d = min(2*d, limit)
-	}
-	return d
+	return max(base, min(base<<min(n, 10), limit))
 }
 
 // spread varies an interval by a tenth, so that many hosts do not ask at the same time and Date

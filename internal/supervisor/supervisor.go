@@ -98,10 +98,8 @@ func (s *Supervisor) step(ctx context.Context) (next Phase, cause string) {
 		return s.watch(ctx)
 	case Cleaning:
 		return s.clean(ctx)
-	case Draining:
+	default: // draining
 		return s.drain(ctx)
-	default:
-		return Stopped, "unknown phase: " + string(s.state.Phase)
 	}
 }
 
