@@ -167,7 +167,6 @@ func (s *settings) checkRunner() {
 	s.sessionConflictWait = time.Duration(s.number("session-conflict-wait", s.conflictWait, 0, 3600, "seconds, such as 30")) * time.Second
 }
 
-// checkJobs checks who jobs run as, and what they may do.
 func (s *settings) checkJobs() {
 	s.user.UID = s.number("runner.uid", s.uid, 1, 1<<31, "the number of an unprivileged user, such as 1001")
 	s.user.GID = s.number("runner.gid", s.gid, 1, 1<<31, "the number of an unprivileged group, such as 1001")

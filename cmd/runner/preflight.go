@@ -70,7 +70,6 @@ func checkDocker(ctx context.Context, cfg config) []supervisor.Problem {
 	return nil
 }
 
-// checkGitHub checks that the token may list the runners of the scope.
 func checkGitHub(ctx context.Context, r *registrar, api string, thorough bool) []supervisor.Problem {
 	_, err := r.Runners(ctx)
 	if err == nil && thorough {

@@ -67,7 +67,6 @@ func (r rule) match(method, path string) (object string, ok bool) {
 	return strings.Join(m[1:], ""), true
 }
 
-// allows returns why the call is refused.
 func (r rule) allows(ctx context.Context, object string, query url.Values) error {
 	for name, values := range query {
 		check, known := r.query[name]

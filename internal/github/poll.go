@@ -232,7 +232,6 @@ func (p *poller) wait(ctx context.Context) {
 	}
 }
 
-// dropCredential drops what was known about the token, because there is none.
 func (c *Client) dropCredential() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -98,12 +98,10 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		header.Del(h)
 	}
 	header.Del("Content-Length")
-	return &http.Response{
-		Status: strconv.Itoa(a.status) + " " + http.StatusText(a.status), StatusCode: a.status,
-		Proto: resp.Proto, ProtoMajor: resp.ProtoMajor, ProtoMinor: resp.ProtoMinor,
-		Header: header, Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
-		Request: req,
-	}, nil
+	resp.Status, resp.StatusCode = strconv.Itoa(a.status)+" "+http.StatusText(a.status), a.status
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(a.body)), int64(len(a.body))
+	resp.Header, resp.Request = header, req
+	return resp, nil
 }
 
 // rateHeaders make go-github v60 refuse requests by itself.

@@ -41,7 +41,7 @@ type Config struct {
 
 	DockerHub Login // optional
 
-	StateFile           string        // written at every transition and every 5 s; empty: none
+	StateFile           string        // written at every transition and every 5 s
 	SessionConflictWait time.Duration // before the next registration after a session conflict
 
 	// Reap makes the supervisor wait for orphaned descendants, as PID 1 must.

@@ -9,7 +9,6 @@ import (
 	"time"
 )
 
-// Limits of the health check.
 const (
 	maxStateAge   = 20 * time.Second // four missed writes
 	maxFailures   = 5                // in a row; fewer are common during short outages

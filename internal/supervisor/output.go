@@ -10,7 +10,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
-// progress is what the lines of one listener process have shown.
 type progress struct {
 	listening     bool
 	jobsStarted   int

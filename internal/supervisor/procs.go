@@ -15,7 +15,6 @@ type process struct {
 	zombie    bool
 }
 
-// processes reads the process table. It leaves out processes that end meanwhile.
 func processes(proc string) []process {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -67,7 +66,6 @@ func descendants(all []process, of int) []process {
 	return found
 }
 
-// isWorker reports whether a process runs a job. Zombies do not.
 func isWorker(proc string, pid int) bool {
 	cmdline, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
 	return err == nil && runner.IsWorker(string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))

@@ -86,7 +86,6 @@ func (s *Supervisor) stopStuck(ctx context.Context, why string) {
 	s.reg = nil
 }
 
-// outcome is what the end of a listener means.
 type outcome struct {
 	cause     string
 	done      bool          // it did its job, after which GitHub removes the registration

@@ -74,7 +74,6 @@ func metricsHandler(o Options, logger *slog.Logger) http.Handler {
 	return promhttp.InstrumentMetricHandler(o.Registry, limit(h, maxScrapes))
 }
 
-// limit answers 503 to requests beyond most at the same time.
 func limit(next http.Handler, most int) http.Handler {
 	slots := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
