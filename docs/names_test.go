@@ -15,7 +15,7 @@ import (
 var elsewhere = []string{
 	"compose/.env", "compose/compose.override.yaml", "payload.json", "healer.sh", // made by users
 	"run.sh", "run-helper.sh", "config.sh", // of the Actions runner
-	"runner_graceful_stop.go",                                                     // of actions-runner-controller
+	"runner_graceful_stop.go", // of actions-runner-controller
 }
 
 var (

@@ -34,8 +34,6 @@ func run(m *testing.M) int {
 		Files: []string{"compose/dockerhub.yaml"},
 		Env: map[string]string{
 			"DOCKERHUB_USERNAME": "octo", "DOCKERHUB_TOKEN": hubToken,
-			// Long enough to kill the remediator during a back-off, even on a busy machine.
-			"BACKOFF_DURATION": "30s",
 		},
 	})
 	if err != nil {

@@ -147,14 +147,14 @@ func driveRemediator(w *world, engine *docker.Engine) []string {
 	clitest.Until(w, "the leftover to end", func() bool { return w.docker("inspect", "--format={{.State.Status}}", leftover) == "exited" })
 	// Only a label shows what is left over, so without one nothing is removed.
 	host, _ := w.proxy("remediator", "--prune.label="+w.label)
-	labelled, err := docker.New(docker.Options{Host: "unix://" + host, Labels: []string{w.label}})
+	labeled, err := docker.New(docker.Options{Host: "unix://" + host, Labels: []string{w.label}})
 	w.must("New", err)
-	left, err := labelled.Leftovers(ctx, w.label)
+	left, err := labeled.Leftovers(ctx, w.label)
 	w.must("Leftovers", err)
 	if len(left) != 1 || left[0].ID != leftover {
 		w.Errorf("Leftovers: %v", left)
 	}
-	w.must("RemoveContainer", labelled.RemoveContainer(ctx, leftover))
+	w.must("RemoveContainer", labeled.RemoveContainer(ctx, leftover))
 
 	unused := w.newImage("ghostrunner-proxy-test/unused:1")
 	w.docker("tag", unused, "ghostrunner-proxy-test/unused:2")

@@ -13,7 +13,7 @@ import (
 type dockerAdapter struct {
 	*docker.Engine
 
-	github *githubView // nil: nobody asks where a runner registers
+	github *githubView // nil: GitHub is not asked
 }
 
 // Containers implements remedy.Lister.

@@ -61,7 +61,8 @@ func healthcheck(ctx context.Context, cfg config) error {
 	return cli.HealthCheck(ctx, client, strings.TrimSuffix(cfg.url, "/")+"/-/healthy")
 }
 
-// newClient returns what asks a remediator behind --web.config.file: with an authority and a certificate, if a file names them.
+// newClient returns what asks a remediator behind --web.config.file: with an authority and a
+// certificate, if a file names them.
 func newClient(file string) (*http.Client, error) {
 	if file == "" {
 		return http.DefaultClient, nil

@@ -123,7 +123,8 @@ func explain(ctx context.Context, cfg config, stdout io.Writer) error {
 	return show(cfg, stdout, list, func(out io.Writer) error { return printExplanations(out, list) })
 }
 
-// printExplanations writes a paragraph for each alert: what would be done, and below it every guard that was asked.
+// printExplanations writes a paragraph for each alert: what would be done, and below it every guard
+// that was asked.
 func printExplanations(out io.Writer, list []remedy.Explanation) error {
 	paint := cli.PainterFor(out)
 	for i, e := range list {

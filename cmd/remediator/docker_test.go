@@ -23,7 +23,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
-// These tests run the real program against the real engine. Everything that they make carries a label of their own.
+// These tests run the real program against the real engine. Everything that they make carries a
+// label of their own.
 
 // world is what one test made on the engine.
 type world struct {

@@ -15,7 +15,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// githubView is what GitHub says of the runners: of the configured place, and of those that the runners' labels name.
+// githubView is what GitHub says of the runners: of the configured place, and of those that the
+// runners' labels name.
 type githubView struct {
 	client *github.Client
 	home   string // of runners whose label names none
@@ -99,7 +100,8 @@ func (v *githubView) Known(scope string) ([]runner.Registration, bool) {
 	return knownIn(v.client.Snapshot(), scope, time.Now())
 }
 
-// knownIn finds what was heard last of a scope. An answer of the future is as old as one of the past: the clock jumped.
+// knownIn finds what was heard last of a scope. An answer of the future is as old as one of the
+// past: the clock jumped.
 func knownIn(snapshot github.Snapshot, scope string, now time.Time) ([]runner.Registration, bool) {
 	for _, s := range snapshot.Scopes {
 		if strings.EqualFold(s.Scope, scope) {

@@ -16,8 +16,8 @@ import (
 // maxIncident is how many records the API gives at once: all that there are.
 const maxIncident = 1500
 
-// incident writes down what happened as an entry of the incident log (INCIDENTS.md): what is known is filled in, what a
-// person must say is left for one.
+// incident writes down what happened as an entry of the incident log (INCIDENTS.md): what is known
+// is filled in, what a person must say is left for one.
 func incident(ctx context.Context, cfg config, stdout io.Writer) error {
 	list, err := attempts(ctx, cfg, maxIncident)
 	if err != nil {
@@ -164,8 +164,8 @@ func took(from, to time.Time) string {
 	return d.Round(time.Second).String()
 }
 
-// markdown is a foreign text as plain text in Markdown: every character that could mean something there is escaped, so that
-// an alert can put no link, no image and no heading into the log.
+// markdown is a foreign text as plain text in Markdown: every character that could mean something
+// there is escaped, so that an alert can put no link, no image and no heading into the log.
 func markdown(s string) string {
 	var b strings.Builder
 	for _, r := range cli.OneLine(s) {

@@ -62,16 +62,17 @@
 //	ghostrunner-remediator incident [--since=24h]              what happened, as Markdown for the incident log
 //	ghostrunner-remediator healthcheck                         whether the remediator is alive; exit 1 if not
 //
-// All talk to the API of a running remediator at --remediator.url, and all but the last with the token
-// of --web.bearer-token-file. All but the last two take --format=json.
+// All talk to the API of a running remediator at --remediator.url, and all but the last with the
+// token of --web.bearer-token-file. All but the last two take --format=json.
 //
-// The page at / shows the same. Reading it needs no token, as reading /metrics needs none; its buttons
-// are for those who have signed in with the token. TLS and client certificates in --web.config.file
-// close all of it to everybody else; the subcommands then need --http.config.file.
+// The page at / shows the same. Reading it needs no token, as reading /metrics needs none; its
+// buttons are for those who have signed in with the token. TLS and client certificates in
+// --web.config.file close all of it to everybody else; the subcommands then need
+// --http.config.file.
 //
-// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process with
-// exit code 0; a flag, file or value that cannot be used ends it with 1 and one line before anything
-// is started.
+// Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process
+// with exit code 0; a flag, file or value that cannot be used ends it with 1 and one line before
+// anything is started.
 package main
 
 import (

@@ -136,8 +136,8 @@ func (b *browser) picture(name string) {
 	}
 }
 
-// unreadable returns every text whose contrast to what lies behind it is below 4.5 (WCAG 2.1, 1.4.3), every short one that is
-// broken over lines, and says if the page is wider than the screen.
+// unreadable returns every text whose contrast to what lies behind it is below 4.5 (WCAG 2.1,
+// 1.4.3), every short one that is broken over lines, and says if the page is wider than the screen.
 const unreadable = `(() => {
 	const parse = c => (c.match(/[\d.]+/g) || []).map(Number);
 	const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126*r + .7152*g + .0722*b; };
@@ -165,7 +165,8 @@ func (b *browser) looks(name string, width int) {
 	b.picture(name)
 }
 
-// TestPage looks at the page of the real program with a real browser, without scripts, and presses every button of it.
+// TestPage looks at the page of the real program with a real browser, without scripts, and presses
+// every button of it.
 func TestPage(t *testing.T) {
 	w := newWorld(t)
 	image := w.image(w.label, "")

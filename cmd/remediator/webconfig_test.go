@@ -83,7 +83,8 @@ func (a *authority) write(name, content string) string {
 	return path
 }
 
-// client is an HTTP client that trusts the authority and shows a certificate, if there is one. It follows no redirect.
+// client is an HTTP client that trusts the authority and shows a certificate, if there is one. It
+// follows no redirect.
 func (a *authority) client(certs ...tls.Certificate) *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool, Certificates: certs}, DisableKeepAlives: true},
@@ -118,7 +119,8 @@ func request(t *testing.T, c *http.Client, method, target, contentType, body str
 	return answer{resp.StatusCode, resp.Header.Get("Location"), resp.Cookies()}, nil
 }
 
-// TestMutualTLS is the webhook behind --web.config.file: TLS, a certificate of the client, and the token as well.
+// TestMutualTLS is the webhook behind --web.config.file: TLS, a certificate of the client, and the
+// token as well.
 func TestMutualTLS(t *testing.T) {
 	a := newAuthority(t)
 	a.sign("server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
@@ -168,7 +170,8 @@ func TestMutualTLS(t *testing.T) {
 	}
 }
 
-// TestBasicAuthentication covers every path, the health of the program included, and leaves the buttons of the page usable.
+// TestBasicAuthentication covers every path, the health of the program included, and leaves the
+// buttons of the page usable.
 func TestBasicAuthentication(t *testing.T) {
 	a := newAuthority(t)
 	hash, err := bcrypt.GenerateFromPassword([]byte("test"), bcrypt.MinCost)

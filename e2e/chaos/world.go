@@ -43,8 +43,7 @@ func listOnly() *world {
 
 // newWorld starts everything and waits until it is ready.
 func newWorld(ctx context.Context, o options, e *machine.Engine, out io.Writer) (*world, error) {
-	// A back-off must be long enough to be observed.
-	env := map[string]string{"BACKOFF_DURATION": "10s"}
+	env := map[string]string{}
 	if o.soak > 0 {
 		// Random faults would soon lead to back-offs of an hour.
 		env["WATCHDOG_MAX_FIRES"] = "1000"

@@ -66,7 +66,7 @@ func TestJobsInARow(t *testing.T) {
 		}
 		slot := slots[rng.IntN(len(slots))]
 		s := runFault(t, f, slot)
-		t.Logf("%-45s %s  back after %5.1f s (%4.0f s of the world), with a job after %5.1f s", f.name, slot, s.back.Seconds(), s.back.Seconds() / *scale, s.job.Seconds())
+		t.Logf("%-45s %s  back after %5.1f s (%4.0f s unscaled), with a job after %5.1f s", f.name, slot, s.back.Seconds(), s.back.Seconds() / *scale, s.job.Seconds())
 		injected = append(injected, s)
 	}
 	end := awaitState(t, "all jobs to be over", func(st lab.State) bool { return len(st.Queued) == 0 && len(st.Running) == 0 })

@@ -100,7 +100,7 @@ func New(o Options) (*Proxy, error) {
 	case Exporter:
 		p.rules = exporterRules(p.engine, labels)
 	case Remediator:
-		p.rules = remediatorRules(p.engine, labels, prune)
+		p.rules = remediatorRules(objects{p.engine, labels, prune})
 	default:
 		return nil, fmt.Errorf("client %q: want %s or %s", o.Client, Exporter, Remediator)
 	}

@@ -45,7 +45,7 @@ type params map[string]func(value string) error
 
 var (
 	versionPrefix = regexp.MustCompile(`^/v1\.[0-9]{1,3}`)
-	objects       = strings.NewReplacer(
+	placeholders  = strings.NewReplacer(
 		`\{id\}`, `([0-9a-f]{64})`,
 		`\{image\}`, `([A-Za-z0-9][A-Za-z0-9._:@/-]{0,254})`,
 	)
@@ -53,7 +53,7 @@ var (
 
 // compile sets the pattern of a rule's path.
 func (r rule) compile() rule {
-	r.pattern = regexp.MustCompile(`^` + objects.Replace(regexp.QuoteMeta(r.path)) + `$`)
+	r.pattern = regexp.MustCompile(`^` + placeholders.Replace(regexp.QuoteMeta(r.path)) + `$`)
 	return r
 }
 

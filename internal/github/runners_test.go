@@ -267,7 +267,7 @@ func TestDeleteRunner(t *testing.T) {
 		"busy, old":        {status: 400, message: `Runner "x" is still running a job`, id: 1, listed: true, is: runner.ErrBusy, reason: runner.ReasonInvalid},
 		"gone":             {status: 404, message: "Not Found", id: 99, listed: true, is: runner.ErrNotFound, reason: runner.ReasonNotFound},
 		"listed but 404":   {status: 404, message: "Not Found", id: 1, listed: true, reason: runner.ReasonNotFound},
-		"access lost":       {status: 404, message: "Not Found", id: 99, reason: runner.ReasonNotFound},
+		"access lost":      {status: 404, message: "Not Found", id: 99, reason: runner.ReasonNotFound},
 		"no write access":  {status: 403, message: "Resource not accessible by personal access token", id: 1, listed: true, reason: runner.ReasonPermission},
 		"200 is no answer": {status: 200, id: 1, listed: true, reason: runner.ReasonInvalid},
 	}

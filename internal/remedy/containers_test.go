@@ -12,7 +12,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// A list that was made just before an alert shows the container as it was before it fell ill: it speaks for nothing.
+// A list that was made just before an alert shows the container as it was before it fell ill: it
+// speaks for nothing.
 func TestListIsNotOlderThanItsAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := runner.Container{ID: "id-db", Name: "db", Role: runner.RoleService, Heal: []string{ActionRestart}, State: "running", Health: "starting"}

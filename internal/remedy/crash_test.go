@@ -87,7 +87,8 @@ const crashEnv = "GHOSTRUNNER_TEST_CRASH"
 // crashOrder is what a child is to do.
 type crashOrder struct {
 	Dir string
-	// Alerts are sent, each of them a name, an action and a fingerprint; each that was accepted is noted.
+	// Alerts are sent, each of them a name, an action and a fingerprint; each that was accepted is
+	// noted.
 	Alerts [][3]string
 	// Point is the failpoint at which it is to die, After when it is to die wherever it is then.
 	Point string
@@ -239,8 +240,9 @@ func TestKill9(t *testing.T) {
 // kills is how often TestKill9AnyTime kills; `make crash-test` does it hundreds of times.
 var kills = flag.Int("kills", 30, "processes that are killed at a random moment")
 
-// TestKill9AnyTime kills at moments that nobody chose, again and again: whatever was going on, the runner runs in the end,
-// every alert that was accepted is answered, and each action that was begun was done once.
+// TestKill9AnyTime kills at moments that nobody chose, again and again: whatever was going on, the
+// runner runs in the end, every alert that was accepted is answered, and each action that was begun
+// was done once.
 func TestKill9AnyTime(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("%d kills, seed %d", *kills, seed)

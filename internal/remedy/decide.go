@@ -10,8 +10,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// World is what a decision is based on. What has to be asked for is a function, and is asked only if
-// the decision comes so far.
+// World is what a decision is based on. What has to be asked for is a function, and is asked only
+// if the decision comes so far.
 type World struct {
 	Now     journal.Instant
 	State   *journal.State
@@ -94,8 +94,8 @@ type Decision struct {
 	Would []string
 }
 
-// decide resolves the alert to a plan, escalates that, and asks the guards in their order; the first
-// refusal ends it.
+// decide resolves the alert to a plan, escalates that, and asks the guards in their order; the
+// first refusal ends it.
 func decide(w World, alert journal.Alert) Decision {
 	d := Decision{}
 	add := func(name string, v Verdict) bool {
@@ -121,8 +121,8 @@ func decide(w World, alert journal.Alert) Decision {
 	return d
 }
 
-// world is the present world.
-func (r *Remediator) world(ctx context.Context, alert journal.Alert) World {
+// newWorld is the present world.
+func newWorld(ctx context.Context, r *Remediator, alert journal.Alert) World {
 	return World{
 		Now: r.opts.now(), State: r.store.State(), Options: r.opts,
 		List:          func() ([]runner.Container, error) { return r.containers.since(ctx, alert.Received) },
@@ -135,7 +135,7 @@ func (r *Remediator) world(ctx context.Context, alert journal.Alert) World {
 
 // decide decides about an alert now. A dry run of a prune lists what would be removed.
 func (r *Remediator) decide(ctx context.Context, alert journal.Alert) Decision {
-	d := decide(r.world(ctx, alert), alert)
+	d := decide(newWorld(ctx, r, alert), alert)
 	if d.Refused == DryRun && d.Plan.Action.Name == ActionPrune {
 		d.Would, d.Detail = r.listPrune(ctx, d.Plan, d.Detail)
 	}

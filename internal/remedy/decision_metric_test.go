@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestLastDecisions is about what people are told of an alert that stands: what was done to its target last, and why it is
-// not done again.
+// TestLastDecisions is about what people are told of an alert that stands: what was done to its
+// target last, and why it is not done again.
 func TestLastDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newFake(slot("ci-1", ActionRestart), slot("ci-2"))

@@ -14,8 +14,9 @@ import (
 
 const diskEnv = "GHOSTRUNNER_TEST_DISK"
 
-// onOwnDisk runs this test once more in a process of its own, in whose sight a small tmpfs is mounted on a folder. It
-// returns the folder there, and "" in the process that only waits for it. Nobody else sees the mount.
+// onOwnDisk runs this test once more in a process of its own, in whose sight a small tmpfs is
+// mounted on a folder. It returns the folder there, and "" in the process that only waits for it.
+// Nobody else sees the mount.
 func onOwnDisk(t *testing.T, size string) string {
 	t.Helper()
 	if dir := os.Getenv(diskEnv); dir != "" {
@@ -43,8 +44,9 @@ func onOwnDisk(t *testing.T, size string) string {
 	return ""
 }
 
-// TestDiskFull is a journal whose disk has no space left, for real: it is said, nothing is accepted that could be lost,
-// nothing is done that is not written down first, and nobody has to start anything again.
+// TestDiskFull is a journal whose disk has no space left, for real: it is said, nothing is accepted
+// that could be lost, nothing is done that is not written down first, and nobody has to start
+// anything again.
 func TestDiskFull(t *testing.T) {
 	dir := onOwnDisk(t, "4m")
 	if dir == "" {
@@ -84,7 +86,8 @@ func TestDiskFull(t *testing.T) {
 	until(t, "Ready to say so", func() bool { err := r.Ready(); return err != nil && strings.Contains(err.Error(), "no space left") })
 	d.busy("id-ci-1", false)
 	<-time.After(3 * time.Second) // time enough to do something
-	// What was set aside may have room for the few bytes of an intent again, once alerts have been decided: then it may be done.
+	// What was set aside may have room for the few bytes of an intent again, once alerts have been
+	// decided: then it may be done.
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +103,8 @@ func pending(r *Remediator, target string) bool {
 	return ok
 }
 
-// TestDiskReadOnly is a file system that is mounted read-only, as after an error, when the program starts.
+// TestDiskReadOnly is a file system that is mounted read-only, as after an error, when the program
+// starts.
 func TestDiskReadOnly(t *testing.T) {
 	dir := onOwnDisk(t, "4m")
 	if dir == "" {

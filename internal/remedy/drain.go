@@ -16,9 +16,9 @@ const (
 	stopTimeout = 2 * time.Second
 	// serviceTimeout bounds the restart of a service within its own grace period.
 	serviceTimeout = 2 * time.Minute
-	// startTimeout is what Docker is given to start a container. On a machine that has just woken up
-	// it needs far longer than for anything else, and one that was given up on starts all the same:
-	// history would call that a failure.
+	// startTimeout is what Docker is given to start a container. On a machine that has just woken
+	// up it needs far longer than for anything else, and one that was given up on starts all the
+	// same: history would call that a failure.
 	startTimeout = 40 * time.Second
 )
 
@@ -26,82 +26,71 @@ const (
 // SIGTERM is restarted or stopped by Docker; a service always is.
 func (r *reconciler) takeDown(ctx context.Context, a *attempt, c runner.Container) (step, error) {
 	if c.Role == runner.RoleService {
-		if err := r.restartService(ctx, a); err != nil {
-			return stepWait, err
-		}
-		return stepFinish, nil
+		return r.restartService(ctx, a)
 	}
 	if !a.open || a.p.Phase == journal.PhaseIntent {
 		if job, err := working(ctx, r.opts.Docker, c); job || err != nil {
-			return stepWait, r.gaveUp(a, job, err)
+			return stepWait, a.gaveUp(job, err)
 		}
 	}
 	if a.p.Phase == journal.PhaseIntent {
-		if err := r.terminate(ctx, a, c); err != nil {
+		if err := r.terminate(ctx, a); err != nil {
 			return stepWait, err
 		}
 	}
 	began := time.Now()
-	drain, cancel := context.WithTimeout(ctx, r.opts.RestartTimeout)
-	defer cancel()
-	down, job, err := r.drain(drain, a)
+	down, job, err := r.drain(ctx, a)
 	took := time.Since(began).Round(10 * time.Millisecond)
 	switch {
 	case errors.Is(err, errGone):
 		return stepWait, err
 	case job || err != nil:
 		a.note("given up after %s: nothing is killed", took)
-		return stepWait, r.gaveUp(a, job, err)
+		return stepWait, a.gaveUp(job, err)
 	case down:
 		a.note("exited after %s", took)
 		r.setPhase(a, journal.PhaseDown)
 	default:
 		a.note("still runs after %s, no job in it", took)
 	}
-	return r.afterDrain(ctx, a, down)
-}
-
-// afterDrain starts the container, or leaves it down for a back-off.
-func (r *reconciler) afterDrain(ctx context.Context, a *attempt, down bool) (step, error) {
 	p, ok := r.store.State().Starts[a.p.Target] // with a length that a reset may have changed
-	if now := r.opts.now(); !ok || now.Left(p.Instant, p.Length) == 0 {
+	switch now := r.opts.now(); {
+	case !ok || now.Left(p.Instant, p.Length) == 0:
 		if err := r.start(ctx, a, down); err != nil {
 			return stepWait, err
 		}
 		return stepFinish, nil
+	case !down:
+		if err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Stop(ctx, a.p.ID, stopTimeout) }); err != nil {
+			return stepWait, &failure{failDocker, "it is tried again", fmt.Errorf("stop: %w", err)}
+		}
+		a.note("stopped by Docker")
+		r.setPhase(a, journal.PhaseDown)
 	}
-	if down {
-		return stepHold, nil
-	}
-	if err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Stop(ctx, a.p.ID, stopTimeout) }); err != nil {
-		return stepWait, a.fail(failDocker, "it is tried again", fmt.Errorf("stop: %w", err))
-	}
-	a.note("stopped by Docker")
-	r.setPhase(a, journal.PhaseDown)
 	return stepHold, nil
 }
 
 // gaveUp is a failure if the record has no outcome yet; else the wait goes on, however long the job
 // takes.
-func (r *reconciler) gaveUp(a *attempt, job bool, err error) error {
+func (a *attempt) gaveUp(job bool, err error) error {
 	switch {
 	case !a.open:
 		return nil
 	case job:
-		return a.fail(failBusy, "it is restarted when the job is over", nil)
+		return &failure{failBusy, "it is restarted when the job is over", nil}
 	default:
-		return a.fail(failUnknown, "it is restarted when it is seen to be idle", err)
+		return &failure{failUnknown, "it is restarted when it is seen to be idle", err}
 	}
 }
 
 // terminate sends SIGTERM.
-func (r *reconciler) terminate(ctx context.Context, a *attempt, c runner.Container) error {
-	err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Terminate(ctx, c.ID) })
+func (r *reconciler) terminate(ctx context.Context, a *attempt) error {
+	err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Terminate(ctx, a.p.ID) })
 	if err != nil {
-		// It may have exited between the two calls. If not, it may be unaware that it is to exit, and
-		// take a job at any time: SIGTERM is sent again, and nothing is killed.
-		if c, look := r.find(ctx, c.ID); look != nil || !c.Down() {
-			return a.fail(failDocker, "it is tried again", fmt.Errorf("SIGTERM: %w", err))
+		// It may have exited between the two calls. If not, it may be unaware that it is to exit,
+		// and take a job at any time: SIGTERM is sent again, and nothing is killed.
+		if c, look := r.find(ctx, a.p.ID); look != nil || !c.Down() {
+			return &failure{failDocker, "it is tried again", fmt.Errorf("SIGTERM: %w", err)}
 		}
 	} else {
 		a.note("sent SIGTERM")
@@ -111,20 +100,18 @@ func (r *reconciler) terminate(ctx context.Context, a *attempt, c runner.Contain
 }
 
 // drain waits until the container that was sent SIGTERM is down, or has been seen without a job for
-// a whole grace period. A job that began in the last instant makes it wait until ctx ends, and is
-// never killed. The supervisor in a runner first deletes its registration at GitHub, which is refused
-// while a job runs, so no job can begin after that.
+// a whole grace period. A job that began in the last instant makes it wait until the time is up,
+// and is never killed. The supervisor in a runner first deletes its registration at GitHub, which
+// is refused while a job runs, so no job can begin after that.
 func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err error) {
-	idleSince, wasIdle := time.Now(), true
+	ctx, cancel := context.WithTimeout(ctx, r.opts.RestartTimeout)
+	defer cancel()
 	tick := time.NewTicker(r.opts.PollInterval)
 	defer tick.Stop()
-	for {
+	for idleSince := time.Now(); ; {
 		c, findErr := r.find(ctx, a.p.ID)
-		if errors.Is(findErr, errGone) {
-			return false, false, findErr
-		}
-		if findErr == nil && c.Down() {
-			return true, false, nil
+		if errors.Is(findErr, errGone) || findErr == nil && c.Down() {
+			return findErr == nil, false, findErr
 		}
 		wasBusy := job
 		if job, err = false, findErr; err == nil {
@@ -134,12 +121,13 @@ func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err
 		switch {
 		case job && !wasBusy:
 			a.note("a job runs: waiting for it")
-		case idle && !wasIdle:
+		case !idle:
+			idleSince = time.Time{}
+		case idleSince.IsZero():
 			idleSince = time.Now()
-		case idle && time.Since(idleSince) >= r.opts.RestartGrace:
+		case time.Since(idleSince) >= r.opts.RestartGrace:
 			return false, false, nil
 		}
-		wasIdle = idle
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -152,17 +140,16 @@ func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err
 }
 
 // start starts a container that is down, and restarts an idle one that is not.
-func (r *reconciler) start(ctx context.Context, a *attempt, down bool) error {
+func (r *reconciler) start(ctx context.Context, a *attempt, down bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout+stopTimeout)
 	defer cancel()
-	var err error
 	if down {
 		err = r.opts.Docker.Start(ctx, a.p.ID)
 	} else {
 		err = r.opts.Docker.Restart(ctx, a.p.ID, stopTimeout)
 	}
 	if err != nil {
-		return a.fail(failDocker, "it is tried again", fmt.Errorf("start: %w", err))
+		return &failure{failDocker, "it is tried again", fmt.Errorf("start: %w", err)}
 	}
 	a.note("started")
 	r.opts.Failpoint("started")
@@ -172,16 +159,16 @@ func (r *reconciler) start(ctx context.Context, a *attempt, down bool) error {
 
 // restartService has Docker restart a service. The phase is written before, so that a crash in
 // between does not restart it twice.
-func (r *reconciler) restartService(ctx context.Context, a *attempt) error {
+func (r *reconciler) restartService(ctx context.Context, a *attempt) (step, error) {
 	r.setPhase(a, journal.PhaseTerminated)
 	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
 	defer cancel()
 	if err := r.opts.Docker.Restart(ctx, a.p.ID, -1); err != nil {
-		return a.fail(failDocker, "", err)
+		return stepWait, &failure{failDocker, "", err}
 	}
 	a.note("restarted by Docker within its own grace period")
 	r.opts.Failpoint("started")
-	return nil
+	return stepFinish, nil
 }
 
 // call runs one changing call on Docker, bounded.

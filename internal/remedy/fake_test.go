@@ -304,7 +304,8 @@ func disk(free uint64) prune.Measure {
 	return func(string) (uint64, uint64, error) { return free, 100e9, nil }
 }
 
-// patience is how long a test waits for what should come much sooner, on a machine with a busy disk too.
+// patience is how long a test waits for what should come much sooner, on a machine with a busy disk
+// too.
 const patience = 2 * time.Minute
 
 // until waits for a condition. In a synctest bubble time costs nothing.
@@ -393,7 +394,12 @@ func idle(t testing.TB, r *Remediator) {
 	until(t, "idle", func() bool {
 		r.reconciler.mu.Lock()
 		defer r.reconciler.mu.Unlock()
-		return r.store.State().Queue == 0 && len(r.reconciler.claimed) == 0
+		for _, task := range r.reconciler.tasks {
+			if task.claimed {
+				return false
+			}
+		}
+		return r.store.State().Queue == 0
 	})
 }
 

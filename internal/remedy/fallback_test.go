@@ -13,8 +13,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// TestFallback is a pipeline that falls silent: what Docker calls unhealthy and the labels allow is restarted all the same,
-// with the same guards, until the heartbeat is back.
+// TestFallback is a pipeline that falls silent: what Docker calls unhealthy and the labels allow is
+// restarted all the same, with the same guards, until the heartbeat is back.
 func TestFallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := func(name, role string, heal ...string) runner.Container {
@@ -72,7 +72,7 @@ func TestFallback(t *testing.T) {
 			t.Errorf("later: %v", d.done())
 		}
 		d.busy("id-busy", false)
-		elapse(fallbackRepeat + fallbackInterval)
+		elapse(2 * fallbackInterval)
 		if len(d.done()) != 5 {
 			t.Errorf("after the job: %v", d.done())
 		}

@@ -12,14 +12,15 @@ import (
 
 // Whether a job runs is asked of two sources that share no failure: the process list of the
 // container, and GitHub. Either of them is enough to refuse. GitHub is known to call a runner busy
-// that has no job, sometimes for ever (actions/runner #3775, #700), so its claim alone counts for ten
-// minutes.
+// that has no job, sometimes for ever (actions/runner #3775, #700), so its claim alone counts for
+// ten minutes.
 
 const (
 	// conflictLimit is how long GitHub's claim counts against an empty container.
 	conflictLimit = 10 * time.Minute
-	// conflictInterval is the time between two looks into the containers that GitHub calls busy.
-	conflictInterval = 30 * time.Second
+	// conflictGap is how long a conflict may go unseen: Alertmanager repeats an alert each minute.
+	// A job in between has another registration, or is seen at the next look.
+	conflictGap = 3 * time.Minute
 )
 
 // Idle is what is known of the jobs in some containers.
@@ -33,8 +34,8 @@ type Idle struct {
 // conflict is a registration that GitHub calls busy while no worker process is in the container of
 // its slot.
 type conflict struct {
-	id    int64
-	since time.Time
+	id          int64
+	since, seen time.Time
 }
 
 // idleCheck finds out whether a job runs.
@@ -56,97 +57,54 @@ func (i *idleCheck) registrations(ctx context.Context, c runner.Container) ([]ru
 	return registrationsOf(list, c, all), ok
 }
 
-// busyClaim returns the registration that GitHub calls busy, zero if there is none.
-func (i *idleCheck) busyClaim(ctx context.Context, c runner.Container) runner.Registration {
-	list, ok := i.registrations(ctx, c)
-	n := slices.IndexFunc(list, func(reg runner.Registration) bool { return reg.Busy })
-	if !ok || n < 0 {
-		return runner.Registration{}
-	}
-	return list[n]
-}
-
-// watch keeps the conflicts up to date until ctx ends, whether or not an alert asks: a job that runs
-// between two alerts ends a conflict.
-func (i *idleCheck) watch(ctx context.Context) {
-	for i.opts.GitHub != nil {
-		if list, err := i.containers.recent(ctx); err == nil {
-			i.look(ctx, list)
-		}
-		if !sleep(ctx, i.opts.scale(conflictInterval)) {
-			return
-		}
-	}
-}
-
-// look looks once. What is unknown ends a conflict: it must be seen all the time.
-func (i *idleCheck) look(ctx context.Context, list []runner.Container) {
-	now := map[string]conflict{}
-	for _, c := range list {
-		if c.Role != runner.RoleRunner || !c.Running() {
-			continue
-		}
-		claim := i.busyClaim(ctx, c)
-		if claim.ID == 0 {
-			continue
-		}
-		if job, err := working(ctx, i.opts.Docker, c); err == nil && !job {
-			now[c.ID] = conflict{claim.ID, time.Now()}
-		}
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for id, c := range now {
-		if old, ok := i.conflicts[id]; ok && old.id == c.id {
-			now[id] = old
-		}
-	}
-	i.conflicts = now
-}
-
 // check returns why a job may be running in one of the containers. A process list that cannot be
 // read is a reason. A service runs no jobs and is always idle.
-func (i *idleCheck) check(ctx context.Context, list []runner.Container) Idle {
-	var result Idle
+func (i *idleCheck) check(ctx context.Context, list []runner.Container) (result Idle) {
 	for _, c := range list {
 		if c.Role != runner.RoleRunner {
 			continue
 		}
 		job, err := working(ctx, i.opts.Docker, c)
+		var claim runner.Registration
+		if known, ok := i.registrations(ctx, c); ok && c.Running() {
+			if n := slices.IndexFunc(known, func(reg runner.Registration) bool { return reg.Busy }); n >= 0 {
+				claim = known[n]
+			}
+		}
+		since := i.conflict(c, claim.ID, err == nil && !job)
 		switch {
 		case err != nil:
 			return Idle{Reason: UnknownState, Detail: "the processes of " + c.Name + " are unknown: " + err.Error()}
 		case job:
 			return Idle{Reason: Busy, Detail: "a " + runner.Worker + " process runs in " + c.Name}
-		case !c.Running():
-			continue
-		}
-		claim := i.busyClaim(ctx, c)
-		if claim.ID == 0 {
-			continue
-		}
-		since, ignored := i.conflict(c, claim)
-		if !ignored {
+		case claim.ID == 0:
+		case since < i.opts.scale(conflictLimit):
 			return Idle{Reason: Busy, Detail: fmt.Sprintf("GitHub says that %s is busy, and no %s process runs in %s: ignored in %s",
 				claim.Name, runner.Worker, c.Name, (i.opts.scale(conflictLimit) - since).Round(time.Second))}
+		default:
+			result.Ignored = fmt.Sprintf("GitHub still says that %s is busy, but no %s process has been in %s for %s: ignored",
+				claim.Name, runner.Worker, c.Name, since.Round(time.Second))
 		}
-		result.Ignored = fmt.Sprintf("GitHub still says that %s is busy, but no %s process has been in %s for %s: ignored",
-			claim.Name, runner.Worker, c.Name, since.Round(time.Second))
 	}
 	return result
 }
 
-// conflict returns for how long a claim has been in conflict with the container, and whether that is
-// long enough to ignore it.
-func (i *idleCheck) conflict(c runner.Container, claim runner.Registration) (since time.Duration, ignored bool) {
+// conflict notes whether a claim is in conflict with an empty container, and returns for how long
+// it has been.
+func (i *idleCheck) conflict(c runner.Container, claim int64, empty bool) time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	found, ok := i.conflicts[c.ID]
-	if !ok || found.id != claim.ID {
-		return 0, false
+	if claim == 0 || !empty {
+		delete(i.conflicts, c.ID)
+		return 0
 	}
-	since = time.Since(found.since)
-	return since, since >= i.opts.scale(conflictLimit)
+	now, found := time.Now(), i.conflicts[c.ID]
+	if found.id != claim || now.Sub(found.seen) > conflictGap {
+		found = conflict{id: claim, since: now}
+	}
+	found.seen = now
+	i.conflicts[c.ID] = found
+	return now.Sub(found.since)
 }
 
 // sleep waits for d; false if ctx ended first.

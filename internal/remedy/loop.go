@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -40,38 +41,20 @@ func (r *Remediator) loop(ctx context.Context) {
 		if from = r.decideSome(ctx, from); from > 0 {
 			continue
 		}
+		wait := observeInterval
+		if state := r.store.State(); r.store.Err() != nil || len(state.Starts)+len(state.Breakers) > 0 {
+			wait = retryInterval
+		}
 		select {
 		case <-r.wake:
-		case <-time.After(r.nextLook()):
+		case <-time.After(max(r.opts.scale(wait), r.opts.PollInterval)):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// nextLook is how long nothing is expected to happen.
-func (r *Remediator) nextLook() time.Duration {
-	state, now := r.store.State(), r.opts.now()
-	wait := r.opts.scale(observeInterval)
-	if r.store.Err() != nil {
-		wait = retryInterval
-	}
-	for _, p := range state.Starts {
-		left := now.Left(p.Instant, p.Length)
-		if p.Phase != journal.PhaseDown || left == 0 || !state.Concluded(p) {
-			left = r.opts.scale(retryInterval)
-		}
-		wait = min(wait, left)
-	}
-	for _, b := range state.Breakers {
-		if b.State == journal.HalfOpen {
-			wait = min(wait, now.Left(b.Instant, r.opts.BackoffProbation))
-		}
-	}
-	return max(wait, r.opts.PollInterval)
-}
-
-// observe looks for new runners, so that their series exist before anything happens to them, and for
-// pending starts that have lost their container; and it bounds history.
+// observe looks for new runners, so that their series exist before anything happens to them, and
+// for pending starts that have lost their container; and it bounds history.
 func (r *Remediator) observe(ctx context.Context) {
 	list, err := r.containers.recent(ctx)
 	if ctx.Err() != nil {
@@ -108,13 +91,11 @@ func (r *Remediator) observe(ctx context.Context) {
 // logDocker logs when Docker goes and comes.
 func (r *Remediator) logDocker(err error) {
 	r.mu.Lock()
-	changed := r.dockerUp != (err == nil)
-	r.dockerUp = err == nil
-	r.mu.Unlock()
-	switch {
-	case changed && err != nil:
+	defer r.mu.Unlock()
+	was := r.dockerUp
+	if r.dockerUp = err == nil; was && err != nil {
 		r.opts.Logger.Warn("Docker does not answer: alerts are refused until it does", "err", err)
-	case changed:
+	} else if !was && err == nil {
 		r.opts.Logger.Info("Docker answers again")
 	}
 }
@@ -135,15 +116,12 @@ func (r *Remediator) watchClock(before journal.Instant) journal.Instant {
 // endProbations closes the breakers whose runners had no fire for long enough.
 func (r *Remediator) endProbations() {
 	now := r.opts.now()
-	over := func(b journal.Breaker) bool {
-		return b.State == journal.HalfOpen && now.Left(b.Instant, r.opts.BackoffProbation) == 0
-	}
 	for target, b := range r.store.State().Breakers {
-		if !over(b) || r.reconciler.isClaimed(target) {
+		if b.State != journal.HalfOpen || now.Left(b.Instant, r.opts.BackoffProbation) > 0 || r.reconciler.isClaimed(target) {
 			continue
 		}
 		err := r.store.Update(func(t *journal.Tx) error {
-			if over(t.State().Breakers[target]) {
+			if t.State().Breakers[target] == b { // else it was reset meanwhile
 				t.PutBreaker(target, journal.Breaker{State: journal.Closed})
 			}
 			return nil
@@ -154,64 +132,56 @@ func (r *Remediator) endProbations() {
 	}
 }
 
-// decideSome decides the next alerts in the inbox, until one leads to an action. It returns where to
-// go on, 0 if there is nothing left to decide. An alert whose target is worked on stays in the inbox.
+// decideSome decides the next alerts in the inbox, until one leads to an action. It returns where
+// to go on, 0 if there is nothing left to decide. An alert whose target is worked on stays in the
+// inbox.
 func (r *Remediator) decideSome(ctx context.Context, from uint64) uint64 {
 	items, err := r.store.Inbox(from, inboxBatch)
 	if err != nil {
 		r.opts.Logger.Error("Accepted alerts cannot be read; trying again", "err", err)
 		return 0
 	}
-	var refused []refusal
+	var refused []journal.Queued
+	var records []journal.Record
 	for _, q := range items {
 		from = q.Seq + 1
 		d := r.decide(ctx, q.Alert)
-		switch {
-		case ctx.Err() != nil: // a stage that was cut short says nothing
-			r.refuse(ctx, refused)
-			return 0
-		case d.Refused == OneAtATime && r.reconciler.isClaimed(d.Plan.Target):
-		case d.Refused != "":
-			refused = append(refused, refusal{q, d, time.Now()})
-		default:
-			r.refuse(ctx, refused)
+		if ctx.Err() != nil { // a stage that was cut short says nothing
+			break
+		}
+		if d.Refused == "" {
+			r.refuse(ctx, refused, records)
 			r.begin(ctx, q, d)
 			return from
 		}
+		if d.Refused != OneAtATime || !r.reconciler.isClaimed(d.Plan.Target) {
+			refused, records = append(refused, q), append(records, d.refusal(q.Alert))
+		}
 	}
-	r.refuse(ctx, refused)
-	if len(items) < inboxBatch {
+	r.refuse(ctx, refused, records)
+	if len(items) < inboxBatch || ctx.Err() != nil {
 		return 0
 	}
 	return from
 }
 
-// refusal is an alert that is not acted on.
-type refusal struct {
-	journal.Queued
-	Decision
-
-	at time.Time
-}
-
-// refuse writes refusals, and takes their alerts out of the inbox.
-func (r *Remediator) refuse(ctx context.Context, list []refusal) {
+// refuse writes refusals, and takes their alerts out of the inbox. If that fails they stay there.
+func (r *Remediator) refuse(ctx context.Context, list []journal.Queued, records []journal.Record) {
 	if len(list) == 0 {
 		return
 	}
 	first := make([]bool, len(list))
 	err := r.store.UpdateUntil(ctx, func(t *journal.Tx) error {
-		for i, f := range list {
-			t.Dequeue(f.Seq)
-			first[i] = t.Refuse(f.record())
+		for i, q := range list {
+			t.Dequeue(q.Seq)
+			first[i] = t.Refuse(records[i])
 		}
 		return nil
 	})
-	if err != nil {
-		return // they stay in the inbox
-	}
-	for i, f := range list {
-		rec := f.record()
+	for i, rec := range records {
+		if err != nil {
+			return
+		}
 		r.metrics.refused.WithLabelValues(rec.Action, rec.Reason).Inc()
 		if first[i] {
 			r.opts.Logger.Info("Refused", "action", rec.Action, "target", rec.Target, "alert", rec.Alert.Name(),
@@ -220,16 +190,74 @@ func (r *Remediator) refuse(ctx context.Context, list []refusal) {
 	}
 }
 
-func (f refusal) record() journal.Record {
+// refusal is the record of a decision not to act.
+func (d Decision) refusal(alert journal.Alert) journal.Record {
+	now := time.Now()
 	rec := journal.Record{
-		Action: f.Plan.Action.Name, Target: f.Plan.Target, Container: f.Plan.Container.Name,
-		Reason: f.Refused, Detail: f.Detail, Alert: f.Alert, Verdicts: f.Verdicts, Began: f.at, Ended: f.at,
+		Action: cmp.Or(d.Plan.Action.Name, actionUnknown), Target: d.Plan.Target, Container: d.Plan.Container.Name,
+		Reason: d.Refused, Detail: d.Detail, Alert: alert, Verdicts: d.Verdicts, Began: now, Ended: now,
 	}
-	if rec.Action == "" {
-		rec.Action = actionUnknown
-	}
-	for _, line := range f.Would {
+	for _, line := range d.Would {
 		rec = rec.Note("%s", line)
 	}
 	return rec
+}
+
+// begin writes the intent, in the transaction that takes the alert out of the inbox, and begins. If
+// it cannot be written nothing is done, and the alert waits.
+func (r *Remediator) begin(ctx context.Context, q journal.Queued, d Decision) {
+	p, now := d.Plan, r.opts.now()
+	r.reconciler.change(p.Target, func(t *task) { t.claimed = true }) // only this goroutine claims
+	rec := journal.Record{
+		Outcome: journal.Running, Action: p.Action.Name, Target: p.Target, Container: p.Container.Name,
+		Alert: q.Alert, Verdicts: d.Verdicts, Fire: p.Fire, Began: now.Time,
+	}
+	if asked := q.Alert.Remediation(); asked != rec.Action {
+		rec.Asked = asked
+	}
+	online := r.reconciler.onlineBefore(p)
+	var begun journal.Record
+	var start journal.PendingStart
+	err := r.store.Update(func(t *journal.Tx) error {
+		t.Dequeue(q.Seq)
+		begun = t.PutRecord(rec)
+		if p.Action.Engine {
+			return nil
+		}
+		start = journal.PendingStart{
+			Instant: now, Target: p.Target, Container: p.Container.Name, ID: p.Container.ID,
+			Action: rec.Action, Record: begun.ID, Phase: journal.PhaseIntent, Length: p.Length,
+		}
+		if p.Container.Role == runner.RoleRunner {
+			start.Runner = p.Container.Runner
+		}
+		t.PutStart(start)
+		if rec.Action == ActionBackoff {
+			b := opened(t.State().Breakers[p.Target], now, p.Length)
+			b.Ineffective = b.Ineffective || p.Ineffective != ""
+			t.PutBreaker(p.Target, b)
+		}
+		if rec.Fire {
+			t.AddFires(p.Target, 1)
+		}
+		return nil
+	})
+	if err != nil {
+		r.opts.Logger.Error("Not begun", "action", rec.Action, "target", rec.Target, "err", err)
+		r.reconciler.release(p.Target)
+		sleep(ctx, retryInterval)
+		return
+	}
+	if p.Ineffective != "" {
+		r.metrics.failures.WithLabelValues(rec.Alert.Remediation(), rec.Target, failIneffective).Inc()
+	}
+	r.metrics.reaction.WithLabelValues(rec.Action).Observe(max(now.Time.Sub(rec.Alert.StartsAt), 0).Seconds())
+	r.opts.Logger.Info("Begun", "action", rec.Action, "target", rec.Target, "alert", rec.Alert.Name(),
+		"container", rec.Container, "id", begun.ID)
+	r.opts.Failpoint("intent")
+	if p.Action.Engine {
+		r.reconciler.beside.Go(func() { r.prune(ctx, p, begun) })
+		return
+	}
+	r.reconciler.advance(ctx, start, online)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
-// metrics are the counters that live in memory only. What is on disk or is state is read at the time
-// of the scrape by stateCollector.
+// metrics are the counters that live in memory only. What is on disk or is state is read at the
+// time of the scrape by stateCollector.
 type metrics struct {
 	actions, failures, refused *prometheus.CounterVec
 	duration, reaction         *prometheus.HistogramVec
@@ -76,7 +76,28 @@ func (m *metrics) ended(rec journal.Record) {
 	m.actions.WithLabelValues(rec.Action, rec.Target).Inc()
 }
 
-// stateCollector exports what the remediator remembers.
+// registerState adds what is read from the state at the time of a scrape.
+func registerState(r *Remediator, reg prometheus.Registerer) {
+	f := promauto.With(reg)
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	gauge("ghostrunner_remediator_queue_length", "Accepted alerts that wait for a decision.",
+		func() float64 { return float64(r.store.State().Queue) })
+	gauge("ghostrunner_remediator_paused", "1 while paused by an operator.",
+		func() float64 { paused, _ := r.store.State().Pause.At(r.opts.now()); return truth(paused) })
+	gauge("ghostrunner_remediator_dry_run", "1 if configured to decide only.",
+		func() float64 { return truth(r.opts.DryRun) })
+	gauge("ghostrunner_remediator_fallback_active", "1 while no heartbeat comes and unhealthy containers are restarted without it.",
+		func() float64 { return truth(r.pipeline.silent(time.Now()) != nil) })
+	gauge("ghostrunner_remediator_unfinished_actions", "Containers that were taken down and not yet seen running again.",
+		func() float64 { return float64(len(r.store.State().Starts)) })
+	gauge("ghostrunner_remediator_journal_up", "1 if the journal can be written; without it nothing is done.",
+		func() float64 { return truth(r.store.Err() == nil) })
+	reg.MustRegister(stateCollector{r})
+}
+
+// stateCollector exports what has labels, or is absent at times.
 type stateCollector struct{ r *Remediator }
 
 var (
@@ -86,33 +107,15 @@ var (
 		"1 while the runner is stopped for a back-off.", []string{"runner"}, nil)
 	descUntil = prometheus.NewDesc("ghostrunner_remediator_breaker_open_until_timestamp_seconds",
 		"When the runner is or was started again; in the past while on probation, absent once closed.", []string{"runner"}, nil)
-	descQueue = prometheus.NewDesc("ghostrunner_remediator_queue_length",
-		"Accepted alerts that wait for a decision.", nil, nil)
 	descHeartbeat = prometheus.NewDesc("ghostrunner_remediator_heartbeat_timestamp_seconds",
 		"When the last Watchdog alert was received; absent before the first.", nil, nil)
-	descPaused = prometheus.NewDesc("ghostrunner_remediator_paused",
-		"1 while paused by an operator.", nil, nil)
-	descDryRun = prometheus.NewDesc("ghostrunner_remediator_dry_run",
-		"1 if configured to decide only.", nil, nil)
-	descFallback = prometheus.NewDesc("ghostrunner_remediator_fallback_active",
-		"1 while no heartbeat comes and unhealthy containers are restarted without it.", nil, nil)
-	descUnfinished = prometheus.NewDesc("ghostrunner_remediator_unfinished_actions",
-		"Containers that were taken down and not yet seen running again.", nil, nil)
 	descDecision = prometheus.NewDesc("ghostrunner_remediator_last_decision_timestamp_seconds",
 		"When this was last decided about the target; of all actions taken the latest, and of all refusals the latest.",
 		[]string{"action", "target", "outcome", "reason"}, nil)
-	descJournal = prometheus.NewDesc("ghostrunner_remediator_journal_up",
-		"1 if the journal can be written; without it nothing is done.", nil, nil)
 )
 
-// Describe implements prometheus.Collector.
-func (c stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		descFires, descOpen, descUntil, descQueue, descHeartbeat, descPaused, descDryRun, descFallback, descUnfinished, descDecision, descJournal,
-	} {
-		ch <- d
-	}
-}
+// Describe implements prometheus.Collector. The collector is unchecked: at first it has no metric.
+func (stateCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector. It reads memory only.
 func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
@@ -123,24 +126,16 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for name, n := range state.Fires {
 		ch <- prometheus.MustNewConstMetric(descFires, prometheus.CounterValue, float64(n), name)
 		b, ok := state.Breakers[name]
-		gauge(descOpen, truth(b.State == journal.Open), name)
-		if ok {
+		if gauge(descOpen, truth(b.State == journal.Open), name); ok {
 			gauge(descUntil, seconds(openUntil(b, now)), name)
 		}
 	}
-	gauge(descQueue, float64(state.Queue))
 	if heartbeat := r.pipeline.lastHeartbeat(); !heartbeat.IsZero() {
 		gauge(descHeartbeat, seconds(heartbeat))
 	}
-	paused, _ := state.Pause.At(now)
-	gauge(descPaused, truth(paused))
-	gauge(descDryRun, truth(r.opts.DryRun))
-	gauge(descFallback, truth(r.pipeline.silent(now.Time) != nil))
-	gauge(descUnfinished, float64(len(state.Starts)))
 	for _, rec := range state.LastDecisions() {
 		gauge(descDecision, seconds(rec.At()), rec.Action, rec.Target, string(rec.Outcome), rec.Reason)
 	}
-	gauge(descJournal, truth(r.store.Err() == nil))
 }
 
 func truth(b bool) float64 {

@@ -22,10 +22,10 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The promises of this package against everything that can happen to it, in any order: alerts, resolved ones, jobs that
-// begin and end, containers that do not obey, Docker and the disk failing, people pausing and resetting, the program being
-// killed at any point, the machine being rebooted and its clock being set by hours. The world below knows what is never
-// to happen:
+// The promises of this package against everything that can happen to it, in any order: alerts,
+// resolved ones, jobs that begin and end, containers that do not obey, Docker and the disk failing,
+// people pausing and resetting, the program being killed at any point, the machine being rebooted
+// and its clock being set by hours. The world below knows what is never to happen:
 //
 //	never busy        no container is stopped or restarted while a job runs in it
 //	never unlabelled  nothing is done to a container whose labels do not allow it
@@ -213,7 +213,8 @@ func (l *life) point(string) {
 	}
 }
 
-// crash ends the process and starts another, perhaps on a machine that was rebooted, and whose clock was set.
+// crash ends the process and starts another, perhaps on a machine that was rebooted, and whose
+// clock was set.
 func (m *model) crash() {
 	m.stats.crashes++
 	l := m.life
@@ -250,7 +251,8 @@ func (m *model) run() {
 	m.life.stop()
 }
 
-// reboot ends every process of the machine. Docker starts again what ran, but for what somebody told to stop.
+// reboot ends every process of the machine. Docker starts again what ran, but for what somebody
+// told to stop.
 func (m *model) reboot() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -405,7 +407,8 @@ func (m *model) look() {
 			continue
 		}
 		m.stats.done++
-		// A process that died in this step wrote a time that the next one may read with another clock.
+		// A process that died in this step wrote a time that the next one may read with another
+		// clock.
 		b := modelBegin{at: rec.Began, jumped: m.jumped, sure: m.life == m.same}
 		m.begun[id] = b
 		key := rec.Action + "|" + rec.Target
@@ -591,7 +594,8 @@ func (l *life) Restart(_ context.Context, id string, _ time.Duration) error {
 
 func (s *modelSlot) run() { s.State, s.leaving, s.started = "running", false, time.Now() }
 
-// Start knows when a back-off may end: by the clock that nobody sets, as long as the machine was not rebooted.
+// Start knows when a back-off may end: by the clock that nobody sets, as long as the machine was
+// not rebooted.
 func (l *life) Start(_ context.Context, id string) error {
 	return l.act("start", id, func(s *modelSlot) error {
 		if p, ok := l.m.disk.start(s.Target()); ok && p.Action == ActionBackoff && p.Boot.Boot == l.m.boot && p.Length > 0 {
@@ -633,7 +637,7 @@ func (l *life) Ask(context.Context, string) ([]runner.Registration, error) {
 	for i, s := range l.m.slots {
 		if s.Role == runner.RoleRunner && s.State == "running" && !s.leaving {
 			status := runner.StatusOnline
-			if l.m.chance.IntN(2) == 0 { // so that rechecks find what they look for
+			if l.m.chance.IntN(4) > 0 { // so that rechecks find what they look for
 				status = runner.StatusOffline
 			}
 			out = append(out, runner.Registration{ID: int64(1 + i + 10*l.m.cycles[s.Runner]), Name: s.Runner + "-x", Status: status, Busy: s.job})

@@ -52,7 +52,8 @@ type Options struct {
 
 	// Window is when actions may begin. Zero: always.
 	Window Window
-	// HeartbeatTimeout is how long no heartbeat may come before the pipeline is called silent (5 m).
+	// HeartbeatTimeout is how long no heartbeat may come before the pipeline is called silent (5
+	// m).
 	HeartbeatTimeout time.Duration
 	// Self is the id of the container that this program runs in, "" if it is in none: it is never
 	// acted on.

@@ -23,16 +23,14 @@ const (
 
 // Nothing asks for an action while Prometheus, Alertmanager or the way from them to here is broken,
 // and they may be the very thing that needs a restart. So when no heartbeat has come for long, a
-// restart of what Docker itself calls unhealthy is asked for here, until the heartbeat is back: as an
-// alert like any other, with the same guards and journal.
+// restart of what Docker itself calls unhealthy is asked for here, until the heartbeat is back: as
+// an alert like any other, with the same guards and journal.
 const (
 	// alertFallback is the name of such an alert.
 	alertFallback = "GhostrunnerFallback"
-	// fallbackInterval is the time between two looks.
-	fallbackInterval = 10 * time.Second
-	// fallbackRepeat is the time between two alerts about a container that stays unhealthy, as
-	// Alertmanager's.
-	fallbackRepeat = time.Minute
+	// fallbackInterval is the time between two looks, and so between two alerts about a container
+	// that stays unhealthy.
+	fallbackInterval = 30 * time.Second
 )
 
 // Errors of [Remediator.Accept].
@@ -202,50 +200,43 @@ func (r *Remediator) enqueue(alerts []journal.Alert) error {
 
 // standIn asks for restarts while the pipeline is silent, until ctx ends.
 func (r *Remediator) standIn(ctx context.Context) {
-	type unhealthy struct{ since, sent time.Time }
-	found := map[string]unhealthy{}
+	since := map[string]time.Time{} // by id of an unhealthy container
 	silent := false
 	for sleep(ctx, r.opts.scale(fallbackInterval)) {
-		err := r.pipeline.silent(time.Now())
-		if changed := silent != (err != nil); changed && err != nil {
+		was, err := silent, r.pipeline.silent(time.Now())
+		switch silent = err != nil; {
+		case silent && !was:
 			r.opts.Logger.Error("The alert pipeline is silent: unhealthy containers are restarted without it", "err", err)
-		} else if changed {
+		case was && !silent:
 			r.opts.Logger.Info("A heartbeat has come: the alert pipeline works again")
 		}
-		if silent = err != nil; !silent {
-			clear(found)
+		list, err := r.containers.recent(ctx)
+		if !silent || err != nil { // observe logs that Docker is gone
 			continue
 		}
-		list, err := r.containers.recent(ctx)
-		if err != nil {
-			continue // observe logs that Docker is gone
-		}
-		now, still := time.Now(), map[string]unhealthy{}
+		still := map[string]time.Time{}
 		for _, c := range list {
 			if c.Health != runner.HealthUnhealthy || !c.Running() || !c.Allows(ActionRestart) {
 				continue
 			}
-			u, known := found[c.ID]
-			if !known {
-				u.since = now
+			still[c.ID] = time.Now()
+			if at, known := since[c.ID]; known {
+				still[c.ID] = at
 			}
-			if now.Sub(u.sent) >= r.opts.scale(fallbackRepeat) && r.enqueue([]journal.Alert{fallbackAlert(c, u.since, now)}) == nil {
-				u.sent = now
-			}
-			still[c.ID] = u
+			_ = r.enqueue([]journal.Alert{fallbackAlert(c, still[c.ID])}) // asked for again at the next look
 		}
-		found = still
+		since = still
 	}
 }
 
 // fallbackAlert is what Alertmanager would have sent.
-func fallbackAlert(c runner.Container, since, now time.Time) journal.Alert {
+func fallbackAlert(c runner.Container, since time.Time) journal.Alert {
 	severity := "warning"
 	if c.Role == runner.RoleService {
 		severity = "critical"
 	}
 	return journal.Alert{
-		Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: since, Received: now,
+		Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: since, Received: time.Now(),
 		Labels: map[string]string{
 			"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name,
 			labelRecheck: recheckHealth, "severity": severity, "layer": "pipeline",

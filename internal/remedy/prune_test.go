@@ -133,8 +133,8 @@ func TestPruneShownByTheFileSystem(t *testing.T) {
 		elapse(time.Minute)
 		evidence := attempts(r, 1)[0].Evidence
 		for _, want := range []string{
-			"build_cache: 1000000000 bytes by Docker's count", "images: 1000000000 bytes by Docker's count",
-			"the file system shows +200000000 bytes, Docker counts 2000000000",
+			"removed build_cache of all builds, 1000000000 bytes",
+			"5000000000 bytes were free, 12000000000 are wanted; Docker counts 2000000000 removed, the file system shows 5200000000 free",
 		} {
 			if !slices.Contains(evidence, want) {
 				t.Errorf("the evidence lacks %q:\n%s", want, strings.Join(evidence, "\n"))
@@ -230,8 +230,8 @@ func TestPruneDryRun(t *testing.T) {
 // maxImages is how many the journal remembers.
 const maxImages = 2000
 
-// TestImageUseIsRemembered is about images that no container is made from at the moment of a prune: their last use is on
-// disk, and bounded.
+// TestImageUseIsRemembered is about images that no container is made from at the moment of a prune:
+// their last use is on disk, and bounded.
 func TestImageUseIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir() + "/journal.db"
@@ -260,8 +260,8 @@ func TestImageUseIsRemembered(t *testing.T) {
 	})
 }
 
-// TestImageUseAfterTheClockWasSetBack: what was used "later" than now is forgotten when there is too much, and a use that is seen
-// counts as of now.
+// TestImageUseAfterTheClockWasSetBack: what was used "later" than now is forgotten when there is
+// too much, and a use that is seen counts as of now.
 func TestImageUseAfterTheClockWasSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newFake(slot("ci-1"))

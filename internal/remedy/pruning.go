@@ -36,7 +36,7 @@ func (r *Remediator) prune(ctx context.Context, p Plan, rec journal.Record) {
 		return
 	}
 	if err != nil {
-		f := &failure{op: rec.Action + " " + rec.Target, reason: failDocker, err: err}
+		f := &failure{failDocker, "", err}
 		switch {
 		case errors.Is(err, prune.ErrBusy):
 			f.reason, f.hint = failBusy, "the rest is removed when no job runs"
@@ -70,9 +70,43 @@ func (r *Remediator) pruneTask(p Plan) prune.Task {
 func (r *Remediator) listPrune(ctx context.Context, p Plan, would string) (lines []string, detail string) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	lines, sum, err := r.opts.Pruner.List(ctx, r.pruneTask(p))
-	if err != nil {
-		return lines, journal.Clean(would+"; not all is known: "+err.Error(), journal.MaxDetail)
+	task, sum := r.pruneTask(p), uint64(0)
+	task.DryRun = true
+	task.Note = func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	task.Removed = func(_ string, bytes uint64) { sum += bytes }
+	detail = would
+	if err := r.opts.Pruner.Run(ctx, task); err != nil {
+		detail += ", as far as it is known (" + err.Error() + ")"
 	}
-	return lines, fmt.Sprintf("%s: %d objects, %d bytes", would, len(lines), sum)
+	return lines, journal.Clean(fmt.Sprintf("%s: %d objects, %d bytes", detail, len(lines), sum), journal.MaxDetail)
+}
+
+// watchImages remembers the use of images until ctx ends. Docker does not say when an image was
+// last used: one that a job runs each hour for ten seconds is unused most of the time.
+func (r *Remediator) watchImages(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = r.opts.Docker.FollowImages(ctx, r.usedImage) // observe logs that Docker is gone
+		sleep(ctx, followRetry)
+	}
+}
+
+const (
+	// usedAgain is how old the time on disk may get while an image is used again and again.
+	usedAgain = time.Minute
+	// followRetry is the pause after the engine broke off.
+	followRetry = 5 * time.Second
+)
+
+// usedImage notes that an image is used now. A write that fails is made up for by the next use.
+func (r *Remediator) usedImage(id string) {
+	now := time.Now()
+	// A last use that is yet to come is from before the clock was set back: now is what is known.
+	last, ok := r.store.State().ImageUse[id]
+	if age := now.Sub(last); ok && age >= 0 && age < usedAgain {
+		return
+	}
+	_ = r.store.Update(func(t *journal.Tx) error {
+		t.UseImage(id, now)
+		return nil
+	})
 }

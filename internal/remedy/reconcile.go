@@ -21,31 +21,32 @@ const (
 	// shutdownGrace is how long a step in progress may go on after the program was told to stop;
 	// shorter than the 10 s after which Docker kills it.
 	shutdownGrace = 6 * time.Second
+	// timeFormat is how times are written into sentences.
+	timeFormat = "15:04:05 MST"
 )
 
-// reconciler brings containers to what is wanted of them: running, or down until a back-off is over.
-// It observes and takes the next step, so it does not matter whether the action has just begun or an
-// earlier process died in the middle of it.
+// reconciler brings containers to what is wanted of them: running, or down until a back-off is
+// over. It observes and takes the next step, so it does not matter whether the action has just
+// begun or an earlier process died in the middle of it.
 type reconciler struct {
 	opts       *Options
 	store      *journal.Store
 	metrics    *metrics
 	containers *containerList
-	wake       func() // of the loop
+	wake       func()         // of the loop
+	began      time.Time      // of this process
+	beside     sync.WaitGroup // what waits beside the loop
 
-	began  time.Time      // of this process
-	beside sync.WaitGroup // what waits beside the loop
-
-	mu      sync.Mutex
-	claimed map[string]bool  // targets with a step in progress
-	retries map[string]retry // by target
+	mu    sync.Mutex
+	tasks map[string]task // by target
 }
 
-// retry is when a target is looked at again.
-type retry struct {
-	at    time.Time
-	delay time.Duration // the pause after the last failure
-	look  bool          // also while it waits for the end of its back-off
+// task is what is remembered of a target between two steps.
+type task struct {
+	claimed bool          // a step is in progress
+	at      time.Time     // when it is looked at again
+	delay   time.Duration // the pause after the last failure
+	look    bool          // also while it waits for the end of its back-off
 }
 
 // step is what to do about a pending start.
@@ -101,101 +102,91 @@ func (a *attempt) note(format string, args ...any) {
 	}
 }
 
-func (a *attempt) fail(reason, hint string, err error) error {
-	return &failure{op: a.p.Action + " " + a.p.Target, reason: reason, hint: hint, err: err}
-}
-
-// reconcile takes the next step of every pending start that is ready.
-func (r *reconciler) reconcile(ctx context.Context) {
-	for _, p := range r.ready() {
-		if ctx.Err() != nil {
-			r.release(p.Target)
-			continue
-		}
-		r.advance(ctx, p, nil)
-	}
-}
-
-// ready claims and returns the pending starts that are to be looked at, the oldest first.
-func (r *reconciler) ready() []journal.PendingStart {
-	state, now := r.store.State(), r.opts.now()
-	var out []journal.PendingStart
-	for target, p := range state.Starts {
-		waits := p.Phase == journal.PhaseDown && now.Left(p.Instant, p.Length) > 0 && state.Concluded(p)
-		r.mu.Lock()
-		again := r.retries[target]
-		if (!waits || again.look) && time.Until(again.at) <= 0 && !r.claimed[target] {
-			r.claimed[target] = true
-			r.retries[target] = retry{delay: again.delay}
-			out = append(out, p)
-		}
-		r.mu.Unlock()
-	}
-	slices.SortFunc(out, func(a, b journal.PendingStart) int { return cmp.Compare(a.Record, b.Record) })
-	return out
-}
-
-// lookAgain makes ready return a target that waits for the end of its back-off: it was reset, or its
-// container is gone.
-func (r *reconciler) lookAgain(target string) {
-	r.mu.Lock()
-	r.retries[target] = retry{look: true}
-	r.mu.Unlock()
-	r.wake()
-}
-
-func (r *reconciler) isClaimed(target string) bool {
+// change changes what is remembered of a target.
+func (r *reconciler) change(target string, fn func(*task)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.claimed[target]
+	t := r.tasks[target]
+	if fn(&t); t == (task{}) {
+		delete(r.tasks, target)
+	} else {
+		r.tasks[target] = t
+	}
 }
 
-// claim makes a target one that has a step in progress; false if it is already.
-func (r *reconciler) claim(target string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.claimed[target] {
-		return false
-	}
-	r.claimed[target] = true
-	return true
+func (r *reconciler) isClaimed(target string) (claimed bool) {
+	r.change(target, func(t *task) { claimed = t.claimed })
+	return claimed
 }
 
 // release ends a claim, so that alerts that waited for the target are decided.
 func (r *reconciler) release(target string) {
-	r.mu.Lock()
-	delete(r.claimed, target)
-	r.mu.Unlock()
+	r.change(target, func(t *task) { t.claimed = false })
 	r.containers.forget()
 	r.wake()
 }
 
+// lookAgain makes reconcile look at a target that waits for the end of its back-off: it was reset,
+// or its container is gone.
+func (r *reconciler) lookAgain(target string) {
+	r.change(target, func(t *task) { t.look, t.at = true, time.Time{} })
+	r.wake()
+}
+
 // schedule sets when the target is looked at again: soon, and after failures later and later.
-func (r *reconciler) schedule(target string, failed bool) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	again := r.retries[target]
-	delay := r.opts.scale(retryInterval)
-	if failed {
-		again.delay = min(max(2*again.delay, delay), r.opts.scale(maxRetryDelay))
-		delay = again.delay
-	}
-	again.at = time.Now().Add(delay)
-	r.retries[target] = again
+func (r *reconciler) schedule(target string, failed bool) (delay time.Duration) {
+	r.change(target, func(t *task) {
+		delay = r.opts.scale(retryInterval)
+		if failed {
+			t.delay = min(max(2*t.delay, delay), r.opts.scale(maxRetryDelay))
+			delay = t.delay
+		}
+		t.at = time.Now().Add(delay)
+	})
 	return delay
 }
 
+// reconcile takes the next step of every pending start that is ready, the oldest first.
+func (r *reconciler) reconcile(ctx context.Context) {
+	state, now := r.store.State(), r.opts.now()
+	var ready []journal.PendingStart
+	for target, p := range state.Starts {
+		waits := p.Phase == journal.PhaseDown && now.Left(p.Instant, p.Length) > 0 && state.Concluded(p)
+		r.change(target, func(t *task) {
+			if !t.claimed && (!waits || t.look) && time.Until(t.at) <= 0 {
+				t.claimed, t.look = true, false
+				ready = append(ready, p)
+			}
+		})
+	}
+	slices.SortFunc(ready, func(a, b journal.PendingStart) int { return cmp.Compare(a.Record, b.Record) })
+	for _, p := range ready {
+		if ctx.Err() == nil {
+			r.advance(ctx, p, nil)
+		} else {
+			r.release(p.Target)
+		}
+	}
+}
+
 // advance takes the next step of a pending start, whose target is claimed. It takes containers down
-// itself, so one at a time; waiting for one that starts goes on beside. online is GitHub's view from
-// before the action, if that is known.
+// itself, so one at a time; waiting for one that starts goes on beside. online is GitHub's view
+// from before the action, if that is known.
 func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online *onlineCheck) {
 	act, cancel := outlive(ctx)
-	a := r.attempt(p, online)
+	rec, known := r.store.State().Records[p.Record]
+	a := &attempt{p: p, rec: rec, open: known && rec.Outcome == journal.Running, online: online}
+	if rec.Began.Before(r.began) {
+		a.note("finished after the remediator was started again")
+	}
 	r.schedule(p.Target, false)
-	c, err := r.find(act, p.ID)
 	do := stepWait
+	c, err := r.find(act, p.ID)
 	if err == nil {
-		do = r.observed(a, c)
+		if now := r.opts.now(); c.Down() || startedSince(p, c, now) {
+			r.setPhase(a, journal.PhaseDown)
+		}
+		do = next(a.p, c, r.opts.now())
 	}
 	if do == stepTakeDown {
 		do, err = r.takeDown(act, a, c)
@@ -218,38 +209,15 @@ func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online
 	})
 }
 
-func (r *reconciler) attempt(p journal.PendingStart, online *onlineCheck) *attempt {
-	rec, known := r.store.State().Records[p.Record]
-	a := &attempt{p: p, rec: rec, open: known && rec.Outcome == journal.Running, online: online}
-	if rec.Began.Before(r.began) {
-		a.note("finished after the remediator was started again")
-	}
-	return a
-}
-
-// observed notes what an observation says of the phase, and returns the next step.
-func (r *reconciler) observed(a *attempt, c runner.Container) step {
-	now := r.opts.now()
-	if c.Down() && a.p.Phase == journal.PhaseIntent {
-		a.note("was %s already", c.State)
-	}
-	if c.Down() || startedSince(a.p, c, now) {
-		r.setPhase(a, journal.PhaseDown)
-	}
-	return next(a.p, c, now)
-}
-
 // settle ends a step: what is done is concluded, what failed is tried again.
 func (r *reconciler) settle(ctx context.Context, a *attempt, done step, err error) {
-	if err != nil && ctx.Err() != nil {
-		r.opts.Logger.Warn("Stopped in the middle of an action; it is finished at the next start", "action", a.p.Action, "target", a.p.Target)
-		return
-	}
-	gone := errors.Is(err, errGone)
 	_, failed := errors.AsType[*failure](err)
 	switch {
-	case gone:
-		r.conclude(ctx, a, a.fail(failGone, "", errGone), true)
+	case err != nil && ctx.Err() != nil:
+		r.opts.Logger.Warn("Stopped in the middle of an action; it is finished at the next start", "action", a.p.Action, "target", a.p.Target)
+		return
+	case errors.Is(err, errGone):
+		r.conclude(ctx, a, &failure{failGone, "", errGone}, true)
 		return
 	case done == stepFinish:
 		r.conclude(ctx, a, err, true)
@@ -263,8 +231,7 @@ func (r *reconciler) settle(ctx context.Context, a *attempt, done step, err erro
 	}
 }
 
-// find observes the container, by its id: one that was made anew under the same name is not it, and
-// whether that runs is the decision of whoever made it.
+// find observes a container, by its id: one that was created again under the same name is not it.
 func (r *reconciler) find(ctx context.Context, id string) (runner.Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -272,10 +239,8 @@ func (r *reconciler) find(ctx context.Context, id string) (runner.Container, err
 	if err != nil {
 		return runner.Container{}, err
 	}
-	for _, c := range list {
-		if c.ID == id {
-			return c, nil
-		}
+	if i := slices.IndexFunc(list, func(c runner.Container) bool { return c.ID == id }); i >= 0 {
+		return list[i], nil
 	}
 	return runner.Container{}, errGone
 }
@@ -283,23 +248,20 @@ func (r *reconciler) find(ctx context.Context, id string) (runner.Container, err
 // hold sees to it that a back-off has begun.
 func (r *reconciler) hold(ctx context.Context, a *attempt) error {
 	c, err := r.find(ctx, a.p.ID)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !c.Down() {
-		return a.fail(failVerify, "", fmt.Errorf("state %s", c.State))
+	case !c.Down():
+		return &failure{failVerify, "", fmt.Errorf("state %s", c.State)}
 	}
 	now := r.opts.now()
 	a.note("is %s, to be started at %s", c.State, now.Time.Add(now.Left(a.p.Instant, a.p.Length)).UTC().Format(timeFormat))
 	return nil
 }
 
-// timeFormat is how times are written into sentences.
-const timeFormat = "15:04:05 MST"
-
-// setPhase notes how far a pending start has come. If it cannot be written the action goes on all the
-// same: half done is worse, and an earlier phase on disk only means that more is looked at again
-// after a crash.
+// setPhase notes how far a pending start has come. If it cannot be written the action goes on all
+// the same: half done is worse, and an earlier phase on disk only means that more is looked at
+// again after a crash.
 func (r *reconciler) setPhase(a *attempt, phase journal.Phase) {
 	if a.p.Phase == phase {
 		return
@@ -322,8 +284,7 @@ func (r *reconciler) setPhase(a *attempt, phase journal.Phase) {
 // container. After a back-off that is probation, also for the container that took the place of one
 // that is gone.
 func (r *reconciler) conclude(ctx context.Context, a *attempt, err error, finished bool) {
-	now := r.opts.now()
-	rec := a.rec
+	now, rec := r.opts.now(), a.rec
 	rec.Ended, rec.Outcome = now.Time, journal.Completed
 	if err != nil {
 		rec.Outcome, rec.Reason, rec.Detail = journal.Failed, failReason(err), journal.Clean(err.Error(), journal.MaxDetail)
@@ -331,50 +292,39 @@ func (r *reconciler) conclude(ctx context.Context, a *attempt, err error, finish
 	werr := r.store.UpdateUntil(ctx, func(t *journal.Tx) error {
 		if a.open {
 			t.PutRecord(rec)
+		} else if old, known := t.State().Records[a.p.Record]; known && err == nil {
+			t.PutRecord(old.Note("started again at %s", now.Time.UTC().Format(timeFormat)))
+		} else if known {
+			t.PutRecord(old.Note("%v", err))
 		}
-		if !finished {
-			return nil
-		}
-		if old, known := t.State().Records[a.p.Record]; known && !a.open {
-			if err == nil {
-				t.PutRecord(old.Note("started again at %s", now.Time.UTC().Format(timeFormat)))
-			} else {
-				t.PutRecord(old.Note("%v", err))
+		if finished {
+			t.DeleteStart(a.p.Target)
+			if b, ok := t.State().Breakers[a.p.Target]; ok && a.p.Action == ActionBackoff {
+				t.PutBreaker(a.p.Target, onProbation(b, now))
 			}
-		}
-		t.DeleteStart(a.p.Target)
-		if b, ok := t.State().Breakers[a.p.Target]; ok && a.p.Action == ActionBackoff {
-			t.PutBreaker(a.p.Target, onProbation(b, now))
 		}
 		return nil
 	})
-	if werr != nil {
-		r.opts.Logger.Error("Outcome not written; it is looked at again", "action", rec.Action, "target", rec.Target, "err", werr)
+	log := r.opts.Logger.With("action", a.rec.Action, "target", a.rec.Target, "id", a.rec.ID)
+	switch {
+	case werr != nil:
+		log.Error("Outcome not written; it is looked at again", "err", werr)
 		return
-	}
-	if finished {
-		r.mu.Lock()
-		delete(r.retries, a.p.Target)
-		r.mu.Unlock()
+	case !a.open:
+		log.Info("Running again")
+	case err != nil:
+		log.Error("Failed", "err", err)
+	default:
+		log.Info("Done and verified", "took", rec.Ended.Sub(rec.Began))
 	}
 	if a.open {
 		r.metrics.ended(rec)
-		r.opts.log(rec, err)
 		r.opts.Failpoint("outcome")
 	}
 	if finished {
-		r.opts.Logger.Info("Nothing more is to be done", "action", a.p.Action, "target", a.p.Target, "container", a.p.Container)
+		r.change(a.p.Target, func(t *task) { *t = task{claimed: true} })
 		r.opts.Failpoint("finished")
 	}
-}
-
-// log logs the outcome of a record.
-func (o *Options) log(rec journal.Record, err error) {
-	if err != nil {
-		o.Logger.Error("Failed", "action", rec.Action, "target", rec.Target, "id", rec.ID, "err", err)
-		return
-	}
-	o.Logger.Info("Done and verified", "action", rec.Action, "target", rec.Target, "id", rec.ID, "took", rec.Ended.Sub(rec.Began))
 }
 
 // outlive lets a step go on for a moment after ctx ended.

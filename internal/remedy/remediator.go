@@ -1,3 +1,21 @@
+// Package remedy turns alerts into safe actions.
+//
+// An alert is on disk before it is accepted. One loop then decides about it in three stages:
+// resolve finds the one target and action, escalate replaces an action that did not help, and the
+// guards each pass or refuse. What is wanted of the target (running now, or again after a back-off)
+// is on disk before the first call to Docker; the reconciler takes the next step towards it from
+// what is observed, which is the same code for an action in progress and for one that an earlier
+// process left unfinished.
+//
+// The package judges only whether an action is safe, never whether it is wanted: that is said by
+// the labels of the rule. Labels of an alert are claims. What may be done to a container is said by
+// the container's own label ghostrunner.heal.
+//
+// Promises:
+//
+//   - No job is killed: a runner is drained, and stopped only while no worker process is in it.
+//   - Nothing without the label is touched, and no volume or network ever.
+//   - A container that was stopped is started again, also after kill -9.
 package remedy
 
 import (
@@ -40,21 +58,20 @@ func New(o Options) (*Remediator, error) {
 		dockerUp:   true,
 	}
 	r.store = journal.New(journal.Options{Logger: opts.Logger, Path: opts.JournalPath, Now: opts.now, Open: opts.OpenDisk})
-	r.idle = &idleCheck{opts: opts, containers: r.containers}
+	r.idle = &idleCheck{opts: opts, containers: r.containers, conflicts: map[string]conflict{}}
 	r.reconciler = &reconciler{
 		opts: opts, store: r.store, metrics: r.metrics, containers: r.containers, wake: r.wakeUp, began: time.Now(),
-		claimed: map[string]bool{}, retries: map[string]retry{},
+		tasks: map[string]task{},
 	}
 	if opts.Registry != nil {
-		if err := opts.Registry.Register(stateCollector{r}); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
+		registerState(r, opts.Registry)
 	}
 	return r, nil
 }
 
-// Run opens the journal, finishes what an earlier process began, and works until ctx ends. It returns
-// nil then. A step in progress is given a few seconds to end; what it leaves unfinished is on disk.
+// Run opens the journal, finishes what an earlier process began, and works until ctx ends. It
+// returns nil then. A step in progress is given a few seconds to end; what it leaves unfinished is
+// on disk.
 func (r *Remediator) Run(ctx context.Context) error {
 	if !r.store.Open(ctx) {
 		return nil
@@ -64,7 +81,6 @@ func (r *Remediator) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.loop(ctx) })
-	wg.Go(func() { r.idle.watch(ctx) })
 	wg.Go(func() { r.watchImages(ctx) })
 	wg.Go(func() { r.standIn(ctx) })
 	wg.Wait()

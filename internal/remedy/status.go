@@ -103,8 +103,8 @@ func (r *Remediator) Attempts(since time.Time, limit int) []journal.Record {
 	return all[:min(n, limit)]
 }
 
-// ParseSince reads a time of the past: a time (RFC 3339), a day (2006-01-02, in UTC), or how long ago
-// (90m, 24h).
+// ParseSince reads a time of the past: a time (RFC 3339), a day (2006-01-02, in UTC), or how long
+// ago (90m, 24h).
 func ParseSince(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		if d < 0 || d > journal.MaxAge {

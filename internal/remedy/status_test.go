@@ -140,8 +140,8 @@ func TestStatusDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestClockSetBackIsReported: in the bubble of the test the wall clock is never set; it is the other
-// clock that is ahead, which looks the same.
+// TestClockSetBackIsReported: in the bubble of the test the wall clock is never set; it is the
+// other clock that is ahead, which looks the same.
 func TestClockSetBackIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var back atomic.Int64

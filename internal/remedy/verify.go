@@ -13,64 +13,58 @@ import (
 // that has not changed costs no quota.
 const onlineInterval = 2 * time.Second
 
-// onlineCheck asks GitHub whether a restarted runner is online. It asks anew: what was known before
-// may be older than the restart.
+// onlineCheck asks GitHub whether a restarted runner is online. What GitHub said before may be
+// older than the restart.
 type onlineCheck struct {
 	// before are the registrations that were online before the restart, and have not been seen to
 	// end: a runner that was killed is called online for a while.
 	before map[int64]bool
-	last   time.Time
-	asked  bool
-	err    error  // of the last question
-	name   string // of the registration that is online
+	last   time.Time // of the last question; zero: none
+	err    error     // of the last question
+	name   string    // of the registration that is online
 }
 
 // onlineBefore begins an onlineCheck before the restart.
 func (r *reconciler) onlineBefore(p Plan) *onlineCheck {
 	o := &onlineCheck{before: map[int64]bool{}}
-	if r.opts.GitHub == nil {
-		return o
-	}
-	list, _ := r.opts.GitHub.Known(p.Container.Scope)
-	for _, reg := range registrationsOf(list, p.Container, p.Containers) {
-		o.before[reg.ID] = reg.Online()
+	if r.opts.GitHub != nil {
+		list, _ := r.opts.GitHub.Known(p.Container.Scope)
+		for _, reg := range registrationsOf(list, p.Container, p.Containers) {
+			o.before[reg.ID] = reg.Online()
+		}
 	}
 	return o
 }
 
-// online reports whether GitHub sees the runner online; also for what is no runner and where there
-// is no GitHub to ask.
-func (r *reconciler) isOnline(ctx context.Context, o *onlineCheck, c runner.Container) bool {
+// isOnline reports whether GitHub sees the runner online; also for what is no runner and where
+// there is no GitHub to ask.
+func (r *reconciler) isOnline(ctx context.Context, o *onlineCheck, c runner.Container) (online bool) {
 	if r.opts.GitHub == nil || c.Role != runner.RoleRunner {
 		return true
 	}
-	if o.asked && time.Since(o.last) < onlineInterval {
+	if time.Since(o.last) < onlineInterval {
 		return false
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	list, err := r.opts.GitHub.Ask(call, c.Scope)
-	if err != nil && ctx.Err() != nil && o.asked {
+	if err != nil && ctx.Err() != nil && !o.last.IsZero() {
 		return false // canceled by the end of the wait: the last answer counts
 	}
-	o.last, o.asked, o.err = time.Now(), true, err
-	if err != nil {
+	if o.last, o.err = time.Now(), err; err != nil {
 		return false
 	}
 	all, _ := r.containers.recent(ctx) // without it a slot may be taken for another with a longer name
 	still := map[int64]bool{}
-	found := false
 	for _, reg := range registrationsOf(list, c, all) {
-		switch {
-		case reg.Online() && o.before[reg.ID]:
+		if reg.Online() && o.before[reg.ID] {
 			still[reg.ID] = true
-		case reg.Online():
-			found = true
-			o.name = reg.Name
+		} else if reg.Online() {
+			online, o.name = true, reg.Name
 		}
 	}
 	o.before = still
-	return found
+	return online
 }
 
 // verify waits until a restarted container runs and is healthy, and a runner is online at GitHub
@@ -82,8 +76,7 @@ func (r *reconciler) verify(ctx context.Context, a *attempt) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.VerifyTimeout)
 	defer cancel()
-	began, seen := time.Now(), 0
-	online := a.online
+	online, seen := a.online, 0
 	if online == nil { // an earlier process began it
 		online = &onlineCheck{}
 	}
@@ -98,41 +91,27 @@ func (r *reconciler) verify(ctx context.Context, a *attempt) error {
 			seen = 0
 		case c.Health == runner.HealthHealthy || c.Health == "":
 			if seen++; (c.Health != "" || seen > 1) && r.isOnline(ctx, online, c) {
-				a.note("verified after %s: %s", time.Since(began).Round(10*time.Millisecond), described(c, online))
+				a.note("verified: %s %s", c.State, c.Health)
+				if online.name != "" {
+					a.note("%s is online at GitHub", online.name)
+				}
 				return nil
 			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return r.unverified(a, c, online, err)
+			if err == nil && online.err != nil { // no failure of the restart: the outage has its own alert
+				a.note("%s %s; GitHub cannot be asked: %v", c.State, c.Health, online.err)
+				return nil
+			}
+			if err == nil {
+				err = fmt.Errorf("state %s, health %q", c.State, c.Health)
+			}
+			if !online.last.IsZero() {
+				err = fmt.Errorf("%w, and GitHub does not see it online", err)
+			}
+			return &failure{failVerify, "look at its log", err}
 		}
-	}
-}
-
-func described(c runner.Container, o *onlineCheck) string {
-	s := c.State
-	if c.Health != "" {
-		s += " " + c.Health
-	}
-	if o.name != "" {
-		s += ", " + o.name + " is online at GitHub"
-	}
-	return s
-}
-
-// unverified is what comes of a verification whose time is up. A GitHub that cannot be asked is no
-// failure of the restart: the outage has its own alert.
-func (r *reconciler) unverified(a *attempt, c runner.Container, o *onlineCheck, err error) error {
-	switch {
-	case err != nil:
-		return a.fail(failVerify, "", err)
-	case o.asked && o.err == nil:
-		return a.fail(failVerify, "look at its log", fmt.Errorf("state %s, health %q, and GitHub does not see it online", c.State, c.Health))
-	case o.asked:
-		a.note("%s; GitHub cannot be asked: %v", described(c, o), o.err)
-		return nil
-	default:
-		return a.fail(failVerify, "look at its log", fmt.Errorf("state %s, health %q", c.State, c.Health))
 	}
 }

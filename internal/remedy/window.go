@@ -10,16 +10,17 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 )
 
-// Window is when actions may begin: always, if it is zero. What was begun is finished, and what was stopped is started,
-// outside of it too.
+// Window is when actions may begin: always, if it is zero. What was begun is finished, and what was
+// stopped is started, outside of it too.
 //
 // It is written as spans separated by semicolons, each of days, hours and a time zone:
 //
 //	Mon-Fri 22:00-06:00 Europe/Berlin; Sat,Sun 00:00-24:00 Europe/Berlin
 //
-// Days may be left out (every day), and so may the zone (UTC). A span that ends before it begins goes over midnight and
-// belongs to the day on which it begins. Hours are what a clock on the wall there shows: where that is turned forward a
-// span may be an hour shorter, or not come at all, and where it is turned back an hour longer.
+// Days may be left out (every day), and so may the zone (UTC). A span that ends before it begins
+// goes over midnight and belongs to the day on which it begins. Hours are what a clock on the wall
+// there shows: where that is turned forward a span may be an hour shorter, or not come at all, and
+// where it is turned back an hour longer.
 type Window struct {
 	text  string
 	spans []hours
@@ -91,7 +92,8 @@ func parseSpan(fields []string) (hours, error) {
 	return s, nil
 }
 
-// parseDays reads days and ranges of days, separated by commas. A range may go over the end of the week.
+// parseDays reads days and ranges of days, separated by commas. A range may go over the end of the
+// week.
 func parseDays(text string) (days [7]bool, err error) {
 	for part := range strings.SplitSeq(text, ",") {
 		first, last, isRange := strings.Cut(part, "-")

@@ -382,6 +382,15 @@ func TestNoRegistrationWhileAProcessOfTheLastJobRuns(t *testing.T) {
 	}
 }
 
+func TestNoRegistrationIfCleaningFails(t *testing.T) {
+	s := startSlot(t, &fakeGitHub{}, func(cfg *Config) { cfg.Root += "/none" })
+	s.stderr.wait(t, "cause=\"cleaning: open the runner's directory", 3)
+	s.stop()
+	if names, _ := s.github.seen(); len(names) > 0 {
+		t.Errorf("registrations %v before everything was cleaned", names)
+	}
+}
+
 func TestVolumesInTemporaryDirectoriesStay(t *testing.T) {
 	dir := t.TempDir()
 	volume := filepath.Join(dir, "cache")

@@ -1,9 +1,8 @@
-// Command govulncheck asks Go's vulnerability database whether this project calls anything that is known to be
-// vulnerable, and fails if it does. What cannot be fixed, because a library that is given to us is frozen, stands in
-// [accepted] with the reason why it does not reach us.
+// Command govulncheck fails if this project calls code that Go's vulnerability database lists. Findings
+// in frozen libraries are in [accepted], with the reason why they do not affect us.
 //
-// Where the database does not answer nothing is proven: that is said in one line which cannot be overlooked, and is no failure,
-// because it says nothing about the code.
+// If the database cannot be reached, it prints one line and does not fail, because that says nothing
+// about the code.
 //
 //	govulncheck [folder of a module]
 package main
@@ -27,10 +26,10 @@ import (
 	"golang.org/x/vuln/scan"
 )
 
-// accepted are the findings that we live with, by their number in the database.
+// accepted are findings that do not affect us, by their number in the database.
 //
-// github.com/docker/docker ends with v28.5.2; its successor is another module. We use its client, and these are faults of the
-// daemon, which is the machine's own and gets its updates there.
+// github.com/docker/docker ends with v28.5.2; its successor is another module. We use its client only. These
+// are faults of the daemon, which the machine updates.
 var accepted = map[string]string{
 	"GO-2026-4883": "how the daemon checks the privileges of a plugin; we neither are the daemon nor install plugins",
 	"GO-2026-4887": "how the daemon asks authorization plugins about large requests; we are not the daemon",
@@ -40,7 +39,7 @@ var accepted = map[string]string{
 
 const (
 	database = "https://vuln.go.dev"
-	patience = 20 * time.Second // of which the database gets so much to say that it is there
+	patience = 20 * time.Second // for the first answer of the database
 	longest  = 10 * time.Minute // for everything
 )
 
@@ -88,10 +87,10 @@ func mark() string {
 	return ""
 }
 
-// reach tells why the database cannot be asked.
+// reach returns why the database cannot be reached.
 func reach(ctx context.Context, db string) error {
 	if strings.HasPrefix(db, "file://") {
-		return nil // govulncheck says what is wrong with it
+		return nil // govulncheck reports what is wrong with it
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -110,15 +109,15 @@ func reach(ctx context.Context, db string) error {
 	return nil
 }
 
-// finding is one fault of one library, as govulncheck tells of it: once for each way that leads to it. The first frame
-// is the library's, and has a function only if we call it.
+// finding is one vulnerability on one call path, as govulncheck reports it. The first frame is in the
+// library, and has a function only if we call it.
 type finding struct {
 	OSV   string
 	Fixed string `json:"fixed_version"`
 	Trace []struct{ Module, Version, Package, Function string }
 }
 
-// judge reads what govulncheck found. Faults in what is imported or required and not called are counted, not fatal.
+// judge reads the findings. Those in code that is not called are counted and do not fail.
 func judge(in io.Reader, out io.Writer) error {
 	summaries, called, near := map[string]string{}, map[string]finding{}, map[string]bool{}
 	for messages := json.NewDecoder(in); ; {
@@ -132,7 +131,7 @@ func judge(in io.Reader, out io.Writer) error {
 		if err := messages.Decode(&m); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return fmt.Errorf("what govulncheck says is no JSON: %w", err)
+			return fmt.Errorf("read the output of govulncheck: %w", err)
 		}
 		if m.OSV != nil {
 			summaries[m.OSV.ID] = m.OSV.Summary
@@ -156,13 +155,13 @@ func judge(in io.Reader, out io.Writer) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(accepted)) {
 		if !near[id] {
-			fmt.Fprintf(out, "%s%s is accepted, but no longer found: take it out of tools/govulncheck\n", mark(), id)
+			fmt.Fprintf(out, "%s%s is accepted, but no longer found: remove it from tools/govulncheck\n", mark(), id)
 		}
 	}
-	fmt.Fprintf(out, "vulnerabilities: %d called, %d of them accepted; %d more in what is imported or required and not called\n",
+	fmt.Fprintf(out, "vulnerabilities: %d called, %d of them accepted; %d more in code that is not called\n",
 		len(called), len(called)-len(fatal), len(near)-len(called))
 	if len(fatal) > 0 {
-		return fmt.Errorf("this project calls what is known to be vulnerable; update it, or accept it in tools/govulncheck with the reason:\n%s",
+		return fmt.Errorf("this project calls vulnerable code; update it, or accept it in tools/govulncheck with the reason:\n%s",
 			strings.Join(fatal, "\n"))
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What is called fails unless it is accepted; what is only imported or required does not.
+// A called vulnerability fails unless it is accepted; one in code that is not called does not.
 func TestJudge(t *testing.T) {
 	const (
 		called   = `{"osv":{"id":"GO-1","summary":"It explodes"}} {"finding":{"osv":"GO-1","fixed_version":"v2.0.0","trace":[{"module":"m","version":"v1.0.0","package":"m/p","function":"F"}]}}`
@@ -25,7 +25,7 @@ func TestJudge(t *testing.T) {
 		{"accepted", frozen, "", "accepted: GO-2026-4883"},
 		{"accepted and not", frozen + called, "GO-1", "2 called, 1 of them accepted"},
 		{"accepted and gone", imported, "", "GO-2026-4883 is accepted, but no longer found"},
-		{"cut off", called[:80], "no JSON", ""},
+		{"cut off", called[:80], "read the output", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -43,7 +43,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A database that does not answer is said in one line, and is no failure.
+// A database that cannot be reached leads to one line and no failure.
 func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
@@ -61,7 +61,7 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// A database with one fault in it, and a module that calls it: the whole way through govulncheck itself.
+// A database with one vulnerability and a module that calls it, through govulncheck itself.
 func TestFindsWhatIsCalled(t *testing.T) {
 	db, module := t.TempDir(), t.TempDir()
 	write := func(path, text string) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 	"strconv"
@@ -69,12 +68,9 @@ type positive float64
 func (p *positive) String() string { return strconv.FormatFloat(float64(*p), 'g', -1, 64) }
 
 func (p *positive) Set(text string) error {
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(f > 0) || math.IsInf(f, 0) {
-		return fmt.Errorf("%q is not a number above 0", text)
-	}
+	f, err := Positive(text)
 	*p = positive(f)
-	return nil
+	return err
 }
 
 // Parse reads args and the environment and returns the subcommand. done reports that help or the

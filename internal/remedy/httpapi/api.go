@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/remedy"
@@ -48,8 +47,8 @@ func (s *Server) getAttempts(w http.ResponseWriter, req *http.Request) {
 // maxForm bounds the body of a request that has only parameters.
 const maxForm = 4 << 10
 
-// parameters reads the parameters of a request, from its query or its form, each at most once. What is not asked for, or
-// cannot be read, is answered with its name. An empty one counts as left out.
+// parameters reads the parameters of a request, from its query or its form, each at most once. One
+// that is unknown, or cannot be read, is answered with its name. An empty one counts as left out.
 func parameters(w http.ResponseWriter, req *http.Request, known map[string]func(string) error) bool {
 	req.Body = http.MaxBytesReader(w, req.Body, maxForm)
 	if err := req.ParseForm(); err != nil {
@@ -58,16 +57,14 @@ func parameters(w http.ResponseWriter, req *http.Request, known map[string]func(
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Form)) {
 		values, parse := req.Form[name], known[name]
-		var err error
+		err := fmt.Errorf("no such parameter; known are %q", slices.Sorted(maps.Keys(known)))
 		switch {
 		case parse == nil:
-			err = errors.New("no such parameter")
-			if names := slices.Sorted(maps.Keys(known)); len(names) > 0 {
-				err = fmt.Errorf("no such parameter; there are %s", strings.Join(names, ", "))
-			}
 		case len(values) > 1:
 			err = errors.New("is given more than once")
-		case values[0] != "":
+		case values[0] == "":
+			err = nil
+		default:
 			err = parse(values[0])
 		}
 		if err != nil {
@@ -117,7 +114,8 @@ func (s *Server) postResume(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// respond answers a request that changed something: a form with the page, everything else with JSON.
+// respond answers a request that changed something: a form with the page, everything else with
+// JSON.
 func (s *Server) respond(w http.ResponseWriter, req *http.Request, err error, then func() any) {
 	switch {
 	case errors.Is(err, remedy.ErrUnknownRunner):
@@ -160,5 +158,5 @@ func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(v) // the client went away: nobody to tell
+	_ = json.NewEncoder(w).Encode(v) // an error means that the client went away
 }

@@ -65,7 +65,7 @@ func TestParameters(t *testing.T) {
 		{"GET", "/api/v1/attempts?since=yesterday", "", 400, "since: want a time such as"},
 		{"GET", "/api/v1/attempts?since=-1h", "", 400, "since: "},
 		{"GET", "/api/v1/attempts?since=9000h", "", 400, "since: want at most 2160 hours"},
-		{"GET", "/api/v1/attempts?limt=3", "", 400, "limt: no such parameter; there are limit, since"},
+		{"GET", "/api/v1/attempts?limt=3", "", 400, `limt: no such parameter; known are ["limit" "since"]`},
 		{"GET", "/api/v1/attempts?%1b[31m=3", "", 400, "\uFFFD[31m: no such parameter"},
 		{"GET", "/api/v1/attempts?a=%zz", "", 400, "parameters: "},
 		{"GET", "/api/v1/breakers?x=1", "", 400, "x: no such parameter"},
@@ -97,7 +97,8 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestTooManyAtOnce holds every place and finds each door closed, but that of the webhook, which has places of its own.
+// TestTooManyAtOnce holds every place and finds each door closed, but that of the webhook, which
+// has places of its own.
 func TestTooManyAtOnce(t *testing.T) {
 	s := start(t, &fakeDocker{}, nil)
 	s.ready(t)
@@ -128,7 +129,8 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestLargePayloadsWait: two of the largest are read at the same time; a third, and one of unknown length, wait or go away.
+// TestLargePayloadsWait: two of the largest are read at the same time; a third, and one of unknown
+// length, wait or go away.
 func TestLargePayloadsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, &fakeDocker{}, nil)

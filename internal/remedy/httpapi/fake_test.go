@@ -19,7 +19,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// fakeDocker is an engine with some idle containers. Everything else that is asked of it is a panic.
+// fakeDocker is an engine with some idle containers. Everything else that is asked of it is a
+// panic.
 type fakeDocker struct {
 	remedy.Docker
 

@@ -21,7 +21,8 @@ var pageHTML string
 //go:embed page.css
 var pageCSS string
 
-// pagePolicy lets the page have its one style sheet, its icon and its own forms, and nothing else: no script at all.
+// pagePolicy lets the page have its one style sheet, its icon and its own forms, and nothing else:
+// no script at all.
 var pagePolicy = func() string {
 	sum := sha256.Sum256([]byte(pageCSS))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
@@ -60,8 +61,9 @@ var signInWords = map[string]string{
 	"again": "Nothing was done: your session has ended, or never began. Sign in and press the button again.",
 }
 
-// Page is the status page: what a person wants to know at a glance, and for those whom signedIn knows the buttons of the
-// API. It works without scripts. Reading it needs no token, as /metrics needs none.
+// Page is the status page: what a person wants to know at a glance, and for those whom signedIn
+// knows the buttons of the API. It works without scripts. Reading it needs no token, as /metrics
+// needs none.
 func (s *Server) Page(signedIn func(*http.Request) bool) http.Handler {
 	return limited(s.requests, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		v := view{
@@ -78,7 +80,7 @@ func (s *Server) Page(signedIn func(*http.Request) bool) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin") // the forms must name their origin
 		h.Set("Cache-Control", "no-store")
-		_ = pageTemplate.Execute(w, v) // the client went away: nobody to tell
+		_ = pageTemplate.Execute(w, v) // an error means that the client went away
 	}))
 }
 

@@ -56,7 +56,8 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// TestPageWithoutAJournal is the page of a program that cannot work: it must come all the same, and say why.
+// TestPageWithoutAJournal is the page of a program that cannot work: it must come all the same, and
+// say why.
 func TestPageWithoutAJournal(t *testing.T) {
 	s := start(t, &fakeDocker{}, func(o *remedy.Options) {
 		o.OpenDisk = func() (journal.Disk, error) {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,26 +119,23 @@ func decode(body io.Reader) (*message, error) {
 	return m, nil
 }
 
-// payloadError says where a payload is wrong, in the words of the payload.
+// payloadError says where a payload is wrong.
 func payloadError(err error) error {
-	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := strings.TrimPrefix(typ.Field, "Data.")
-		if field == "" {
-			field = "body"
-		}
-		return fmt.Errorf("%s: a JSON %s does not fit there", journal.Clean(field, 128), journal.Clean(typ.Value, 64))
-	}
-	if syn, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("body: not JSON at byte %d: %s", syn.Offset, syn.Error())
+	typ, wrongType := errors.AsType[*json.UnmarshalTypeError](err)
+	syntax, noJSON := errors.AsType[*json.SyntaxError](err)
+	switch {
+	case wrongType:
+		return fmt.Errorf("%s: a JSON %s does not fit there",
+			journal.Clean(cmp.Or(strings.TrimPrefix(typ.Field, "Data."), "body"), 128), journal.Clean(typ.Value, 64))
+	case noJSON:
+		return fmt.Errorf("body: not JSON at byte %d: %w", syntax.Offset, err)
+	case errors.Is(err, io.EOF):
+		return errors.New("body: empty")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("body: JSON ends too early")
 	}
 	if _, ok := errors.AsType[*time.ParseError](err); ok {
 		return fmt.Errorf("alerts[].startsAt or endsAt: %s", journal.Clean(err.Error(), 160))
-	}
-	if errors.Is(err, io.EOF) {
-		return errors.New("body: empty")
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("body: JSON ends too early")
 	}
 	return fmt.Errorf("body: %w", err)
 }

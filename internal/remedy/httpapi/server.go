@@ -5,7 +5,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -17,12 +16,12 @@ import (
 const (
 	// maxBody bounds a payload in bytes.
 	maxBody = 16 << 20
-	// maxBodies bounds the payloads in bytes that are read and decoded at the same time, in which they
-	// grow several times.
+	// maxBodies bounds the payloads in bytes that are read and decoded at the same time, in which
+	// they grow several times.
 	maxBodies = 2 * maxBody
-	// maxRequests bounds the requests that are answered at the same time, those of the webhook apart
-	// from all others: a client that reads the page slowly, for which no token is needed, must not
-	// keep alerts out.
+	// maxRequests bounds the requests that are answered at the same time, those of the webhook
+	// apart from all others: a client that reads the page slowly, for which no token is needed,
+	// must not keep alerts out.
 	maxRequests = 64
 )
 
@@ -52,8 +51,8 @@ func New(r *remedy.Remediator, registry prometheus.Registerer) *Server {
 	return s
 }
 
-// Routes adds the webhook and the API to mux, each behind auth. The buttons of the page are the same
-// requests: what comes from a form is answered with the page.
+// Routes adds the webhook and the API to mux, each behind auth. The buttons of the page are the
+// same requests: what comes from a form is answered with the page.
 func (s *Server) Routes(mux *http.ServeMux, auth func(http.Handler) http.Handler) {
 	mux.Handle("/webhook", s.Webhook(auth))
 	for pattern, fn := range map[string]http.HandlerFunc{
@@ -81,31 +80,6 @@ func limited(places chan struct{}, next http.Handler) http.Handler {
 		}
 	})
 }
-
-// counted counts the requests of a handler by the code of their answer.
-func (s *Server) counted(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		rec := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(rec, req)
-		s.codes.WithLabelValues(strconv.Itoa(rec.code)).Inc()
-	})
-}
-
-// codeRecorder remembers the status code of an answer.
-type codeRecorder struct {
-	http.ResponseWriter
-
-	code int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (c *codeRecorder) WriteHeader(code int) {
-	c.code = code
-	c.ResponseWriter.WriteHeader(code)
-}
-
-// Unwrap makes http.ResponseController and http.MaxBytesReader work.
-func (c *codeRecorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // unavailable asks the client to try again.
 func unavailable(w http.ResponseWriter, err error) {

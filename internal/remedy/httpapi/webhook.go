@@ -6,14 +6,16 @@ import (
 	"mime"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
-// Webhook returns the handler of POST /webhook, behind auth. It answers as soon as the alerts are on
-// disk; Alertmanager repeats what was answered with 503, and gives up on any other error
+// Webhook returns the handler of POST /webhook, behind auth. It answers as soon as the alerts are
+// on disk; Alertmanager repeats what was answered with 503, and gives up on any other error
 // (prometheus/alertmanager notify/util.go, type Retrier).
 func (s *Server) Webhook(auth func(http.Handler) http.Handler) http.Handler {
-	return s.counted(limited(s.deliveries, auth(http.HandlerFunc(s.webhook))))
+	return promhttp.InstrumentHandlerCounter(s.codes, limited(s.deliveries, auth(http.HandlerFunc(s.webhook))))
 }
 
 func (s *Server) webhook(w http.ResponseWriter, req *http.Request) {
@@ -39,7 +41,8 @@ func (s *Server) webhook(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// readPayload reads and checks a payload, and answers if it is none. Large ones wait for each other.
+// readPayload reads and checks a payload, and answers if it is none. Large ones wait for each
+// other.
 func (s *Server) readPayload(w http.ResponseWriter, req *http.Request) (*message, bool) {
 	if typ, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || typ != "application/json" {
 		http.Error(w, "Content-Type: want application/json", http.StatusUnsupportedMediaType)

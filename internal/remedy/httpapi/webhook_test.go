@@ -116,8 +116,8 @@ func TestWebhookDoesNotWait(t *testing.T) {
 	w := start(t, d, nil)
 	t.Cleanup(release)
 	w.ready(t)
-	// Docker hangs until the test has ended: an answer that waited for it would never come. How long an answer takes is up
-	// to the disk, so it is told and not judged.
+	// Docker hangs until the test has ended: an answer that waited for it would never come. How
+	// long an answer takes is up to the disk, so it is told and not judged.
 	answered := make(chan []time.Duration, 1)
 	go func() {
 		w.post(payload(alertOf("First", remedy.ActionRestart, "runner", "x")))
@@ -219,8 +219,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// BenchmarkWebhook is what a webhook costs until it is answered, ten at once, while Docker hangs: one alert, a hundred of them,
-// and the same hundred again and again.
+// BenchmarkWebhook is what a webhook costs until it is answered, ten at once, while Docker hangs:
+// one alert, a hundred of them, and the same hundred again and again.
 func BenchmarkWebhook(b *testing.B) {
 	for _, c := range []struct {
 		name   string

@@ -50,20 +50,16 @@ type bolt struct{ db *bbolt.DB }
 
 type boltTx struct{ *bbolt.Tx }
 
-// Put implements DiskTx.
 func (t boltTx) Put(bucket string, key, value []byte) error {
 	return t.Bucket([]byte(bucket)).Put(key, value)
 }
 
-// Delete implements DiskTx.
 func (t boltTx) Delete(bucket string, key []byte) error { return t.Bucket([]byte(bucket)).Delete(key) }
 
-// Batch implements Disk.
 func (b bolt) Batch(fn func(DiskTx) error) error {
 	return b.db.Batch(func(tx *bbolt.Tx) error { return fn(boltTx{tx}) })
 }
 
-// Each implements Disk.
 func (b bolt) Each(bucket string, from []byte, fn func(k, v []byte) (bool, error)) (err error) {
 	defer guardFaults(&err)()
 	return b.db.View(func(tx *bbolt.Tx) error {
@@ -77,7 +73,6 @@ func (b bolt) Each(bucket string, from []byte, fn func(k, v []byte) (bool, error
 	})
 }
 
-// Close implements Disk.
 func (b bolt) Close() error { return b.db.Close() }
 
 // guardFaults turns the fault of reading a damaged file into an error, until the function that it
@@ -92,10 +87,10 @@ func guardFaults(err *error) func() {
 	}
 }
 
-// OpenFile opens or creates a bbolt file and reads every entry of it, so that a damaged one is found
-// now and not in the middle of an action. The free list is kept on disk, and bbolt's own check is
-// not used, because both work in goroutines where the fault of reading a damaged file ends the
-// program.
+// OpenFile opens or creates a bbolt file and reads every entry of it, so that a damaged one is
+// found now and not in the middle of an action. The free list is kept on disk, and bbolt's own
+// check is not used, because both work in goroutines where the fault of reading a damaged file ends
+// the program.
 func OpenFile(path string, timeout time.Duration) (Disk, error) {
 	db, err := openBolt(path, timeout)
 	switch {

@@ -41,8 +41,8 @@ func (d mapDisk) Each(bucket string, _ []byte, fn func(k, v []byte) (bool, error
 	return nil
 }
 
-// TestClockSetBetweenProcesses is a wall clock that was set while no process ran: a back-off neither
-// strands its runner nor ends too soon.
+// TestClockSetBetweenProcesses is a wall clock that was set while no process ran: a back-off
+// neither strands its runner nor ends too soon.
 func TestClockSetBetweenProcesses(t *testing.T) {
 	const length, passed = 10 * time.Minute, 4 * time.Minute
 	for _, c := range []struct {
@@ -177,8 +177,8 @@ func TestPauseOfOldVersion(t *testing.T) {
 	}
 }
 
-// TestUpgrade opens a journal that an older version left behind, and loses nothing. The file has one
-// record of each kind, written with the put and write of internal/remedy at commit f14d54c.
+// TestUpgrade opens a journal that an older version left behind, and loses nothing. The file has
+// one record of each kind, written with the put and write of internal/remedy at commit f14d54c.
 func TestUpgrade(t *testing.T) {
 	in, err := os.Open("testdata/f14d54c.db.gz")
 	if err != nil {
@@ -244,8 +244,8 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// FuzzLoad reads a journal whose records may be anything: a damaged one is an error, and what is read
-// can be worked with.
+// FuzzLoad reads a journal whose records may be anything: a damaged one is an error, and what is
+// read can be worked with.
 func FuzzLoad(f *testing.F) {
 	at := Instant{time.Now(), BootTime{"a", time.Hour}}
 	for _, v := range []any{

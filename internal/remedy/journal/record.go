@@ -33,7 +33,8 @@ func (a Alert) Same(b Alert) bool {
 // Outcome of a decision.
 type Outcome string
 
-// The outcomes. An action that was interrupted stays Running until it is finished after the restart.
+// The outcomes. An action that was interrupted stays Running until it is finished after the
+// restart.
 const (
 	Running   Outcome = "running"
 	Completed Outcome = "completed" // done and verified
@@ -105,22 +106,6 @@ func (r Record) Note(format string, args ...any) Record {
 // refusalKey is what makes two refusals the same line of history.
 func (r Record) refusalKey() string {
 	return r.Alert.Fingerprint + "|" + r.Action + "|" + r.Target + "|" + r.Reason
-}
-
-// weight is about as many bytes as the record has on disk.
-func (r Record) weight() int {
-	const frame = 300 // the names of the fields, times and numbers
-	n := frame + len(r.Detail) + len(r.Alert.Summary)
-	for k, v := range r.Alert.Labels {
-		n += len(k) + len(v) + 6
-	}
-	for _, v := range r.Verdicts {
-		n += len(v.Guard) + len(v.Detail) + 30
-	}
-	for _, e := range r.Evidence {
-		n += len(e) + 3
-	}
-	return n
 }
 
 // older compares two records by the last thing that happened; the id decides between equal times.

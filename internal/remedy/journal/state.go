@@ -51,8 +51,8 @@ func newState() State {
 	}
 }
 
-// load reads the state. Times get the monotonic reading of this process; no wait becomes longer than
-// it was meant to be.
+// load reads the state. Times get the monotonic reading of this process; no wait becomes longer
+// than it was meant to be.
 func load(d Disk, now Instant) (State, error) {
 	s := newState()
 	for bucket, read := range map[string]func(k string, v []byte) error{
@@ -197,8 +197,8 @@ func (s *State) Last(target string, match func(Record) bool) (last Record, found
 }
 
 // LastDecisions returns, for each action and target, the latest record of having acted and the
-// latest refusal: repeats of an alert that was acted on are refused, and that must not hide what was
-// done. Alerts whose target was never found are left out, so an alert cannot make series.
+// latest refusal: repeats of an alert that was acted on are refused, and that must not hide what
+// was done. Alerts whose target was never found are left out, so an alert cannot make series.
 func (s *State) LastDecisions() []Record {
 	type key struct {
 		action, target string

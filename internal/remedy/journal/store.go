@@ -1,3 +1,8 @@
+// Package journal is the memory of the remediator: alerts that wait for a decision, what was
+// begun, done and refused, circuit breakers, and what is wanted of containers that were taken down.
+//
+// All of it changes through [Store.Update]: on disk first, in memory after that. What
+// [Store.State] returns is the state of the last commit; it is never changed in place.
 package journal
 
 import (
@@ -40,7 +45,8 @@ type Store struct {
 	opts  Options
 	state atomic.Pointer[State] // of the last commit
 
-	// head is the last transaction that was begun. Only the transaction that has the disk touches it.
+	// head is the last transaction that was begun. Only the transaction that has the disk touches
+	// it.
 	head *Tx
 
 	mu        sync.Mutex
@@ -50,8 +56,8 @@ type Store struct {
 	writers   sync.WaitGroup // updates under way, so that the disk is closed after them
 }
 
-// New makes a store. It opens nothing: Open does, so that a file that cannot be opened is seen in Err
-// rather than in a program that is started again and again.
+// New makes a store. It opens nothing: Open does, so that a file that cannot be opened is seen in
+// Err rather than in a program that is started again and again.
 func New(o Options) *Store {
 	if o.Open == nil {
 		o.Open = func() (Disk, error) { return OpenFile(o.Path, lockTimeout) }

@@ -14,9 +14,7 @@ const (
 	MaxRecords  = 1000
 	MaxRefusals = 500
 	// MaxAge is how long a record is kept at most.
-	MaxAge = 90 * 24 * time.Hour
-	// maxHistory bounds records and refusals together, in bytes.
-	maxHistory = 8 << 20
+	MaxAge     = 90 * 24 * time.Hour
 	maxRunners = 1000
 	maxImages  = 2000
 )
@@ -127,15 +125,11 @@ func (t *Tx) Refuse(r Record) (first bool) {
 	return r.Count == 1
 }
 
-// Sweep forgets what is too old, and the oldest of what is too much. Records of unfinished actions
-// stay.
+// Sweep forgets what is too old. Records of unfinished actions stay.
 func (t *Tx) Sweep(now time.Time) {
-	unfinished, kept := t.draft.unfinished(), 0
+	unfinished := t.draft.unfinished()
 	for _, r := range t.draft.History() {
-		kept += r.weight()
-		switch {
-		case unfinished[r.ID] && r.Outcome != Refused:
-		case kept > maxHistory, now.Sub(r.At()) >= MaxAge:
+		if now.Sub(r.At()) >= MaxAge && (r.Outcome == Refused || !unfinished[r.ID]) {
 			t.forget(r)
 		}
 	}

@@ -90,8 +90,8 @@ func (r *run) lastUse(i Image) time.Time {
 	return used
 }
 
-// keeps reports whether an image is never removed: a name or the id matches the keep list, or one of
-// our containers is made from that name, so that its next start needs the image.
+// keeps reports whether an image is never removed: a name or the id matches the keep list, or one
+// of our containers is made from that name, so that its next start needs the image.
 func (r *run) keeps(i Image) bool {
 	for _, name := range append([]string{i.ID}, i.Tags...) {
 		if r.Keep != nil && r.Keep.MatchString(name) {

@@ -2,17 +2,17 @@
 //
 // It removes what can be made again, in this order: the build cache, dangling images, stopped
 // containers that carry the prune label and no role, then unused images older than the least age,
-// the least recently used first. It ends as soon as the target is free by what the file system says.
-// An image that a container uses, running or not, or that one of our containers is made from by
-// name, or that the keep list names, is never removed, nor is anything by force; volumes and
+// the least recently used first. It ends as soon as the target is free by what the file system
+// says. An image that a container uses, running or not, or that one of our containers is made from
+// by name, or that the keep list names, is never removed, nor is anything by force; volumes and
 // networks are never touched. With a label only what carries it is removed and the build cache,
 // which has no labels, is left alone; without one no container is removed, because nothing says
 // which are ours.
 //
-// A job that begins meanwhile ends a prune before the next object, because an image that the job has
-// just pulled and not yet run looks unused. Below the floor it goes on while a job runs, but spares
-// everything that was used within the last hour. Nothing is undone: images are pulled or built again
-// when they are needed.
+// A job that begins meanwhile ends a prune before the next object, because an image that the job
+// has just pulled and not yet run looks unused. Below the floor it goes on while a job runs, but
+// spares everything that was used within the last hour. Nothing is undone: images are pulled or
+// built again when they are needed.
 package prune
 
 import (
@@ -99,7 +99,9 @@ type Task struct {
 	LastUse func(id string) time.Time
 	// Busy returns why a job may be running, "" if none is.
 	Busy func(ctx context.Context) string
-	// Note and Removed are told what happens.
+	// DryRun only lists: nothing is removed, and the sizes are what Docker says.
+	DryRun bool
+	// Note and Removed are called with what happens.
 	Note    func(format string, args ...any)
 	Removed func(kind string, bytes uint64)
 }
@@ -136,30 +138,28 @@ type run struct {
 
 	busy     string // why a job may be running
 	expected uint64 // what should be free by what Docker said that it removed
-	freed    map[string]uint64
-	err      error // what could not be listed or removed, and matters
+	freed    uint64 // by what Docker said
+	err      error  // what could not be listed or removed, and matters
 }
 
-// Run removes step by step until the target is free. A single object that cannot be removed does not
-// end it.
+// Run removes step by step until the target is free. A single object that cannot be removed does
+// not end it.
 func (p *Pruner) Run(ctx context.Context, task Task) error {
-	r := &run{Pruner: p, Task: task, freed: map[string]uint64{}}
+	r := &run{Pruner: p, Task: task}
 	if err := r.measure(ctx); err != nil {
 		return err
 	}
 	before := r.Space.Free
 	r.expected = before
-	r.Note("%d %s are free, %d are wanted", before, r.Space.Unit, r.Space.Target)
-	r.removeAll(ctx)
-	r.summarize(ctx, before)
-	if r.err != nil {
+	if r.removeAll(ctx); r.DryRun {
 		return r.err
 	}
-	if err := r.measure(ctx); err != nil {
-		return err
-	}
-	r.Note("%d %s are free", r.Space.Free, r.Space.Unit)
+	r.waitShown(ctx, before+r.freed)
+	r.Note("%d %s were free, %d are wanted; Docker counts %d removed, the file system shows %d free",
+		before, r.Space.Unit, r.Space.Target, r.freed, r.Space.Free)
 	switch {
+	case r.err != nil:
+		return r.err
 	case !r.Space.Short():
 		return nil
 	case r.busy != "":
@@ -196,6 +196,10 @@ func (r *run) removeAll(ctx context.Context) {
 }
 
 func (r *run) remove(ctx context.Context, o object) {
+	if r.DryRun {
+		r.list(ctx, o)
+		return
+	}
 	n, err := o.remove(ctx)
 	if err != nil { // it came into use meanwhile, or has children
 		r.Note("%s %s stays: %v", o.kind, o.name, err)
@@ -205,9 +209,20 @@ func (r *run) remove(ctx context.Context, o object) {
 		return
 	}
 	r.expected += n
-	r.freed[o.kind] += n
+	r.freed += n
 	r.Removed(o.kind, n)
 	r.Note("removed %s %s, %d bytes", o.kind, o.name, n)
+}
+
+func (r *run) list(ctx context.Context, o object) {
+	if o.kind == buildCache {
+		size, err := r.Docker.BuildCache(ctx, r.cacheAge())
+		r.err = errors.Join(r.err, err)
+		o.size = size
+	}
+	r.freed += o.size
+	r.Removed(o.kind, o.size)
+	r.Note("would remove %s %s, %d bytes", o.kind, o.name, o.size)
 }
 
 // enough reports whether pruning is to end: the target is free, or that is unknown, or a job runs
@@ -217,6 +232,9 @@ func (r *run) enough(ctx context.Context) bool {
 	r.busy = r.Busy(ctx)
 	goal := r.Space.goal(r.busy != "")
 	err := r.measure(ctx)
+	if r.DryRun {
+		r.Space.Free += r.freed
+	}
 	if err == nil && r.Space.Free < goal && r.expected >= goal { // perhaps it is there, and not yet shown
 		r.waitShown(ctx, goal)
 		r.expected = r.Space.Free // what is not shown by now is in layers that others share
@@ -227,7 +245,7 @@ func (r *run) enough(ctx context.Context) bool {
 	case r.busy == "":
 		return false
 	case r.Space.AlmostFull():
-		if was == "" {
+		if was == "" && !r.DryRun {
 			r.Note("goes on with what was not used for %s: %s", busyAge, r.busy)
 		}
 		return false
@@ -249,42 +267,4 @@ func (r *run) waitShown(ctx context.Context, want uint64) {
 			return
 		}
 	}
-}
-
-// summarize notes what was removed, by kind, and what of it the file system shows.
-func (r *run) summarize(ctx context.Context, before uint64) {
-	var all uint64
-	for _, kind := range Kinds {
-		if r.freed[kind] > 0 {
-			r.Note("%s: %d bytes by Docker's count", kind, r.freed[kind])
-			all += r.freed[kind]
-		}
-	}
-	r.waitShown(ctx, before+all)
-	r.Note("the file system shows %+d bytes, Docker counts %d", int64(r.Space.Free)-int64(before), all) //nolint:gosec // no disk has 2^63 bytes
-}
-
-// List says what a prune would remove now, by what Docker says of the sizes.
-func (p *Pruner) List(ctx context.Context, task Task) (lines []string, sum uint64, err error) {
-	r := &run{Pruner: p, Task: task}
-	r.busy = r.Busy(ctx)
-	for _, list := range r.lists() {
-		objects, err := list(ctx)
-		if err != nil {
-			return lines, sum, err
-		}
-		for _, o := range objects {
-			if r.Space.Free+sum >= r.Space.goal(r.busy != "") || !r.mayGo(o) {
-				continue
-			}
-			if o.kind == buildCache {
-				if o.size, err = r.Docker.BuildCache(ctx, r.cacheAge()); err != nil {
-					return lines, sum, err
-				}
-			}
-			sum += o.size
-			lines = append(lines, fmt.Sprintf("would remove %s %s, %d bytes", o.kind, o.name, o.size))
-		}
-	}
-	return lines, sum, nil
 }

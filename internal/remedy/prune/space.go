@@ -69,8 +69,8 @@ func number(labels map[string]string, name string) (uint64, error) {
 	return uint64(v), nil
 }
 
-// Check returns why the labels cannot be meant for this disk: a prune that is to free more than half
-// of it would remove everything.
+// Check returns why the labels cannot be meant for this disk: a prune that is to free more than
+// half of it would remove everything.
 func (s Space) Check() error {
 	if s.Target > s.Size/2 {
 		return fmt.Errorf("label %s=%d is more than half of the disk of %d %s", LabelTarget, s.Target, s.Size, s.Unit)

@@ -1,6 +1,6 @@
-// Command slot is the only program in the images of the remediator's tests on a real engine: a runner container in
-// miniature. It leaves on SIGTERM, as the supervisor does; "busy" has a worker process and leaves when that has ended;
-// "stubborn" does not leave at all.
+// Command slot is the only program in the images of the remediator's tests on a real engine: a
+// runner container in miniature. It leaves on SIGTERM, as the supervisor does; "busy" has a worker
+// process and leaves when that has ended; "stubborn" does not leave at all.
 package main
 
 import (
