@@ -110,7 +110,7 @@ func (g *guard) collect(ctx context.Context, ch chan<- prometheus.Metric) error 
 	if g.abandoned.Load() > 0 {
 		return errHangs
 	}
-	metrics := make(chan prometheus.Metric, 256)
+	metrics := make(chan prometheus.Metric, 64)
 	result := make(chan error, 1)
 	go func() {
 		defer close(metrics)
