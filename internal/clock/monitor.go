@@ -45,7 +45,8 @@ type Options struct {
 	// ChronyAddress is chronyd's command address, host:port or host (port 323). Empty: chronyd is
 	// not asked.
 	ChronyAddress string
-	// NTPServers are asked by SNTP, each host:port or host (port 123); at most 16 are used.
+	// NTPServers are asked by SNTP, each host:port or host (port 123), without repetitions; at most 16
+	// are used.
 	NTPServers []string
 	// ChronyInterval and NTPInterval are the times between two requests. Zero: the defaults. Public
 	// NTP servers accept one request a minute.
@@ -68,7 +69,6 @@ type Monitor struct {
 	lastJumps map[string]time.Duration
 }
 
-// source is one that is asked.
 type source struct {
 	name     string
 	interval time.Duration
@@ -80,11 +80,8 @@ type source struct {
 // New returns a Monitor without measurements.
 func New(opts Options) *Monitor {
 	m := &Monitor{
-		logger: opts.Logger, read: readClocks,
+		logger: cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)), read: readClocks,
 		samples: map[string]Sample{}, jumps: map[string]uint64{}, lastJumps: map[string]time.Duration{},
-	}
-	if m.logger == nil {
-		m.logger = slog.New(slog.DiscardHandler)
 	}
 	for _, d := range directions {
 		m.jumps[d] = 0

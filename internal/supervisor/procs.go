@@ -10,7 +10,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// process is one entry of the process table.
 type process struct {
 	pid, ppid int
 	zombie    bool
@@ -42,11 +41,7 @@ func readProcess(proc string, pid int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	end := bytes.LastIndexByte(data, ')')
-	if end < 0 {
-		return process{}, false
-	}
-	fields := strings.Fields(string(data[end+1:]))
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	if len(fields) < 2 {
 		return process{}, false
 	}
@@ -57,23 +52,15 @@ func readProcess(proc string, pid int) (process, bool) {
 	return process{pid: pid, ppid: ppid, zombie: fields[0] == "Z" || fields[0] == "X"}, true
 }
 
-// descendants returns the processes below one, zombies included.
 func descendants(all []process, of int) []process {
-	children := make(map[int][]process)
-	for _, p := range all {
-		children[p.ppid] = append(children[p.ppid], p)
-	}
+	below := map[int]bool{of: true}
 	var found []process
-	seen := map[int]bool{of: true} // the table is not read at one instant, so it may have a cycle
-	queue := []int{of}
-	for len(queue) > 0 {
-		next := queue[0]
-		queue = queue[1:]
-		for _, p := range children[next] {
-			if !seen[p.pid] {
-				seen[p.pid] = true
+	for grew := true; grew; {
+		grew = false
+		for _, p := range all {
+			if below[p.ppid] && !below[p.pid] {
+				below[p.pid], grew = true, true
 				found = append(found, p)
-				queue = append(queue, p.pid)
 			}
 		}
 	}
