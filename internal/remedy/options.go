@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"errors"
 	"log/slog"
 	"time"
 
@@ -50,10 +49,9 @@ type Options struct {
 	// PruneCooldown is the least time between two prunes (5 m).
 	PruneCooldown time.Duration
 
-	// Window is when actions may begin. Zero: always.
+	// Window is when actions may begin. Nil: always.
 	Window Window
-	// HeartbeatTimeout is how long no heartbeat may come before the pipeline is called silent (5
-	// m).
+	// HeartbeatTimeout is how long no heartbeat may come before the pipeline is silent (5 m).
 	HeartbeatTimeout time.Duration
 	// Self is the id of the container that this program runs in, "" if it is in none: it is never
 	// acted on.
@@ -72,16 +70,15 @@ type Options struct {
 	Failpoint func(name string)
 }
 
+// Window is a maintenance window.
+type Window interface {
+	Open(now time.Time) bool
+	// Next is when it opens next, while it is not open.
+	Next(now time.Time) time.Time
+}
+
 // withDefaults returns o with every zero value replaced, and every delay scaled.
-func (o Options) withDefaults() (*Options, error) {
-	switch {
-	case o.Logger == nil:
-		return nil, errors.New("remedy: no logger given")
-	case o.Docker == nil:
-		return nil, errors.New("remedy: no Docker engine given")
-	case o.JournalPath == "":
-		return nil, errors.New("remedy: no journal path given")
-	}
+func (o Options) withDefaults() *Options {
 	if o.TimeScale <= 0 {
 		o.TimeScale = 1
 	}
@@ -120,12 +117,20 @@ func (o Options) withDefaults() (*Options, error) {
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}
 	}
-	return &o, nil
+	return &o
 }
 
 // scale returns a delay of the program as it is to be waited for.
 func (o *Options) scale(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * o.TimeScale)
+}
+
+// windowOpens is when actions may begin again, zero if they may now.
+func (o *Options) windowOpens(now time.Time) time.Time {
+	if o.Window == nil || o.Window.Open(now) {
+		return time.Time{}
+	}
+	return o.Window.Next(now)
 }
 
 // now is the present instant.

@@ -198,8 +198,8 @@ func (r *Remediator) enqueue(alerts []journal.Alert) error {
 	return nil
 }
 
-// standIn asks for restarts while the pipeline is silent, until ctx ends.
-func (r *Remediator) standIn(ctx context.Context) {
+// restartUnhealthy asks for restarts while the pipeline is silent, until ctx ends.
+func (r *Remediator) restartUnhealthy(ctx context.Context) {
 	since := map[string]time.Time{} // by id of an unhealthy container
 	silent := false
 	for sleep(ctx, r.opts.scale(fallbackInterval)) {

@@ -205,12 +205,12 @@ func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online
 		if err == nil && do == stepFinish {
 			err = r.verify(act, a)
 		}
-		r.settle(ctx, a, do, err)
+		r.finishStep(ctx, a, do, err)
 	})
 }
 
-// settle ends a step: what is done is concluded, what failed is tried again.
-func (r *reconciler) settle(ctx context.Context, a *attempt, done step, err error) {
+// finishStep ends a step: what is done is concluded, what failed is tried again.
+func (r *reconciler) finishStep(ctx context.Context, a *attempt, done step, err error) {
 	_, failed := errors.AsType[*failure](err)
 	switch {
 	case err != nil && ctx.Err() != nil:

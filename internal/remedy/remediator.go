@@ -44,11 +44,8 @@ type Remediator struct {
 }
 
 // New makes a remediator. It opens nothing yet: Run does.
-func New(o Options) (*Remediator, error) {
-	opts, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+func New(o Options) *Remediator {
+	opts := o.withDefaults()
 	r := &Remediator{
 		opts:       opts,
 		metrics:    newMetrics(opts.Registry),
@@ -66,7 +63,7 @@ func New(o Options) (*Remediator, error) {
 	if opts.Registry != nil {
 		registerState(r, opts.Registry)
 	}
-	return r, nil
+	return r
 }
 
 // Run opens the journal, finishes what an earlier process began, and works until ctx ends. It
@@ -82,7 +79,7 @@ func (r *Remediator) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.loop(ctx) })
 	wg.Go(func() { r.watchImages(ctx) })
-	wg.Go(func() { r.standIn(ctx) })
+	wg.Go(func() { r.restartUnhealthy(ctx) })
 	wg.Wait()
 	if err := r.store.Close(); err != nil {
 		return fmt.Errorf("close journal: %w", err)

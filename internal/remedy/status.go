@@ -171,14 +171,12 @@ func (r *Remediator) Status() Status {
 	state, now := r.store.State(), r.opts.now()
 	s := Status{
 		Ready: true, Journal: r.store.Err() == nil, DryRun: r.opts.DryRun, Queue: state.Queue,
-		Silent: r.pipeline.silent(now.Time) != nil, Heartbeat: r.pipeline.lastHeartbeat(),
+		WindowOpens: r.opts.windowOpens(now.Time),
+		Silent:      r.pipeline.silent(now.Time) != nil, Heartbeat: r.pipeline.lastHeartbeat(),
 		Unfinished: []Unfinished{}, Breakers: r.Breakers(), Targets: []Target{}, Firing: r.pipeline.list(state.History()),
 	}
 	if err := r.Ready(); err != nil {
 		s.Ready, s.Reason = false, err.Error()
-	}
-	if !r.opts.Window.Open(now.Time) {
-		s.WindowOpens = r.opts.Window.Next(now.Time)
 	}
 	var left time.Duration
 	if s.Paused, left = state.Pause.At(now); s.Paused && left > 0 {
