@@ -140,19 +140,19 @@ func (r *Remediator) Breakers() []BreakerStatus {
 
 // Targets returns what may be acted on, runners first. Docker is asked, but not waited for.
 func (r *Remediator) Targets(ctx context.Context) []Target {
-	seen := r.containers.glance(ctx)
+	last := r.containers.glance(ctx)
 	breakers := map[string]BreakerStatus{}
 	for _, b := range r.Breakers() {
 		breakers[b.Runner] = b
 	}
 	out := []Target{}
-	for _, c := range seen.list {
+	for _, c := range last.list {
 		if len(c.Heal) == 0 || (c.Role != runner.RoleRunner && c.Role != runner.RoleService) {
 			continue
 		}
 		t := Target{
 			Name: c.Target(), Container: c.Name, Role: c.Role, State: c.State, Health: c.Health, Heal: c.Heal,
-			Working: r.reconciler.isClaimed(c.Target()), Seen: seen.at,
+			Working: r.reconciler.isClaimed(c.Target()), Seen: last.seen,
 		}
 		if b, ok := breakers[t.Name]; ok && c.Role == runner.RoleRunner {
 			t.Breaker = &b
@@ -170,9 +170,9 @@ func (r *Remediator) Targets(ctx context.Context) []Target {
 func (r *Remediator) Status() Status {
 	state, now := r.store.State(), r.opts.now()
 	s := Status{
-		Ready: true, Journal: r.store.Err() == nil, DryRun: r.opts.DryRun, Queue: state.Queue,
+		Ready: true, Journal: r.store.Err() == nil, DryRun: r.opts.DryRun, DockerUp: r.containers.answer().err == nil, Queue: state.Queue,
 		WindowOpens: r.opts.windowOpens(now.Time),
-		Silent:      r.pipeline.silent(now.Time) != nil, Heartbeat: r.pipeline.lastHeartbeat(),
+		Silent:      r.pipeline.silent() != nil, Heartbeat: r.pipeline.lastHeartbeat(),
 		Unfinished: []Unfinished{}, Breakers: r.Breakers(), Targets: []Target{}, Firing: r.pipeline.list(state.History()),
 	}
 	if err := r.Ready(); err != nil {
@@ -186,9 +186,9 @@ func (r *Remediator) Status() Status {
 		p := state.Starts[target]
 		s.Unfinished = append(s.Unfinished, Unfinished{target, p.Container, p.Action, p.Phase, now.Time.Add(now.Left(p.Instant, p.Length))})
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.DockerUp, s.SetBack = r.dockerUp, r.setBack
+	if back := r.setBack.Load(); back != nil {
+		s.SetBack = *back
+	}
 	return s
 }
 
@@ -201,7 +201,7 @@ func (r *Remediator) Explain(ctx context.Context, list []Notice) []Explanation {
 			e.Status = "resolved"
 		}
 		switch {
-		case !n.actionable():
+		case n.Remediation() == "":
 			e.Detail = "has no label remediation"
 		case n.Resolved:
 			e.Detail = "a resolved alert starts nothing"
