@@ -1,8 +1,6 @@
 package remedy
 
-import (
-	"time"
-)
+import "time"
 
 // Names of the actions, as in the label "remediation".
 const (
@@ -20,11 +18,9 @@ const targetEngine = "engine"
 
 // Action is something that can be done to the world.
 type Action struct {
-	Name string
-	// Engine says that it works on the engine and has no container as its target.
-	Engine bool
-	// Cooldown is the least time between two on one target.
-	Cooldown time.Duration
+	Name     string
+	Engine   bool          // it works on the engine and has no container as its target
+	Cooldown time.Duration // least time between two on one target
 }
 
 // action returns the action of that name; ok is false if there is none.

@@ -220,7 +220,9 @@ func (r *Remediator) begin(ctx context.Context, q journal.Queued, d Decision) {
 		}
 		t.PutStart(start)
 		if rec.Action == ActionBackoff {
-			b := opened(t.State().Breakers[p.Target], now, p.Length)
+			b := t.State().Breakers[p.Target]
+			b.Instant, b.State, b.Length = now, journal.Open, p.Length
+			b.Openings++
 			b.Ineffective = b.Ineffective || p.Ineffective != ""
 			t.PutBreaker(p.Target, b)
 		}

@@ -18,28 +18,23 @@ const MaxHistory = journal.MaxRecords + journal.MaxRefusals
 
 // BreakerStatus is the circuit breaker of one runner.
 type BreakerStatus struct {
-	Runner string               `json:"runner"`
-	State  journal.BreakerState `json:"state"`
-	// Until is when the runner is or was started again, Closes when probation ends.
-	Until    time.Time `json:"until,omitzero"`
-	Closes   time.Time `json:"closes,omitzero"`
-	Openings int       `json:"openings"`
-	Fires    uint64    `json:"fires"`
+	Runner   string               `json:"runner"`
+	State    journal.BreakerState `json:"state"`
+	Until    time.Time            `json:"until,omitzero"`  // when the runner is or was started again
+	Closes   time.Time            `json:"closes,omitzero"` // when probation ends
+	Openings int                  `json:"openings"`
+	Fires    uint64               `json:"fires"`
 }
 
 // Status is how the remediator is.
 type Status struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"` // why not
-	// Journal says that it can be written; without it nothing is accepted and nothing done.
-	Journal bool `json:"journal"`
-	// Silent says that no heartbeat has come for too long.
-	Silent bool `json:"silent"`
-	Paused bool `json:"paused"`
-	// PausedUntil is when the pause ends without a person.
-	PausedUntil time.Time `json:"pausedUntil,omitzero"`
-	// WindowOpens is when the maintenance window opens; absent while it is open.
-	WindowOpens time.Time       `json:"windowOpens,omitzero"`
+	Ready       bool            `json:"ready"`
+	Reason      string          `json:"reason,omitempty"` // why not
+	Journal     bool            `json:"journal"`          // without it nothing is accepted and nothing done
+	Silent      bool            `json:"silent"`           // no heartbeat has come for too long
+	Paused      bool            `json:"paused"`
+	PausedUntil time.Time       `json:"pausedUntil,omitzero"` // absent: until a person resumes
+	WindowOpens time.Time       `json:"windowOpens,omitzero"` // absent while it is open
 	DryRun      bool            `json:"dryRun"`
 	DockerUp    bool            `json:"dockerUp"`
 	Queue       int             `json:"queue"`
@@ -59,17 +54,15 @@ type SetBack struct {
 
 // Target is a container that may be acted on, as it was last seen.
 type Target struct {
-	Name      string   `json:"name"`
-	Container string   `json:"container"`
-	Role      string   `json:"role"`
-	State     string   `json:"state"`
-	Health    string   `json:"health,omitempty"`
-	Heal      []string `json:"heal"`
-	// Working says that an action on it is in progress.
-	Working bool `json:"working,omitempty"`
-	// Breaker is nil for what has none.
-	Breaker *BreakerStatus `json:"breaker,omitempty"`
-	Seen    time.Time      `json:"seen"`
+	Name      string         `json:"name"`
+	Container string         `json:"container"`
+	Role      string         `json:"role"`
+	State     string         `json:"state"`
+	Health    string         `json:"health,omitempty"`
+	Heal      []string       `json:"heal"`
+	Working   bool           `json:"working,omitempty"` // an action on it is in progress
+	Breaker   *BreakerStatus `json:"breaker,omitempty"` // nil for what has none
+	Seen      time.Time      `json:"seen"`
 }
 
 // Unfinished is a container that was taken down and not yet seen running again.
