@@ -130,7 +130,6 @@ type PendingStart struct {
 
 	V         int    `json:"v"`
 	Target    string `json:"target"`
-	Runner    string `json:"runner,omitempty"` // the slot; "" for a service
 	Container string `json:"container"`
 	ID        string `json:"id"`
 	Action    string `json:"action"`
