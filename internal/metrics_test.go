@@ -225,12 +225,9 @@ func remediatorMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(versioncollector.NewCollector("ghostrunner_remediator"))
-	remediator, err := remedy.New(remedy.Options{
+	remediator := remedy.New(remedy.Options{
 		Logger: quiet, Registry: registry, Docker: &oneRunner{}, JournalPath: filepath.Join(t.TempDir(), "journal.db"),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	background(t, remediator.Run)
 	synctest.Wait() // the journal is open
 	const payload = `{"version": "4", "alerts": [

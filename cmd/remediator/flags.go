@@ -13,7 +13,6 @@ import (
 	webflag "github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
-	"github.com/blueguy23/ghostrunner/internal/remedy"
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
@@ -46,7 +45,7 @@ type config struct {
 	durations                                     map[string]*time.Duration // by flag
 	pruneKeep                                     *regexp.Regexp
 	verifyTimeout, heartbeatTimeout               time.Duration
-	window                                        remedy.Window
+	window                                        cli.Window
 	dryRun                                        bool
 
 	github       *cli.GitHub
@@ -74,7 +73,7 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	if done || err != nil {
 		return cfg, done, err
 	}
-	if cfg.window, err = remedy.ParseWindow(*window); err != nil {
+	if cfg.window, err = cli.ParseWindow(*window); err != nil {
 		return cfg, false, fmt.Errorf("--window=%q (REMEDIATION_WINDOW): %w", *window, err)
 	}
 	if *keep != "" {

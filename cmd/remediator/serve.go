@@ -37,7 +37,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector("ghostrunner_remediator"))
-	remediator, err := remedy.New(remedy.Options{
+	remediator := remedy.New(remedy.Options{
 		Logger: logger, Registry: registry, Docker: dockerAdapter{docker, view}, GitHub: view.orNil(),
 		JournalPath:     cfg.journalPath,
 		RestartCooldown: cfg.restartCooldown, RestartGrace: cfg.restartGrace, VerifyTimeout: cfg.verifyTimeout,
@@ -47,9 +47,6 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		DryRun:        cfg.dryRun, Window: cfg.window, HeartbeatTimeout: cfg.heartbeatTimeout, TimeScale: cfg.timeScale,
 		Self: ownContainer("/proc/self/mountinfo"),
 	})
-	if err != nil {
-		return err
-	}
 	api := httpapi.New(remediator, registry)
 	auth := web.NewSessionAuth(logged(token, logger))
 	server, err := web.New(web.Options{

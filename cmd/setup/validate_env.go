@@ -12,7 +12,6 @@ import (
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/github"
-	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
 // setting is a variable of compose/.env.
@@ -46,7 +45,7 @@ var settings = []setting{
 	{"PRUNE_THRESHOLD_GB", false, plain(by(cli.Positive)), "set it to an amount of free space in GB, such as 10"},
 	{"PRUNE_KEEP", false, by(regexp.Compile), "set it to a regular expression, such as ^(node|mongo):"},
 	{"WATCHDOG_MAX_FIRES", false, plain(by(cli.Positive)), "set it to a number of restarts an hour, such as 5"},
-	{"REMEDIATION_WINDOW", false, by(remedy.ParseWindow), "set it to hours such as Mon-Fri 22:00-06:00 Europe/Berlin, or leave it empty"},
+	{"REMEDIATION_WINDOW", false, by(cli.ParseWindow), "set it to hours such as Mon-Fri 22:00-06:00 Europe/Berlin, or leave it empty"},
 	{"REMEDIATION_DRY_RUN", false, plain(by(strconv.ParseBool)), "set it to true or false"},
 }
 

@@ -33,7 +33,6 @@ const (
 
 type reading struct{ wall, mono, boot time.Duration }
 
-// jump is a difference between the clocks that steering does not explain.
 type jump struct {
 	direction string
 	size      time.Duration // never negative

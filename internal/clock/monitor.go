@@ -151,7 +151,12 @@ func (m *Monitor) poll(ctx context.Context, s source) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.store(s.name, sample, err)
+		m.mu.Lock()
+		delete(m.samples, s.name) // after a failure: no measurement, no value
+		if err == nil {
+			m.samples[s.name] = sample
+		}
+		m.mu.Unlock()
 		switch {
 		case err != nil && !silent:
 			m.logger.Warn("Clock source does not answer", "clock", s.name, "err", err, "hint", s.hint)
@@ -166,17 +171,6 @@ func (m *Monitor) poll(ctx context.Context, s source) {
 		case <-s.now:
 		}
 	}
-}
-
-// store keeps a sample, and drops the previous one after a failure: no measurement, no value.
-func (m *Monitor) store(source string, s Sample, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		delete(m.samples, source)
-		return
-	}
-	m.samples[source] = s
 }
 
 // Samples returns the last sample of each source that answers, by source. It does no I/O.

@@ -66,7 +66,6 @@ func (c *cache) put(token tokenHash, url string, e *entry) {
 	}
 }
 
-// clear drops every page, so that the next requests are unconditional.
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -73,7 +73,6 @@ type Client struct {
 	clock           clockEstimate
 }
 
-// scopeState is a polled scope.
 type scopeState struct {
 	ScopeSnapshot
 	scope      Scope
@@ -137,7 +136,6 @@ func parseAPIURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// token reads and checks the token.
 func (c *Client) token() (string, error) {
 	t, err := c.opts.Token()
 	if err != nil {
@@ -153,7 +151,6 @@ func (c *Client) token() (string, error) {
 	return t, nil
 }
 
-// begin reads the token for one operation.
 func (c *Client) begin(op string, scope Scope) (*call, error) {
 	if scope.kind == scopeNone {
 		return nil, &runner.Error{Op: op, Reason: runner.ReasonInvalid, Err: errors.New("empty scope")}

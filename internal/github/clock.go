@@ -25,8 +25,7 @@ const (
 	dateResolution = time.Second
 	// clockWindow is how long answers narrow the interval. A quartz that is off by 100 ppm moves
 	// 30 ms in it.
-	clockWindow = 5 * time.Minute
-	// maxRoundTrip is the longest request whose Date is used.
+	clockWindow  = 5 * time.Minute
 	maxRoundTrip = 2 * time.Second
 	// maxStep is how much wall time and monotonic time may differ during a request; beyond it the
 	// clock was set meanwhile.
@@ -62,7 +61,6 @@ func (c *clockEstimate) add(from, to time.Time, date string) {
 	*c = n
 }
 
-// sample returns the estimate at the newest answer.
 func (c *clockEstimate) sample() ClockSample {
 	out := ClockSample{At: c.at.Round(0)}
 	switch {

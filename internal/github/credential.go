@@ -11,7 +11,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// expiryHeader is sent when the token has an expiry.
 const expiryHeader = "Github-Authentication-Token-Expiration"
 
 // parseExpiry reads the two forms seen on github.com, "2023-01-31 23:00:00 UTC" and "2023-04-26
@@ -28,7 +27,6 @@ func parseExpiry(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// permission is whether a token is sufficient for a scope.
 type permission int
 
 const (
@@ -84,13 +82,10 @@ func (c *Client) setCredentialToken(hash tokenHash) {
 func (c *Client) permissions() (known, sufficient bool) {
 	known = len(c.scopes) > 0
 	for _, st := range c.scopes {
-		switch st.permission {
-		case permissionInsufficient:
+		if st.permission == permissionInsufficient {
 			return true, false
-		case permissionUnknown:
-			known = false
-		case permissionSufficient:
 		}
+		known = known && st.permission == permissionSufficient
 	}
 	return known, known
 }

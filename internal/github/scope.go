@@ -7,7 +7,6 @@ import (
 	"strings"
 )
 
-// scopeKind is the kind of a Scope.
 type scopeKind int
 
 const (

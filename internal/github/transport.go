@@ -17,7 +17,6 @@ import (
 // about 200 KB.
 const maxBodyBytes = 8 << 20
 
-// Errors of answers that the transport refuses.
 var (
 	errTooLarge    = fmt.Errorf("answer exceeds %d bytes", maxBodyBytes)
 	errNotModified = errors.New("304 to a request without If-None-Match")
@@ -36,7 +35,6 @@ type call struct {
 	cacheAs string // key of the page in the cache, instead of its URL; see Runner
 }
 
-// answer is one response, read to its end.
 type answer struct {
 	method   string
 	status   int
@@ -100,12 +98,10 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		header.Del(h)
 	}
 	header.Del("Content-Length")
-	return &http.Response{
-		Status: strconv.Itoa(a.status) + " " + http.StatusText(a.status), StatusCode: a.status,
-		Proto: resp.Proto, ProtoMajor: resp.ProtoMajor, ProtoMinor: resp.ProtoMinor,
-		Header: header, Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
-		Request: req,
-	}, nil
+	resp.Status, resp.StatusCode = strconv.Itoa(a.status)+" "+http.StatusText(a.status), a.status
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(a.body)), int64(len(a.body))
+	resp.Header, resp.Request = header, req
+	return resp, nil
 }
 
 // rateHeaders make go-github v60 refuse requests by itself.

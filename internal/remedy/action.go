@@ -1,10 +1,6 @@
 package remedy
 
-import (
-	"errors"
-	"slices"
-	"time"
-)
+import "time"
 
 // Names of the actions, as in the label "remediation".
 const (
@@ -22,55 +18,37 @@ const targetEngine = "engine"
 
 // Action is something that can be done to the world.
 type Action struct {
-	Name string
-	// Engine says that it works on the engine and has no container as its target.
-	Engine bool
-	// Cooldown is the least time between two on one target.
-	Cooldown time.Duration
+	Name     string
+	Engine   bool          // it works on the engine and has no container as its target
+	Cooldown time.Duration // least time between two on one target
 }
 
-// actions lists the actions.
+// action returns the action of that name; ok is false if there is none.
 //
 // Restart starts a container anew. A runner is sent SIGTERM; its supervisor deletes its
 // registration at GitHub (which GitHub refuses while a job runs) and exits. If it has not exited
 // after the grace and no job runs in it, Docker restarts it; a job that began in the last instant
 // is never killed: the attempt is given up, and the container is started when it has exited. A
-// service is restarted by Docker within its own grace period. Wanted: running. Verified when it is
-// running and healthy, and a runner is online at GitHub. Not reversible; no rollback is needed.
-// Blast radius: one container, and the clients of a service.
+// service is restarted by Docker within its own grace period. Verified when it is running and
+// healthy, and a runner is online at GitHub. Blast radius: one container, and the clients of a
+// service.
 //
 // Backoff stops a runner for a while, because restarting it again and again does not help. It exits
-// as for a restart. Wanted: stopped until the length of the plan is over, then running, on
-// probation. Verified when it is down. Undone by a reset of the breaker. Blast radius: one runner,
-// for at most Options.BackoffMax.
+// as for a restart. Verified when it is down. Undone by a reset of the breaker. Blast radius: one
+// runner, for at most Options.BackoffMax.
 //
 // Prune makes room on the disk; see package prune. Verified when the threshold is free. Not
 // reversible. Blast radius: the engine's images and build cache.
-func (o *Options) actions() []Action {
-	return []Action{
-		{Name: ActionRestart, Cooldown: o.RestartCooldown},
-		{Name: ActionBackoff, Cooldown: min(o.RestartCooldown, o.BackoffDuration)},
-		{Name: ActionPrune, Engine: true, Cooldown: o.PruneCooldown},
-	}
-}
-
-// action returns the action of that name; ok is false if there is none.
 func (o *Options) action(name string) (a Action, ok bool) {
-	all := o.actions()
-	i := slices.IndexFunc(all, func(a Action) bool { return a.Name == name })
-	if i < 0 {
-		return Action{}, false
+	switch name {
+	case ActionRestart:
+		return Action{Name: name, Cooldown: o.RestartCooldown}, true
+	case ActionBackoff:
+		return Action{Name: name, Cooldown: min(o.RestartCooldown, o.BackoffDuration)}, true
+	case ActionPrune:
+		return Action{Name: name, Engine: true, Cooldown: o.PruneCooldown}, true
 	}
-	return all[i], true
-}
-
-// longestCooldown is the age at which an attempt holds nothing back any more.
-func (o *Options) longestCooldown() time.Duration {
-	longest := o.BackoffMax
-	for _, a := range o.actions() {
-		longest = max(longest, a.Cooldown)
-	}
-	return longest
+	return Action{}, false
 }
 
 // Why an alert was refused. CONTRACT: the list is closed.
@@ -108,9 +86,6 @@ const (
 	failNotEnough   = "not_enough"   // everything that may be removed is gone, and space is still short
 )
 
-// failReasons lists the reasons an action can fail for.
-var failReasons = []string{failBusy, failUnknown, failDocker, failGone, failVerify, failIneffective, failNotEnough}
-
 // failure is an action that was begun and did not succeed.
 type failure struct {
 	reason string // one of the fail constants
@@ -130,11 +105,3 @@ func (f *failure) Error() string {
 }
 
 func (f *failure) Unwrap() error { return f.err }
-
-// failReason returns the reason of a failure, failDocker for any other error.
-func failReason(err error) string {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return f.reason
-	}
-	return failDocker
-}

@@ -22,8 +22,7 @@ type World struct {
 	// that is recent.
 	Registrations func(runner.Container) ([]runner.Registration, bool)
 	// JobIn returns why a job may be running in one of the containers.
-	JobIn func([]runner.Container) Idle
-	// Measure measures the disk.
+	JobIn   func([]runner.Container) Idle
 	Measure func(prune.Space) (prune.Space, error)
 	// Working reports whether an action on a target is in progress this very moment.
 	Working func(target string) bool
@@ -32,22 +31,15 @@ type World struct {
 // Plan is what one alert leads to, if no guard refuses. It is complete before the first guard sees
 // it, and is not changed after that.
 type Plan struct {
-	Alert  journal.Alert
-	Action Action
-	// Target is the name in metrics and journal.
-	Target string
-	// Container is the one container that is acted on; zero for prune.
-	Container runner.Container
-	// Containers is the list that it was found in.
-	Containers []runner.Container
-	// Space is what a prune is to free.
-	Space prune.Space
-	// Fire says that a restart counts for the breaker.
-	Fire bool
-	// Length is how long a back-off stops the runner.
-	Length time.Duration
-	// Ineffective is why the last action on the target did not help; "" if that is not so.
-	Ineffective string
+	Alert       journal.Alert
+	Action      Action
+	Target      string             // the name in metrics and journal
+	Container   runner.Container   // that is acted on; zero for prune
+	Containers  []runner.Container // the list that it was found in
+	Space       prune.Space        // what a prune is to free
+	Fire        bool               // a restart that counts for the breaker
+	Length      time.Duration      // how long a back-off stops the runner
+	Ineffective string             // why the last action did not help; "" if that is not so
 }
 
 // Verdict is what a stage or guard says.
@@ -63,8 +55,7 @@ func refuse(reason, format string, args ...any) Verdict {
 
 // Guard is one reason not to act. Judge reads World and Plan, and changes nothing.
 type Guard struct {
-	// Name is shown in the history.
-	Name  string
+	Name  string // as in the history
 	Judge func(World, Plan) Verdict
 }
 
@@ -86,12 +77,10 @@ var Guards = []Guard{
 
 // Decision is a plan and what came of it.
 type Decision struct {
-	Plan     Plan
-	Verdicts []Verdict
-	// Refused is the reason of the guard that refused; "" if the plan is to be carried out.
-	Refused, Detail string
-	// Would is what a dry run would remove.
-	Would []string
+	Plan            Plan
+	Verdicts        []Verdict
+	Refused, Detail string   // of the guard that refused; "" if the plan is to be carried out
+	Would           []string // what a dry run would remove
 }
 
 // decide resolves the alert to a plan, escalates that, and asks the guards in their order; the

@@ -12,37 +12,22 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Lister lists the containers that exist for this program. The scope of a runner's container is
-// where it registers.
-type Lister interface {
+// Docker is the engine as this package needs it.
+type Docker interface {
+	// Containers lists the containers that exist for this program.
 	Containers(ctx context.Context) ([]runner.Container, error)
-}
-
-// Prober looks into a container.
-type Prober interface {
 	// Processes returns the command lines of a running container.
 	Processes(ctx context.Context, id string) ([]string, error)
-}
-
-// Controller changes the life of a container.
-type Controller interface {
 	// Terminate sends SIGTERM and returns at once.
 	Terminate(ctx context.Context, id string) error
 	// Stop and Restart kill after timeout; a negative timeout is the container's own.
 	Stop(ctx context.Context, id string, timeout time.Duration) error
 	Restart(ctx context.Context, id string, timeout time.Duration) error
 	Start(ctx context.Context, id string) error
-}
-
-// Docker is the engine as this package needs it.
-type Docker interface {
-	Lister
-	Prober
-	Controller
-	prune.Docker
 	// FollowImages calls used with the id of each image that a container is made from, now and
 	// whenever one is made or removed, until ctx ends or the engine breaks off.
 	FollowImages(ctx context.Context, used func(id string)) error
+	prune.Docker
 }
 
 // GitHub is the second, independent view of the runners. A scope is the place that a slot registers
@@ -77,7 +62,7 @@ var (
 
 // working reports whether a worker process, and so a job, is in a container. One without processes
 // has none.
-func working(ctx context.Context, d Prober, c runner.Container) (bool, error) {
+func working(ctx context.Context, d Docker, c runner.Container) (bool, error) {
 	if !c.Running() {
 		return false, nil
 	}
@@ -96,20 +81,25 @@ func working(ctx context.Context, d Prober, c runner.Container) (bool, error) {
 // containerList shares one listing among the alerts that are decided at the same time; the failure
 // of one too, so that a queue of alerts does not wait for a hanging Docker once each.
 type containerList struct {
-	docker Lister
-	seen   atomic.Pointer[sighting] // the last listing that worked
-
-	mu    sync.Mutex // held while Docker is asked
-	asked time.Time  // before the last question
-	at    time.Time  // after it
-	list  []runner.Container
-	err   error
+	docker Docker
+	mu     sync.Mutex // held while Docker is asked
+	stale  bool
+	last   atomic.Pointer[listing]
 }
 
-// sighting is what was seen, and when.
-type sighting struct {
-	list []runner.Container
-	at   time.Time
+// listing is an answer of Docker. After an error list and seen are those of the last one without.
+type listing struct {
+	list      []runner.Container
+	seen      time.Time
+	err       error
+	asked, at time.Time // before and after the last question
+}
+
+func (l *containerList) answer() listing {
+	if a := l.last.Load(); a != nil {
+		return *a
+	}
+	return listing{}
 }
 
 func (l *containerList) recent(ctx context.Context) ([]runner.Container, error) {
@@ -121,49 +111,48 @@ func (l *containerList) recent(ctx context.Context) ([]runner.Container, error) 
 func (l *containerList) since(ctx context.Context, received time.Time) ([]runner.Container, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil && l.asked.Before(received) {
-		l.at = time.Time{}
-	}
-	return l.look(ctx)
+	return l.look(ctx, received)
 }
 
 // glance is for people: what Docker says now if it answers soon, else what was last seen. It never
 // waits for another's question.
-func (l *containerList) glance(ctx context.Context) sighting {
+func (l *containerList) glance(ctx context.Context) listing {
 	if l.mu.TryLock() {
+		defer l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
-		_, _ = l.look(ctx) // what it saw is remembered
-		cancel()
-		l.mu.Unlock()
+		defer cancel()
+		_, _ = l.look(ctx, time.Time{}) // what it saw is remembered
 	}
-	if s := l.seen.Load(); s != nil {
-		return *s
-	}
-	return sighting{}
+	return l.answer()
 }
 
 // look asks Docker, if the last answer is not of this moment. Under mu.
-func (l *containerList) look(ctx context.Context) ([]runner.Container, error) {
-	if !l.at.IsZero() && time.Since(l.at) < listAge {
-		return l.list, l.err
+func (l *containerList) look(ctx context.Context, received time.Time) ([]runner.Container, error) {
+	a := l.answer()
+	if l.stale || time.Since(a.at) >= listAge || a.err == nil && a.asked.Before(received) {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		asked := time.Now()
+		list, err := l.docker.Containers(call)
+		if ctx.Err() != nil { // the caller gave up, which says nothing about Docker
+			return nil, ctx.Err()
+		}
+		a.err, a.asked, a.at = err, asked, time.Now()
+		if err == nil {
+			a.list, a.seen = list, a.at
+		}
+		l.stale = false
+		l.last.Store(&a)
 	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	asked := time.Now()
-	list, err := l.docker.Containers(call)
-	if ctx.Err() != nil { // the caller gave up, which says nothing about Docker
-		return nil, ctx.Err()
+	if a.err != nil {
+		return nil, a.err
 	}
-	l.list, l.err, l.asked, l.at = list, err, asked, time.Now()
-	if err == nil {
-		l.seen.Store(&sighting{list, l.at})
-	}
-	return l.list, l.err
+	return a.list, nil
 }
 
 // forget makes the next call ask Docker.
 func (l *containerList) forget() {
 	l.mu.Lock()
-	l.at = time.Time{}
+	l.stale = true
 	l.mu.Unlock()
 }

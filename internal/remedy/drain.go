@@ -16,10 +16,10 @@ const (
 	stopTimeout = 2 * time.Second
 	// serviceTimeout bounds the restart of a service within its own grace period.
 	serviceTimeout = 2 * time.Minute
-	// startTimeout is what Docker is given to start a container. On a machine that has just woken
-	// up it needs far longer than for anything else, and one that was given up on starts all the
-	// same: history would call that a failure.
-	startTimeout = 40 * time.Second
+	// changeTimeout bounds the other changing calls. On a machine that has just woken up a start
+	// needs far longer than anything else, and one that was given up on starts all the same:
+	// history would call that a failure.
+	changeTimeout = 42 * time.Second
 )
 
 // takeDown takes a running container down and returns the next step. An idle runner that ignores
@@ -61,10 +61,10 @@ func (r *reconciler) takeDown(ctx context.Context, a *attempt, c runner.Containe
 		}
 		return stepFinish, nil
 	case !down:
-		if err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Stop(ctx, a.p.ID, stopTimeout) }); err != nil {
-			return stepWait, &failure{failDocker, "it is tried again", fmt.Errorf("stop: %w", err)}
+		stop := func(ctx context.Context, id string) error { return r.opts.Docker.Stop(ctx, id, stopTimeout) }
+		if err := a.call(ctx, changeTimeout, "stopped by Docker", stop); err != nil {
+			return stepWait, err
 		}
-		a.note("stopped by Docker")
 		r.setPhase(a, journal.PhaseDown)
 	}
 	return stepHold, nil
@@ -85,15 +85,12 @@ func (a *attempt) gaveUp(job bool, err error) error {
 
 // terminate sends SIGTERM.
 func (r *reconciler) terminate(ctx context.Context, a *attempt) error {
-	err := r.call(ctx, func(ctx context.Context) error { return r.opts.Docker.Terminate(ctx, a.p.ID) })
-	if err != nil {
+	if err := a.call(ctx, changeTimeout, "sent SIGTERM", r.opts.Docker.Terminate); err != nil {
 		// It may have exited between the two calls. If not, it may be unaware that it is to exit,
 		// and take a job at any time: SIGTERM is sent again, and nothing is killed.
 		if c, look := r.find(ctx, a.p.ID); look != nil || !c.Down() {
-			return &failure{failDocker, "it is tried again", fmt.Errorf("SIGTERM: %w", err)}
+			return err
 		}
-	} else {
-		a.note("sent SIGTERM")
 	}
 	r.setPhase(a, journal.PhaseTerminated)
 	return nil
@@ -140,18 +137,14 @@ func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err
 }
 
 // start starts a container that is down, and restarts an idle one that is not.
-func (r *reconciler) start(ctx context.Context, a *attempt, down bool) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout+stopTimeout)
-	defer cancel()
-	if down {
-		err = r.opts.Docker.Start(ctx, a.p.ID)
-	} else {
-		err = r.opts.Docker.Restart(ctx, a.p.ID, stopTimeout)
+func (r *reconciler) start(ctx context.Context, a *attempt, down bool) error {
+	start := r.opts.Docker.Start
+	if !down {
+		start = func(ctx context.Context, id string) error { return r.opts.Docker.Restart(ctx, id, stopTimeout) }
 	}
-	if err != nil {
-		return &failure{failDocker, "it is tried again", fmt.Errorf("start: %w", err)}
+	if err := a.call(ctx, changeTimeout, "started", start); err != nil {
+		return err
 	}
-	a.note("started")
 	r.opts.Failpoint("started")
 	r.setPhase(a, journal.PhaseDown)
 	return nil
@@ -161,19 +154,21 @@ func (r *reconciler) start(ctx context.Context, a *attempt, down bool) (err erro
 // between does not restart it twice.
 func (r *reconciler) restartService(ctx context.Context, a *attempt) (step, error) {
 	r.setPhase(a, journal.PhaseTerminated)
-	ctx, cancel := context.WithTimeout(ctx, serviceTimeout)
-	defer cancel()
-	if err := r.opts.Docker.Restart(ctx, a.p.ID, -1); err != nil {
-		return stepWait, &failure{failDocker, "", err}
+	restart := func(ctx context.Context, id string) error { return r.opts.Docker.Restart(ctx, id, -1) }
+	if err := a.call(ctx, serviceTimeout, "restarted by Docker within its own grace period", restart); err != nil {
+		return stepWait, err
 	}
-	a.note("restarted by Docker within its own grace period")
 	r.opts.Failpoint("started")
 	return stepFinish, nil
 }
 
-// call runs one changing call on Docker, bounded.
-func (r *reconciler) call(ctx context.Context, fn func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout+stopTimeout)
+// call makes one changing call on Docker, and notes what was done.
+func (a *attempt) call(ctx context.Context, timeout time.Duration, done string, fn func(context.Context, string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return fn(ctx)
+	if err := fn(ctx, a.p.ID); err != nil {
+		return &failure{failDocker, "", fmt.Errorf("not %s: %w", done, err)}
+	}
+	a.note("%s", done)
+	return nil
 }

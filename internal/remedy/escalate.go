@@ -72,13 +72,6 @@ func nextLength(b journal.Breaker, base, limit time.Duration) time.Duration {
 	return min(2*b.Length, limit)
 }
 
-// opened is a breaker after it opened now for length.
-func opened(b journal.Breaker, now journal.Instant, length time.Duration) journal.Breaker {
-	b.Instant, b.State, b.Length = now, journal.Open, length
-	b.Openings++
-	return b
-}
-
 // onProbation is a breaker after its runner was started again now.
 func onProbation(b journal.Breaker, now journal.Instant) journal.Breaker {
 	b.Instant, b.State = now, journal.HalfOpen

@@ -274,10 +274,7 @@ func start(t testing.TB, d Docker, change func(*Options)) (*Remediator, *prometh
 	if change != nil {
 		change(&o)
 	}
-	r, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()

@@ -46,16 +46,13 @@ func guardBreaker(w World, p Plan) Verdict {
 func guardCooldown(w World, p Plan) Verdict {
 	last, found := w.State.Last(p.Target, func(r journal.Record) bool { return r.Action == p.Action.Name })
 	ago := max(w.Now.Time.Sub(last.At()), 0)
-	if !found || ago >= w.Options.longestCooldown() {
-		return pass("")
-	}
 	cooldown := p.Action.Cooldown
 	if p.Action.Name == ActionRestart {
 		for range unverified(w.State, p.Target) {
-			cooldown = min(2*cooldown, w.Options.longestCooldown())
+			cooldown = min(2*cooldown, max(cooldown, w.Options.BackoffMax))
 		}
 	}
-	if ago < cooldown {
+	if found && ago < cooldown {
 		return refuse(Cooldown, "last %s of %s was %s ago, cooldown is %s",
 			p.Action.Name, p.Target, ago.Round(time.Second), cooldown)
 	}

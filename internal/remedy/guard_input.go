@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -26,11 +25,10 @@ func guardPaused(w World, _ Plan) Verdict {
 
 // guardWindow refuses outside of the maintenance window.
 func guardWindow(w World, _ Plan) Verdict {
-	if w.Options.Window.Open(w.Now.Time) {
-		return pass("")
+	if opens := w.Options.windowOpens(w.Now.Time); !opens.IsZero() {
+		return refuse(OutsideWindow, "the maintenance window opens %s", opens.Format("Mon 2006-01-02 15:04 MST"))
 	}
-	return refuse(OutsideWindow, "the maintenance window %s opens %s",
-		w.Options.Window, w.Options.Window.Next(w.Now.Time).Format("Mon 2006-01-02 15:04 MST"))
+	return pass("")
 }
 
 // maxAge is how long an accepted alert may wait for its decision. Alertmanager repeats each minute
@@ -73,5 +71,5 @@ func guardDryRun(w World, p Plan) Verdict {
 	if !w.Options.DryRun {
 		return pass("")
 	}
-	return refuse(DryRun, "%s", fmt.Sprintf("would %s %s", p.Action.Name, p.Target))
+	return refuse(DryRun, "would %s %s", p.Action.Name, p.Target)
 }

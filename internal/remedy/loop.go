@@ -60,7 +60,12 @@ func (r *Remediator) observe(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.logDocker(err)
+	if down := err != nil; down && !r.dockerDown {
+		r.opts.Logger.Warn("Docker does not answer: alerts are refused until it does", "err", err)
+	} else if !down && r.dockerDown {
+		r.opts.Logger.Info("Docker answers again")
+	}
+	r.dockerDown = err != nil
 	state := r.store.State()
 	err = r.store.Update(func(t *journal.Tx) error {
 		for _, c := range list {
@@ -88,26 +93,12 @@ func (r *Remediator) observe(ctx context.Context) {
 	}
 }
 
-// logDocker logs when Docker goes and comes.
-func (r *Remediator) logDocker(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	was := r.dockerUp
-	if r.dockerUp = err == nil; was && err != nil {
-		r.opts.Logger.Warn("Docker does not answer: alerts are refused until it does", "err", err)
-	} else if !was && err == nil {
-		r.opts.Logger.Info("Docker answers again")
-	}
-}
-
 // watchClock reports a step back of the wall clock. Until the old time has come again Prometheus
 // records nothing and Alertmanager repeats nothing, so no rule can report it.
 func (r *Remediator) watchClock(before journal.Instant) journal.Instant {
 	now := r.opts.now()
 	if by := now.SetBack(before); by >= minSetBack {
-		r.mu.Lock()
-		r.setBack = SetBack{At: now.Time, By: by.Round(time.Second).String()}
-		r.mu.Unlock()
+		r.setBack.Store(&SetBack{At: now.Time, By: by.Round(time.Second).String()})
 		r.opts.Logger.Warn("The wall clock was set back: Prometheus and Alertmanager wait for the time that it showed", "by", by)
 	}
 	return now
@@ -215,7 +206,6 @@ func (r *Remediator) begin(ctx context.Context, q journal.Queued, d Decision) {
 	if asked := q.Alert.Remediation(); asked != rec.Action {
 		rec.Asked = asked
 	}
-	online := r.reconciler.onlineBefore(p)
 	var begun journal.Record
 	var start journal.PendingStart
 	err := r.store.Update(func(t *journal.Tx) error {
@@ -228,12 +218,11 @@ func (r *Remediator) begin(ctx context.Context, q journal.Queued, d Decision) {
 			Instant: now, Target: p.Target, Container: p.Container.Name, ID: p.Container.ID,
 			Action: rec.Action, Record: begun.ID, Phase: journal.PhaseIntent, Length: p.Length,
 		}
-		if p.Container.Role == runner.RoleRunner {
-			start.Runner = p.Container.Runner
-		}
 		t.PutStart(start)
 		if rec.Action == ActionBackoff {
-			b := opened(t.State().Breakers[p.Target], now, p.Length)
+			b := t.State().Breakers[p.Target]
+			b.Instant, b.State, b.Length = now, journal.Open, p.Length
+			b.Openings++
 			b.Ineffective = b.Ineffective || p.Ineffective != ""
 			t.PutBreaker(p.Target, b)
 		}
@@ -259,5 +248,5 @@ func (r *Remediator) begin(ctx context.Context, q journal.Queued, d Decision) {
 		r.reconciler.beside.Go(func() { r.prune(ctx, p, begun) })
 		return
 	}
-	r.reconciler.advance(ctx, start, online)
+	r.reconciler.advance(ctx, start)
 }

@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}
 	}
 	m.target(ActionPrune, targetEngine)
-	for _, reason := range failReasons {
+	for _, reason := range []string{failBusy, failDocker, failNotEnough} {
 		m.failures.WithLabelValues(ActionPrune, targetEngine, reason)
 	}
 	for _, kind := range prune.Kinds {
@@ -89,7 +89,7 @@ func registerState(r *Remediator, reg prometheus.Registerer) {
 	gauge("ghostrunner_remediator_dry_run", "1 if configured to decide only.",
 		func() float64 { return truth(r.opts.DryRun) })
 	gauge("ghostrunner_remediator_fallback_active", "1 while no heartbeat comes and unhealthy containers are restarted without it.",
-		func() float64 { return truth(r.pipeline.silent(time.Now()) != nil) })
+		func() float64 { return truth(r.pipeline.silent() != nil) })
 	gauge("ghostrunner_remediator_unfinished_actions", "Containers that were taken down and not yet seen running again.",
 		func() float64 { return float64(len(r.store.State().Starts)) })
 	gauge("ghostrunner_remediator_journal_up", "1 if the journal can be written; without it nothing is done.",

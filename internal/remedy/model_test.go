@@ -179,16 +179,13 @@ func (m *model) begin() {
 	if m.rng.IntN(2) == 0 {
 		g = l
 	}
-	r, err := New(Options{
+	r := New(Options{
 		Logger: slog.New(slog.DiscardHandler), Docker: l, GitHub: g, JournalPath: "none", PollInterval: 2 * time.Second,
 		HeartbeatTimeout: 1000 * time.Hour, Pruner: prune.Pruner{Measure: disk(50e9)},
 		BootTime:  func() journal.BootTime { return journal.BootTime{Boot: boot, Up: time.Since(booted)} },
 		OpenDisk:  func() (journal.Disk, error) { return &lifeDisk{m.disk, l.dead.Load}, nil },
 		Failpoint: l.point,
 	})
-	if err != nil {
-		m.Fatal(err)
-	}
 	l.r = r
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -247,7 +244,7 @@ func (m *model) run() {
 		}
 		m.look()
 	}
-	m.settle()
+	m.finish()
 	m.life.stop()
 }
 
@@ -426,8 +423,8 @@ func (m *model) look() {
 	}
 }
 
-// settle lets everything come to its end, and looks at what is left.
-func (m *model) settle() {
+// finish lets everything come to its end, and looks at what is left.
+func (m *model) finish() {
 	m.mu.Lock()
 	m.down, m.mute, m.calm = false, false, true
 	for _, s := range m.slots {

@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"errors"
 	"log/slog"
 	"time"
 
@@ -11,77 +10,53 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
-// Options configures a [Remediator]. Zero durations take the default named at the field.
+// Options configures a [Remediator]. Zero durations take the default in parentheses.
 type Options struct {
-	// Logger receives one line per decision that changes something. Required.
-	Logger *slog.Logger
-	// Registry receives the metrics. Nil registers nothing.
-	Registry prometheus.Registerer
-	// Docker is the engine that is acted on. Required.
-	Docker Docker
-	// GitHub is the second view of the runners. Nil: Docker's decides alone.
-	GitHub GitHub
-	// Pruner removes objects of the engine. Its Docker and PollInterval are set from here.
-	Pruner prune.Pruner
+	Logger   *slog.Logger          // required
+	Registry prometheus.Registerer // nil: no metrics
+	Docker   Docker                // required
+	GitHub   GitHub                // nil: Docker's view of the runners decides alone
+	Pruner   prune.Pruner          // its Docker and PollInterval are set from here
 
-	// JournalPath is the bbolt file. Required.
-	JournalPath string
-	// QueueLimit bounds the alerts that wait for a decision (50,000).
-	QueueLimit int
+	JournalPath string // the bbolt file; required
+	QueueLimit  int    // bounds the alerts that wait for a decision (50,000)
 
-	// RestartCooldown is the least time between two restarts of one target (2 m).
-	RestartCooldown time.Duration
-	// RestartGrace is how long an idle container may take to exit after SIGTERM (30 s).
-	RestartGrace time.Duration
-	// RestartTimeout bounds the wait for a job that began in the last instant (grace + 1 m).
-	RestartTimeout time.Duration
-	// VerifyTimeout bounds the wait until the container runs and is healthy (3 m).
-	VerifyTimeout time.Duration
-	// PollInterval is the time between two looks at a container that changes (500 ms).
-	PollInterval time.Duration
+	RestartCooldown time.Duration // least time between two restarts of one target (2 m)
+	RestartGrace    time.Duration // for an idle container to exit after SIGTERM (30 s)
+	RestartTimeout  time.Duration // for a job that began in the last instant (grace + 1 m)
+	VerifyTimeout   time.Duration // until the container runs and is healthy (3 m)
+	PollInterval    time.Duration // between two looks at a container that changes (500 ms)
 
-	// BackoffDuration is how long a runner stays stopped the first time (10 m).
-	BackoffDuration time.Duration
-	// BackoffMax bounds the doubling (60 m).
-	BackoffMax time.Duration
-	// BackoffProbation is the time without a fire that closes the breaker (1 h).
-	BackoffProbation time.Duration
+	BackoffDuration  time.Duration // how long a runner stays stopped the first time (10 m)
+	BackoffMax       time.Duration // bounds the doubling (60 m)
+	BackoffProbation time.Duration // without a fire, closes the breaker (1 h)
 
-	// PruneCooldown is the least time between two prunes (5 m).
-	PruneCooldown time.Duration
+	PruneCooldown time.Duration // least time between two prunes (5 m)
 
-	// Window is when actions may begin. Zero: always.
-	Window Window
-	// HeartbeatTimeout is how long no heartbeat may come before the pipeline is called silent (5
-	// m).
-	HeartbeatTimeout time.Duration
+	Window           Window        // when actions may begin; nil: always
+	HeartbeatTimeout time.Duration // without a heartbeat the pipeline is silent (5 m)
 	// Self is the id of the container that this program runs in, "" if it is in none: it is never
 	// acted on.
-	Self string
-	// DryRun decides and journals but does nothing.
-	DryRun bool
-	// TimeScale is a factor on every delay, for demonstrations (1).
-	TimeScale float64
+	Self      string
+	DryRun    bool    // decide and journal, but do nothing
+	TimeScale float64 // a factor on every delay, for demonstrations (1)
 
-	// BootTime reads the clock that nobody sets. Default the kernel's.
-	BootTime func() journal.BootTime
-	// OpenDisk opens what outlives the process. Default the file at JournalPath.
-	OpenDisk func() (journal.Disk, error)
-	// Failpoint is called with the name of each point at which the process may die. Nil outside of
-	// tests.
+	// For tests: the clock that nobody sets, what outlives the process, and what is called with the
+	// name of each point at which the process may die.
+	BootTime  func() journal.BootTime
+	OpenDisk  func() (journal.Disk, error)
 	Failpoint func(name string)
 }
 
+// Window is a maintenance window.
+type Window interface {
+	Open(now time.Time) bool
+	// Next is when it opens next, while it is not open.
+	Next(now time.Time) time.Time
+}
+
 // withDefaults returns o with every zero value replaced, and every delay scaled.
-func (o Options) withDefaults() (*Options, error) {
-	switch {
-	case o.Logger == nil:
-		return nil, errors.New("remedy: no logger given")
-	case o.Docker == nil:
-		return nil, errors.New("remedy: no Docker engine given")
-	case o.JournalPath == "":
-		return nil, errors.New("remedy: no journal path given")
-	}
+func (o Options) withDefaults() *Options {
 	if o.TimeScale <= 0 {
 		o.TimeScale = 1
 	}
@@ -120,12 +95,20 @@ func (o Options) withDefaults() (*Options, error) {
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}
 	}
-	return &o, nil
+	return &o
 }
 
 // scale returns a delay of the program as it is to be waited for.
 func (o *Options) scale(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * o.TimeScale)
+}
+
+// windowOpens is when actions may begin again, zero if they may now.
+func (o *Options) windowOpens(now time.Time) time.Time {
+	if o.Window == nil || o.Window.Open(now) {
+		return time.Time{}
+	}
+	return o.Window.Next(now)
 }
 
 // now is the present instant.

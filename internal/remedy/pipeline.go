@@ -21,15 +21,10 @@ const (
 	firingMaxAge = time.Hour
 )
 
-// Nothing asks for an action while Prometheus, Alertmanager or the way from them to here is broken,
-// and they may be the very thing that needs a restart. So when no heartbeat has come for long, a
-// restart of what Docker itself calls unhealthy is asked for here, until the heartbeat is back: as
-// an alert like any other, with the same guards and journal.
 const (
-	// alertFallback is the name of such an alert.
+	// alertFallback is the name of alerts that are made here, see restartUnhealthy.
 	alertFallback = "GhostrunnerFallback"
-	// fallbackInterval is the time between two looks, and so between two alerts about a container
-	// that stays unhealthy.
+	// fallbackInterval is the time between two such alerts about one container.
 	fallbackInterval = 30 * time.Second
 )
 
@@ -46,64 +41,49 @@ type Notice struct {
 	Resolved bool
 }
 
-// actionable reports whether a firing alert asks for an action.
-func (n Notice) actionable() bool { return n.Remediation() != "" }
-
-func (n Notice) heartbeat() bool { return n.Labels[labelHeartbeat] == "true" }
-
-// Firing is an alert that Alertmanager has reported and not resolved. It is for people to look at:
-// nothing is decided by it, and it is not on disk.
+// Firing is an alert that Alertmanager has reported and not resolved, with the latest answer to it.
+// It is for people to look at: nothing is decided by it, and it is not on disk.
 type Firing struct {
 	journal.Alert
 
-	// Heard is when it was last reported.
-	Heard time.Time `json:"heard"`
-	// Outcome and Reason are the latest answer to it, if there is one.
+	Heard   time.Time       `json:"heard"` // the last time
 	Outcome journal.Outcome `json:"outcome,omitempty"`
 	Reason  string          `json:"reason,omitempty"`
 }
 
+func (f Firing) lost() bool { return time.Since(f.Heard) > firingMaxAge }
+
 // pipeline is what is known of the way from Prometheus to here.
 type pipeline struct {
 	timeout time.Duration
+	began   time.Time // since when a heartbeat is waited for
 
 	mu        sync.Mutex
-	began     time.Time // since when a heartbeat is waited for
 	heartbeat time.Time // the last one
 	firing    map[string]Firing
 }
 
-func newPipeline(o *Options) *pipeline {
-	return &pipeline{timeout: o.HeartbeatTimeout, began: time.Now(), firing: map[string]Firing{}}
-}
-
-// recordFiring notes what fires. The heartbeat is no alert to look at.
-func (p *pipeline) recordFiring(list []Notice, now time.Time) {
+// record notes the heartbeat and what else fires.
+func (p *pipeline) record(list []Notice) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.firing, func(_ string, f Firing) bool { return now.Sub(f.Heard) > firingMaxAge })
+	maps.DeleteFunc(p.firing, func(_ string, f Firing) bool { return f.lost() })
 	for _, n := range list {
 		_, known := p.firing[n.Fingerprint]
 		switch {
 		case n.Resolved:
 			delete(p.firing, n.Fingerprint)
-		case n.heartbeat():
-			p.heartbeat = now
+		case n.Labels[labelHeartbeat] == "true":
+			p.heartbeat = time.Now()
 		case known || len(p.firing) < maxFiring:
-			p.firing[n.Fingerprint] = Firing{Alert: n.Alert, Heard: now}
+			p.firing[n.Fingerprint] = Firing{Alert: n.Alert, Heard: time.Now()}
 		}
 	}
 }
 
 // silent says that no heartbeat has come for too long, nil if one has.
-func (p *pipeline) silent(now time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last := p.heartbeat
-	if last.IsZero() {
-		last = p.began
-	}
-	if ago := now.Sub(last); ago > p.timeout {
+func (p *pipeline) silent() error {
+	if ago := time.Since(cmp.Or(p.lastHeartbeat(), p.began)); ago > p.timeout {
 		return fmt.Errorf("no heartbeat came for %s: Prometheus or Alertmanager is down, or cannot reach this program", ago.Round(time.Second))
 	}
 	return nil
@@ -116,27 +96,20 @@ func (p *pipeline) lastHeartbeat() time.Time {
 	return p.heartbeat
 }
 
-// list returns what fires, the newest first, each with the latest answer to it.
+// list returns what fires, the newest first. History has the newest first too.
 func (p *pipeline) list(history []journal.Record) []Firing {
-	latest := map[string]journal.Record{}
-	for _, r := range history { // the newest first
-		if _, ok := latest[r.Alert.Fingerprint]; !ok {
-			latest[r.Alert.Fingerprint] = r
-		}
-	}
-	now := time.Now()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := make([]Firing, 0, len(p.firing))
-	for key, f := range p.firing {
-		if now.Sub(f.Heard) > firingMaxAge {
-			continue
-		}
-		if r, ok := latest[key]; ok && !r.At().Before(f.StartsAt) {
+	firing := maps.Clone(p.firing)
+	p.mu.Unlock()
+	maps.DeleteFunc(firing, func(_ string, f Firing) bool { return f.lost() })
+	for _, r := range history {
+		f, fires := firing[r.Alert.Fingerprint]
+		if fires && f.Outcome == "" && !r.At().Before(f.StartsAt) {
 			f.Outcome, f.Reason = r.Outcome, r.Reason
+			firing[r.Alert.Fingerprint] = f
 		}
-		out = append(out, f)
 	}
+	out := slices.AppendSeq([]Firing{}, maps.Values(firing))
 	slices.SortFunc(out, func(a, b Firing) int {
 		return cmp.Or(b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.Fingerprint, b.Fingerprint))
 	})
@@ -154,14 +127,14 @@ func (r *Remediator) Accept(list []Notice, missing uint64) (int, error) {
 			continue
 		}
 		firing++
-		if n.actionable() {
+		if n.Remediation() != "" {
 			alerts = append(alerts, n.Alert)
 		}
 	}
 	if err := r.enqueue(alerts); err != nil {
 		return 0, err
 	}
-	r.pipeline.recordFiring(list, time.Now())
+	r.pipeline.record(list)
 	r.metrics.alerts.WithLabelValues("firing").Add(float64(firing))
 	r.metrics.alerts.WithLabelValues("resolved").Add(float64(len(list) - firing))
 	if missing > 0 {
@@ -178,8 +151,6 @@ func (r *Remediator) enqueue(alerts []journal.Alert) error {
 		return nil
 	case len(alerts) > limit:
 		return ErrTooMany
-	case r.store.State().Queue+len(alerts) > limit: // asked here too, so that a full queue costs no transaction
-		return ErrQueueFull
 	}
 	err := r.store.Update(func(t *journal.Tx) error {
 		if t.State().Queue+len(alerts) > limit {
@@ -198,32 +169,31 @@ func (r *Remediator) enqueue(alerts []journal.Alert) error {
 	return nil
 }
 
-// standIn asks for restarts while the pipeline is silent, until ctx ends.
-func (r *Remediator) standIn(ctx context.Context) {
+// restartUnhealthy asks for restarts while the pipeline is silent, until ctx ends. Nothing else
+// does then, and Prometheus or Alertmanager may be the very thing that needs one: so a restart of
+// what Docker itself calls unhealthy is asked for here, as an alert like any other, with the same
+// guards and journal.
+func (r *Remediator) restartUnhealthy(ctx context.Context) {
 	since := map[string]time.Time{} // by id of an unhealthy container
-	silent := false
+	wasSilent := false
 	for sleep(ctx, r.opts.scale(fallbackInterval)) {
-		was, err := silent, r.pipeline.silent(time.Now())
-		switch silent = err != nil; {
-		case silent && !was:
-			r.opts.Logger.Error("The alert pipeline is silent: unhealthy containers are restarted without it", "err", err)
-		case was && !silent:
+		silent := r.pipeline.silent()
+		if silent != nil && !wasSilent {
+			r.opts.Logger.Error("The alert pipeline is silent: unhealthy containers are restarted without it", "err", silent)
+		} else if silent == nil && wasSilent {
 			r.opts.Logger.Info("A heartbeat has come: the alert pipeline works again")
 		}
+		wasSilent = silent != nil
 		list, err := r.containers.recent(ctx)
-		if !silent || err != nil { // observe logs that Docker is gone
+		if silent == nil || err != nil { // observe logs that Docker is gone
 			continue
 		}
 		still := map[string]time.Time{}
 		for _, c := range list {
-			if c.Health != runner.HealthUnhealthy || !c.Running() || !c.Allows(ActionRestart) {
-				continue
+			if c.Health == runner.HealthUnhealthy && c.Running() && c.Allows(ActionRestart) {
+				still[c.ID] = cmp.Or(since[c.ID], time.Now())
+				_ = r.enqueue([]journal.Alert{fallbackAlert(c, still[c.ID])}) // asked for again at the next look
 			}
-			still[c.ID] = time.Now()
-			if at, known := since[c.ID]; known {
-				still[c.ID] = at
-			}
-			_ = r.enqueue([]journal.Alert{fallbackAlert(c, still[c.ID])}) // asked for again at the next look
 		}
 		since = still
 	}

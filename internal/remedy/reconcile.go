@@ -32,6 +32,7 @@ type reconciler struct {
 	opts       *Options
 	store      *journal.Store
 	metrics    *metrics
+	idle       *idleCheck
 	containers *containerList
 	wake       func()         // of the loop
 	began      time.Time      // of this process
@@ -92,7 +93,7 @@ type attempt struct {
 	p      journal.PendingStart
 	rec    journal.Record
 	open   bool // the record has no outcome yet
-	online *onlineCheck
+	online onlineCheck
 }
 
 // note adds an observation to the record, unless it has its outcome.
@@ -162,7 +163,7 @@ func (r *reconciler) reconcile(ctx context.Context) {
 	slices.SortFunc(ready, func(a, b journal.PendingStart) int { return cmp.Compare(a.Record, b.Record) })
 	for _, p := range ready {
 		if ctx.Err() == nil {
-			r.advance(ctx, p, nil)
+			r.advance(ctx, p)
 		} else {
 			r.release(p.Target)
 		}
@@ -170,12 +171,11 @@ func (r *reconciler) reconcile(ctx context.Context) {
 }
 
 // advance takes the next step of a pending start, whose target is claimed. It takes containers down
-// itself, so one at a time; waiting for one that starts goes on beside. online is GitHub's view
-// from before the action, if that is known.
-func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online *onlineCheck) {
+// itself, so one at a time; waiting for one that starts goes on beside.
+func (r *reconciler) advance(ctx context.Context, p journal.PendingStart) {
 	act, cancel := outlive(ctx)
 	rec, known := r.store.State().Records[p.Record]
-	a := &attempt{p: p, rec: rec, open: known && rec.Outcome == journal.Running, online: online}
+	a := &attempt{p: p, rec: rec, open: known && rec.Outcome == journal.Running}
 	if rec.Began.Before(r.began) {
 		a.note("finished after the remediator was started again")
 	}
@@ -189,6 +189,7 @@ func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online
 		do = next(a.p, c, r.opts.now())
 	}
 	if do == stepTakeDown {
+		r.onlineBefore(act, a, c)
 		do, err = r.takeDown(act, a, c)
 	}
 	r.beside.Go(func() {
@@ -205,12 +206,12 @@ func (r *reconciler) advance(ctx context.Context, p journal.PendingStart, online
 		if err == nil && do == stepFinish {
 			err = r.verify(act, a)
 		}
-		r.settle(ctx, a, do, err)
+		r.finishStep(ctx, a, do, err)
 	})
 }
 
-// settle ends a step: what is done is concluded, what failed is tried again.
-func (r *reconciler) settle(ctx context.Context, a *attempt, done step, err error) {
+// finishStep ends a step: what is done is concluded, what failed is tried again.
+func (r *reconciler) finishStep(ctx context.Context, a *attempt, done step, err error) {
 	_, failed := errors.AsType[*failure](err)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -287,7 +288,10 @@ func (r *reconciler) conclude(ctx context.Context, a *attempt, err error, finish
 	now, rec := r.opts.now(), a.rec
 	rec.Ended, rec.Outcome = now.Time, journal.Completed
 	if err != nil {
-		rec.Outcome, rec.Reason, rec.Detail = journal.Failed, failReason(err), runner.Printable(err.Error(), journal.MaxDetail)
+		rec.Outcome, rec.Reason, rec.Detail = journal.Failed, failDocker, runner.Printable(err.Error(), journal.MaxDetail)
+	}
+	if f, ok := errors.AsType[*failure](err); ok {
+		rec.Reason = f.reason
 	}
 	werr := r.store.UpdateUntil(ctx, func(t *journal.Tx) error {
 		if a.open {

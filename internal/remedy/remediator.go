@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
@@ -38,35 +39,30 @@ type Remediator struct {
 	reconciler *reconciler
 	wake       chan struct{} // something may be to be done
 
-	mu       sync.Mutex
-	dockerUp bool
-	setBack  SetBack
+	dockerDown bool // as it was logged
+	setBack    atomic.Pointer[SetBack]
 }
 
 // New makes a remediator. It opens nothing yet: Run does.
-func New(o Options) (*Remediator, error) {
-	opts, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+func New(o Options) *Remediator {
+	opts := o.withDefaults()
 	r := &Remediator{
 		opts:       opts,
 		metrics:    newMetrics(opts.Registry),
 		containers: &containerList{docker: opts.Docker},
-		pipeline:   newPipeline(opts),
+		pipeline:   &pipeline{timeout: opts.HeartbeatTimeout, began: time.Now(), firing: map[string]Firing{}},
 		wake:       make(chan struct{}, 1),
-		dockerUp:   true,
 	}
 	r.store = journal.New(journal.Options{Logger: opts.Logger, Path: opts.JournalPath, Now: opts.now, Open: opts.OpenDisk})
 	r.idle = &idleCheck{opts: opts, containers: r.containers, conflicts: map[string]conflict{}}
 	r.reconciler = &reconciler{
-		opts: opts, store: r.store, metrics: r.metrics, containers: r.containers, wake: r.wakeUp, began: time.Now(),
+		opts: opts, store: r.store, metrics: r.metrics, idle: r.idle, containers: r.containers, wake: r.wakeUp, began: time.Now(),
 		tasks: map[string]task{},
 	}
 	if opts.Registry != nil {
 		registerState(r, opts.Registry)
 	}
-	return r, nil
+	return r
 }
 
 // Run opens the journal, finishes what an earlier process began, and works until ctx ends. It
@@ -76,13 +72,10 @@ func (r *Remediator) Run(ctx context.Context) error {
 	if !r.store.Open(ctx) {
 		return nil
 	}
-	for target := range r.store.State().Fires {
-		r.metrics.target(ActionRestart, target)
-	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.loop(ctx) })
 	wg.Go(func() { r.watchImages(ctx) })
-	wg.Go(func() { r.standIn(ctx) })
+	wg.Go(func() { r.restartUnhealthy(ctx) })
 	wg.Wait()
 	if err := r.store.Close(); err != nil {
 		return fmt.Errorf("close journal: %w", err)
@@ -95,7 +88,7 @@ func (r *Remediator) Ready() error {
 	if err := r.store.Err(); err != nil {
 		return err
 	}
-	return r.pipeline.silent(time.Now())
+	return r.pipeline.silent()
 }
 
 // wakeUp makes the loop look for something to do.

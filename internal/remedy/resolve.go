@@ -1,6 +1,8 @@
 package remedy
 
 import (
+	"slices"
+
 	"github.com/blueguy23/ghostrunner/internal/remedy/journal"
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 	"github.com/blueguy23/ghostrunner/internal/runner"
@@ -52,18 +54,12 @@ func resolve(w World, alert journal.Alert) (Plan, Verdict) {
 
 // checkRecheck refuses a recheck that names nothing which can be looked at for the action.
 func checkRecheck(p Plan) Verdict {
-	switch recheck := p.Alert.Labels[labelRecheck]; recheck {
-	case "":
-	case recheckHealth, recheckOnline:
-		if p.Action.Engine {
-			return refuse(UntrustedLabel, "label recheck=%s does not fit to %s", recheck, p.Action.Name)
-		}
-	case recheckDisk:
-		if !p.Action.Engine {
-			return refuse(UntrustedLabel, "label recheck=%s does not fit to %s", recheck, p.Action.Name)
-		}
-	default:
-		return refuse(UntrustedLabel, "label recheck names nothing that can be looked at: %s", recheck)
+	known := []string{"", recheckHealth, recheckOnline}
+	if p.Action.Engine {
+		known = []string{"", recheckDisk}
+	}
+	if recheck := p.Alert.Labels[labelRecheck]; !slices.Contains(known, recheck) {
+		return refuse(UntrustedLabel, "label recheck=%s names nothing that can be looked at for %s", recheck, p.Action.Name)
 	}
 	return pass("")
 }

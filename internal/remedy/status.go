@@ -18,28 +18,23 @@ const MaxHistory = journal.MaxRecords + journal.MaxRefusals
 
 // BreakerStatus is the circuit breaker of one runner.
 type BreakerStatus struct {
-	Runner string               `json:"runner"`
-	State  journal.BreakerState `json:"state"`
-	// Until is when the runner is or was started again, Closes when probation ends.
-	Until    time.Time `json:"until,omitzero"`
-	Closes   time.Time `json:"closes,omitzero"`
-	Openings int       `json:"openings"`
-	Fires    uint64    `json:"fires"`
+	Runner   string               `json:"runner"`
+	State    journal.BreakerState `json:"state"`
+	Until    time.Time            `json:"until,omitzero"`  // when the runner is or was started again
+	Closes   time.Time            `json:"closes,omitzero"` // when probation ends
+	Openings int                  `json:"openings"`
+	Fires    uint64               `json:"fires"`
 }
 
 // Status is how the remediator is.
 type Status struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"` // why not
-	// Journal says that it can be written; without it nothing is accepted and nothing done.
-	Journal bool `json:"journal"`
-	// Silent says that no heartbeat has come for too long.
-	Silent bool `json:"silent"`
-	Paused bool `json:"paused"`
-	// PausedUntil is when the pause ends without a person.
-	PausedUntil time.Time `json:"pausedUntil,omitzero"`
-	// WindowOpens is when the maintenance window opens; absent while it is open.
-	WindowOpens time.Time       `json:"windowOpens,omitzero"`
+	Ready       bool            `json:"ready"`
+	Reason      string          `json:"reason,omitempty"` // why not
+	Journal     bool            `json:"journal"`          // without it nothing is accepted and nothing done
+	Silent      bool            `json:"silent"`           // no heartbeat has come for too long
+	Paused      bool            `json:"paused"`
+	PausedUntil time.Time       `json:"pausedUntil,omitzero"` // absent: until a person resumes
+	WindowOpens time.Time       `json:"windowOpens,omitzero"` // absent while it is open
 	DryRun      bool            `json:"dryRun"`
 	DockerUp    bool            `json:"dockerUp"`
 	Queue       int             `json:"queue"`
@@ -59,17 +54,15 @@ type SetBack struct {
 
 // Target is a container that may be acted on, as it was last seen.
 type Target struct {
-	Name      string   `json:"name"`
-	Container string   `json:"container"`
-	Role      string   `json:"role"`
-	State     string   `json:"state"`
-	Health    string   `json:"health,omitempty"`
-	Heal      []string `json:"heal"`
-	// Working says that an action on it is in progress.
-	Working bool `json:"working,omitempty"`
-	// Breaker is nil for what has none.
-	Breaker *BreakerStatus `json:"breaker,omitempty"`
-	Seen    time.Time      `json:"seen"`
+	Name      string         `json:"name"`
+	Container string         `json:"container"`
+	Role      string         `json:"role"`
+	State     string         `json:"state"`
+	Health    string         `json:"health,omitempty"`
+	Heal      []string       `json:"heal"`
+	Working   bool           `json:"working,omitempty"` // an action on it is in progress
+	Breaker   *BreakerStatus `json:"breaker,omitempty"` // nil for what has none
+	Seen      time.Time      `json:"seen"`
 }
 
 // Unfinished is a container that was taken down and not yet seen running again.
@@ -140,19 +133,19 @@ func (r *Remediator) Breakers() []BreakerStatus {
 
 // Targets returns what may be acted on, runners first. Docker is asked, but not waited for.
 func (r *Remediator) Targets(ctx context.Context) []Target {
-	seen := r.containers.glance(ctx)
+	last := r.containers.glance(ctx)
 	breakers := map[string]BreakerStatus{}
 	for _, b := range r.Breakers() {
 		breakers[b.Runner] = b
 	}
 	out := []Target{}
-	for _, c := range seen.list {
+	for _, c := range last.list {
 		if len(c.Heal) == 0 || (c.Role != runner.RoleRunner && c.Role != runner.RoleService) {
 			continue
 		}
 		t := Target{
 			Name: c.Target(), Container: c.Name, Role: c.Role, State: c.State, Health: c.Health, Heal: c.Heal,
-			Working: r.reconciler.isClaimed(c.Target()), Seen: seen.at,
+			Working: r.reconciler.isClaimed(c.Target()), Seen: last.seen,
 		}
 		if b, ok := breakers[t.Name]; ok && c.Role == runner.RoleRunner {
 			t.Breaker = &b
@@ -170,15 +163,13 @@ func (r *Remediator) Targets(ctx context.Context) []Target {
 func (r *Remediator) Status() Status {
 	state, now := r.store.State(), r.opts.now()
 	s := Status{
-		Ready: true, Journal: r.store.Err() == nil, DryRun: r.opts.DryRun, Queue: state.Queue,
-		Silent: r.pipeline.silent(now.Time) != nil, Heartbeat: r.pipeline.lastHeartbeat(),
+		Ready: true, Journal: r.store.Err() == nil, DryRun: r.opts.DryRun, DockerUp: r.containers.answer().err == nil, Queue: state.Queue,
+		WindowOpens: r.opts.windowOpens(now.Time),
+		Silent:      r.pipeline.silent() != nil, Heartbeat: r.pipeline.lastHeartbeat(),
 		Unfinished: []Unfinished{}, Breakers: r.Breakers(), Targets: []Target{}, Firing: r.pipeline.list(state.History()),
 	}
 	if err := r.Ready(); err != nil {
 		s.Ready, s.Reason = false, err.Error()
-	}
-	if !r.opts.Window.Open(now.Time) {
-		s.WindowOpens = r.opts.Window.Next(now.Time)
 	}
 	var left time.Duration
 	if s.Paused, left = state.Pause.At(now); s.Paused && left > 0 {
@@ -188,9 +179,9 @@ func (r *Remediator) Status() Status {
 		p := state.Starts[target]
 		s.Unfinished = append(s.Unfinished, Unfinished{target, p.Container, p.Action, p.Phase, now.Time.Add(now.Left(p.Instant, p.Length))})
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.DockerUp, s.SetBack = r.dockerUp, r.setBack
+	if back := r.setBack.Load(); back != nil {
+		s.SetBack = *back
+	}
 	return s
 }
 
@@ -203,7 +194,7 @@ func (r *Remediator) Explain(ctx context.Context, list []Notice) []Explanation {
 			e.Status = "resolved"
 		}
 		switch {
-		case !n.actionable():
+		case n.Remediation() == "":
 			e.Detail = "has no label remediation"
 		case n.Resolved:
 			e.Detail = "a resolved alert starts nothing"

@@ -24,16 +24,13 @@ type onlineCheck struct {
 	name   string    // of the registration that is online
 }
 
-// onlineBefore begins an onlineCheck before the restart.
-func (r *reconciler) onlineBefore(p Plan) *onlineCheck {
-	o := &onlineCheck{before: map[int64]bool{}}
-	if r.opts.GitHub != nil {
-		list, _ := r.opts.GitHub.Known(p.Container.Scope)
-		for _, reg := range registrationsOf(list, p.Container, p.Containers) {
-			o.before[reg.ID] = reg.Online()
-		}
+// onlineBefore remembers GitHub's view from before the restart.
+func (r *reconciler) onlineBefore(ctx context.Context, a *attempt, c runner.Container) {
+	known, _ := r.idle.registrations(ctx, c)
+	a.online.before = map[int64]bool{}
+	for _, reg := range known {
+		a.online.before[reg.ID] = reg.Online()
 	}
-	return o
 }
 
 // isOnline reports whether GitHub sees the runner online; also for what is no runner and where
@@ -76,10 +73,7 @@ func (r *reconciler) verify(ctx context.Context, a *attempt) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.VerifyTimeout)
 	defer cancel()
-	online, seen := a.online, 0
-	if online == nil { // an earlier process began it
-		online = &onlineCheck{}
-	}
+	online, seen := &a.online, 0
 	tick := time.NewTicker(r.opts.PollInterval)
 	defer tick.Stop()
 	for {

@@ -16,7 +16,6 @@ const (
 	CauseNames             = "names_unresolved"
 )
 
-// remedies say what a person can do about a cause.
 var remedies = map[string]string{
 	CausePATInvalid:        "put a valid token into the token file; it is read again before each use",
 	CausePATPermission:     "give the token the permission to administer runners",
@@ -34,7 +33,6 @@ func asGitHub(err error) *runner.Error {
 	return &runner.Error{}
 }
 
-// causeOf returns the cause for an error of the Registrar.
 func causeOf(err error) string {
 	switch reason := asGitHub(err).Reason; reason {
 	case "":

@@ -26,10 +26,8 @@ const cleanTimeout = 10 * time.Minute
 // shell's start file) must not reach the next job.
 const homeDir = "_home"
 
-// jobDirs are the directories that a job fills. Cleaning empties them.
 var jobDirs = []string{"_work", "_diag", homeDir}
 
-// clean is the phase after a listener.
 func (s *Supervisor) clean(ctx context.Context) (Phase, string) {
 	s.cleanUpOrLog(ctx)
 	return Waiting, s.state.Cause

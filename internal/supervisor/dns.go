@@ -24,7 +24,6 @@ const (
 	fallbackEnd   = "# ghostrunner-runner end\n"
 )
 
-// errNoName is the answer that a name does not exist.
 var errNoName = errors.New("no such name")
 
 // dnsFallback keeps GitHub's names resolvable in this container. While no name server of
@@ -52,7 +51,6 @@ func (d *dnsFallback) watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// check returns why GitHub's names do not resolve, and updates resolv.conf.
 func (d *dnsFallback) check(ctx context.Context) error {
 	if len(d.hostnames) == 0 {
 		return nil
@@ -87,7 +85,6 @@ func (d *dnsFallback) check(ctx context.Context) error {
 	return d.resolve(ctx, use)
 }
 
-// resolve wants every name from one of the servers.
 func (d *dnsFallback) resolve(ctx context.Context, servers []netip.Addr) error {
 	if len(servers) == 0 {
 		return errors.New("no name server")
@@ -153,7 +150,6 @@ func (d *dnsFallback) write(ctx context.Context, text, change string) {
 	d.logger.WarnContext(ctx, "Fallback name servers changed", "file", d.path, "change", change)
 }
 
-// resolvConf is the content of resolv.conf.
 type resolvConf struct {
 	own         string       // all but our lines
 	servers     []netip.Addr // of own
@@ -180,15 +176,14 @@ func readResolvConf(path string) (resolvConf, error) {
 	return c, nil
 }
 
-// with returns the text with our lines.
 func (c resolvConf) with(servers []netip.Addr) string {
-	text := c.own
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
+	text := []byte(c.own)
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		text = append(text, '\n')
 	}
-	text += fallbackBegin
+	text = append(text, fallbackBegin...)
 	for _, server := range servers {
-		text += "nameserver " + server.String() + "\n"
+		text = append(text, "nameserver "+server.String()+"\n"...)
 	}
-	return text + fallbackEnd
+	return string(text) + fallbackEnd
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 )
 
-// listenerProcess is one run of bin/Runner.Listener.
 type listenerProcess struct {
 	pid  int
 	job  *jobProgress
@@ -20,7 +19,6 @@ type listenerProcess struct {
 	exit exit          // valid once done is closed
 }
 
-// exit is how a process ended.
 type exit struct {
 	code   int            // -1 if a signal ended it
 	signal syscall.Signal // 0 if none
@@ -33,7 +31,6 @@ func (e exit) String() string {
 	return "exit code " + strconv.Itoa(e.code)
 }
 
-// shellCode is the code that a shell would show.
 func (e exit) shellCode() int {
 	if e.signal != 0 {
 		return 128 + int(e.signal)
@@ -41,7 +38,6 @@ func (e exit) shellCode() int {
 	return e.code
 }
 
-// listenerPath returns the path of the listener's program.
 func listenerPath(root string) string { return filepath.Join(root, "bin", "Runner.Listener") }
 
 // launch starts the listener as the job's user, in its own session and process group.

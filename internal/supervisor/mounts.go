@@ -32,10 +32,8 @@ func readMounts() (mounts, error) {
 	return all, nil
 }
 
-// at reports whether a path is a mount point.
 func (m mounts) at(name string) bool { return slices.Contains(m, name) }
 
-// below reports whether a mount point is below a path.
 func (m mounts) below(name string) bool {
 	return slices.ContainsFunc(m, func(point string) bool { return strings.HasPrefix(point, name+"/") })
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
-// progress is what the lines of one listener process have shown.
 type progress struct {
 	listening     bool
 	jobsStarted   int
@@ -28,7 +27,6 @@ type progress struct {
 // stays online and idle, but GitHub hands it no other (actions/runner#4617).
 func (p progress) notAcquired() bool { return p.jobSkipped && p.jobsStarted == 0 }
 
-// jobProgress collects the progress from both streams of a listener.
 type jobProgress struct {
 	changed chan struct{} // capacity 1; has a value if there is something new
 

@@ -27,7 +27,6 @@ type processTree struct {
 	child int // os/exec waits for it; 0: none
 }
 
-// start starts the child.
 func (t *processTree) start(child *exec.Cmd) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +53,6 @@ func (t *processTree) interrupt() {
 	}
 }
 
-// reapOrphans waits for every orphan that has ended.
 func (t *processTree) reapOrphans() {
 	if !t.reap {
 		return

@@ -24,7 +24,6 @@ const (
 	maxRetryAfter = 15 * time.Minute // longest wait that GitHub can ask for
 )
 
-// newName returns a registration name that was never used.
 func newName(slot string) string {
 	random := make([]byte, suffixLen)
 	_, _ = rand.Read(random) // never fails since Go 1.24
@@ -34,13 +33,11 @@ func newName(slot string) string {
 	return slot + "-" + string(random)
 }
 
-// ownName reports whether a registration was made by this slot.
 func ownName(slot, name string) bool {
 	suffix, ok := strings.CutPrefix(name, slot+"-")
 	return ok && len(suffix) == suffixLen && strings.Trim(suffix, suffixChars) == ""
 }
 
-// register makes a registration and starts a listener with it.
 func (s *Supervisor) register(ctx context.Context) (Phase, string) {
 	if err := s.cleanUp(); err != nil {
 		s.fail(ctx, "cleaning: "+err.Error(), err)
@@ -71,7 +68,9 @@ func (s *Supervisor) register(ctx context.Context) (Phase, string) {
 // newRegistration registers a runner and returns its just-in-time configuration, a secret.
 func (s *Supervisor) newRegistration(ctx context.Context) (string, error) {
 	name := newName(s.cfg.Slot)
-	jit, err := call(ctx, s, func(ctx context.Context) (runner.JIT, error) { return s.cfg.Registrar.JITConfig(ctx, name) })
+	ctx, cancel := s.callContext(ctx)
+	defer cancel()
+	jit, err := s.cfg.Registrar.JITConfig(ctx, name)
 	if err == nil {
 		s.reg = &registration{id: jit.ID, name: name}
 		s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // for loadPrevious, after a kill

@@ -31,7 +31,6 @@ type Supervisor struct {
 	deadline time.Time // see setDeadline
 }
 
-// registration is the slot's runner at GitHub.
 type registration struct {
 	id   int64
 	name string
@@ -89,7 +88,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	return nil
 }
 
-// step runs the present phase to its end.
 func (s *Supervisor) step(ctx context.Context) (next Phase, cause string) {
 	switch s.state.Phase {
 	case Waiting:
@@ -100,14 +98,11 @@ func (s *Supervisor) step(ctx context.Context) (next Phase, cause string) {
 		return s.watch(ctx)
 	case Cleaning:
 		return s.clean(ctx)
-	case Draining:
+	default: // draining
 		return s.drain(ctx)
-	default:
-		return Stopped, "unknown phase: " + string(s.state.Phase)
 	}
 }
 
-// enter starts a phase: it writes the state file and logs the change.
 func (s *Supervisor) enter(ctx context.Context, next Phase, cause string) {
 	from := s.state.Phase
 	s.update(func(st *State) {
@@ -132,7 +127,6 @@ func (s *Supervisor) enter(ctx context.Context, next Phase, cause string) {
 	}
 }
 
-// update changes the state and writes the state file.
 func (s *Supervisor) update(change func(*State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +159,6 @@ func (s *Supervisor) setDeadline(d time.Duration) {
 	s.deadline = time.Now().Add(d + 3*s.t.heartbeat)
 }
 
-// heartbeat refreshes the state file until ctx ends.
 func (s *Supervisor) heartbeat(ctx context.Context) {
 	for sleep(ctx, s.t.heartbeat) {
 		s.mu.Lock()
@@ -182,18 +175,17 @@ func (s *Supervisor) pause(ctx context.Context, d time.Duration) bool {
 	return sleep(ctx, d) && ctx.Err() == nil
 }
 
-// call makes one call to GitHub. It outlives ctx: whether a registration exists must be known.
-func call[T any](ctx context.Context, s *Supervisor, do func(context.Context) (T, error)) (T, error) {
+// callContext bounds one call to GitHub. The call outlives ctx: whether a registration exists must
+// be known.
+func (s *Supervisor) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	s.setDeadline(s.t.callTimeout)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.t.callTimeout)
-	defer cancel()
-	return do(ctx)
+	return context.WithTimeout(context.WithoutCancel(ctx), s.t.callTimeout)
 }
 
-// deleteRunner deletes a registration at GitHub.
 func (s *Supervisor) deleteRunner(ctx context.Context, id int64) error {
-	_, err := call(ctx, s, func(ctx context.Context) (any, error) { return nil, s.cfg.Registrar.DeleteRunner(ctx, id) })
-	return err
+	ctx, cancel := s.callContext(ctx)
+	defer cancel()
+	return s.cfg.Registrar.DeleteRunner(ctx, id)
 }
 
 // sleep waits, and returns false if ctx ended before.

@@ -32,22 +32,17 @@ func listen(f *web.FlagConfig) ([]net.Listener, error) {
 	defer cancel()
 	var ls []net.Listener
 	for _, address := range *f.WebListenAddresses {
-		l, err := bind(ctx, address)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
 			for _, l := range ls {
 				_ = l.Close()
+			}
+			if op, ok := errors.AsType[*net.OpError](err); ok {
+				err = op.Err // without the address again
 			}
 			return nil, fmt.Errorf("--web.listen-address=%s: %w: use another HOST:PORT", address, err)
 		}
 		ls = append(ls, l)
 	}
 	return ls, nil
-}
-
-func bind(ctx context.Context, address string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op.Err // without the address again
-	}
-	return l, err
 }

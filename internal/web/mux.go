@@ -74,7 +74,6 @@ func metricsHandler(o Options, logger *slog.Logger) http.Handler {
 	return promhttp.InstrumentMetricHandler(o.Registry, limit(h, maxScrapes))
 }
 
-// limit answers 503 to requests beyond most at the same time.
 func limit(next http.Handler, most int) http.Handler {
 	slots := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,9 +105,4 @@ func landingPage(o Options) (http.Handler, error) {
 	return page, nil
 }
 
-func text(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, body) // fails only if the client is gone
-}
+func text(w http.ResponseWriter, status int, body string) { http.Error(w, body, status) }

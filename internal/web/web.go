@@ -2,9 +2,6 @@
 // /metrics, /-/healthy and /-/ready, a landing page, limits and timeouts for clients,
 // authentication, and graceful shutdown.
 //
-// It handles no signals: the context of [Server.Run] is the only way to stop it, so a test can
-// start a server on port 0.
-//
 // TLS, mutual TLS, basic authentication and rate limits are the exporter-toolkit's, through
 // --web.config.file. They cover every route, also the health endpoints, so a health check needs the
 // same credentials. Basic authentication and [Bearer] both use the Authorization header: for a

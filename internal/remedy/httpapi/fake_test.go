@@ -81,10 +81,7 @@ func start(t testing.TB, d remedy.Docker, change func(*remedy.Options)) world {
 	if change != nil {
 		change(&o)
 	}
-	r, err := remedy.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := remedy.New(o)
 	w.Server = New(r, w.registry)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -129,7 +129,6 @@ type PendingStart struct {
 	Instant
 
 	Target    string `json:"target"`
-	Runner    string `json:"runner,omitempty"` // the slot; "" for a service
 	Container string `json:"container"`
 	ID        string `json:"id"`
 	Action    string `json:"action"`

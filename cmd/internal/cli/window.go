@@ -1,4 +1,4 @@
-package remedy
+package cli
 
 import (
 	"errors"
@@ -6,12 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Window is when actions may begin: always, if it is zero. What was begun is finished, and what was
-// stopped is started, outside of it too.
+// Window is when the remediator's actions may begin: always, if it is zero. What was begun is
+// finished, and what was stopped is started, outside of it too.
 //
 // It is written as spans separated by semicolons, each of days, hours and a time zone:
 //
@@ -21,10 +19,7 @@ import (
 // goes over midnight and belongs to the day on which it begins. Hours are what a clock on the wall
 // there shows: where that is turned forward a span may be an hour shorter, or not come at all, and
 // where it is turned back an hour longer.
-type Window struct {
-	text  string
-	spans []hours
-}
+type Window struct{ spans []hours }
 
 // hours are one part of a window: minutes of the day, the end not included.
 type hours struct {
@@ -40,11 +35,11 @@ var errWindow = errors.New(`want spans such as "Mon-Fri 22:00-06:00 Europe/Berli
 
 // ParseWindow reads a window; an empty text is always open.
 func ParseWindow(text string) (Window, error) {
-	w := Window{text: strings.TrimSpace(text)}
-	if w.text == "" {
+	var w Window
+	if strings.TrimSpace(text) == "" {
 		return w, nil
 	}
-	for part := range strings.SplitSeq(w.text, ";") {
+	for part := range strings.SplitSeq(text, ";") {
 		s, err := parseSpan(strings.Fields(part))
 		if err != nil {
 			return Window{}, err
@@ -69,7 +64,7 @@ func parseSpan(fields []string) (hours, error) {
 	}
 	from, to, ok := strings.Cut(fields[0], "-")
 	if !ok {
-		return s, fmt.Errorf("hours %q: %w", runner.Printable(fields[0], 32), errWindow)
+		return s, fmt.Errorf("hours %.32q: %w", fields[0], errWindow)
 	}
 	var err error
 	if s.from, err = parseClock(from); err != nil {
@@ -82,11 +77,11 @@ func parseSpan(fields []string) (hours, error) {
 	case minutesOfDay:
 		return s, errors.New("hours begin at 24:00: write 00:00 of the next day")
 	case s.to:
-		return s, fmt.Errorf("hours %q are empty: the whole day is 00:00-24:00", runner.Printable(fields[0], 32))
+		return s, fmt.Errorf("hours %.32q are empty: the whole day is 00:00-24:00", fields[0])
 	}
 	if len(fields) == 2 {
 		if s.zone, err = time.LoadLocation(fields[1]); err != nil || strings.EqualFold(fields[1], "local") {
-			return s, fmt.Errorf("time zone %q is not known: want a name such as Europe/Berlin or UTC", runner.Printable(fields[1], 64))
+			return s, fmt.Errorf("time zone %.64q is not known: want a name such as Europe/Berlin or UTC", fields[1])
 		}
 	}
 	return s, nil
@@ -102,7 +97,7 @@ func parseDays(text string) (days [7]bool, err error) {
 		}
 		from, to := weekday(first), weekday(last)
 		if from < 0 || to < 0 {
-			return days, fmt.Errorf("day %q: want Mon, Tue, Wed, Thu, Fri, Sat or Sun", runner.Printable(part, 32))
+			return days, fmt.Errorf("day %.32q: want Mon, Tue, Wed, Thu, Fri, Sat or Sun", part)
 		}
 		for d := from; ; d = (d + 1) % 7 {
 			days[d] = true
@@ -126,7 +121,7 @@ func parseClock(text string) (minutes int, err error) {
 	}
 	t, err := time.Parse("15:04", text)
 	if err != nil || len(text) != len("15:04") {
-		return 0, fmt.Errorf("time %q: want HH:MM from 00:00 to 24:00", runner.Printable(text, 32))
+		return 0, fmt.Errorf("time %.32q: want HH:MM from 00:00 to 24:00", text)
 	}
 	return t.Hour()*60 + t.Minute(), nil
 }
@@ -160,6 +155,3 @@ func (w Window) Next(now time.Time) time.Time {
 	}
 	return next
 }
-
-// String is the window as it was written.
-func (w Window) String() string { return w.text }
