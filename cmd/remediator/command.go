@@ -148,7 +148,7 @@ func printExplanations(out io.Writer, list []remedy.Explanation) error {
 
 // show prints what the API answered, for programs or for people.
 func show(cfg config, stdout io.Writer, answer any, people func(io.Writer) error) error {
-	if cfg.format != formatJSON {
+	if cfg.format != "json" {
 		return people(stdout)
 	}
 	enc := json.NewEncoder(stdout)

@@ -16,12 +16,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
-// The formats of what the subcommands print.
-const (
-	formatTable = "table"
-	formatJSON  = "json"
-)
-
 // config is what the command line and the environment say, checked as far as that is possible
 // without any I/O.
 type config struct {
@@ -136,7 +130,7 @@ func (c *config) flags(app *cli.App) (window, keep *string) {
 func (c *config) commands(app *cli.App) {
 	app.Command("serve", "Receive alerts and act. This is the default.").Default()
 	format := func(cmd *kingpin.CmdClause) *kingpin.CmdClause {
-		cmd.Flag("format", "How to print it: table for people, json for programs.").Default(formatTable).EnumVar(&c.format, formatTable, formatJSON)
+		cmd.Flag("format", "How to print it: table for people, json for programs.").Default("table").EnumVar(&c.format, "table", "json")
 		return cmd
 	}
 	const sinceHelp = "How far back: 24h, a day such as 2006-01-02, or a time such as 2006-01-02T15:04:05Z."

@@ -48,13 +48,9 @@ func (s *Server) readPayload(w http.ResponseWriter, req *http.Request) (*message
 		http.Error(w, "Content-Type: want application/json", http.StatusUnsupportedMediaType)
 		return nil, false
 	}
-	if req.ContentLength > maxBody {
-		http.Error(w, fmt.Sprintf("body: larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
-		return nil, false
-	}
 	size := req.ContentLength
-	if size < 0 {
-		size = maxBody // it is unknown
+	if size < 0 || size > maxBody { // unknown, or cut off there
+		size = maxBody
 	}
 	if err := s.bodies.Acquire(req.Context(), size); err != nil { // the client went away
 		unavailable(w, err)

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -203,12 +202,10 @@ func (s *State) LastDecisions() []Record {
 		refused        bool
 	}
 	last := map[key]Record{}
-	for _, all := range []iter.Seq[Record]{maps.Values(s.Records), maps.Values(s.Refusals)} {
-		for r := range all {
-			k := key{r.Action, r.Target, r.Outcome == Refused}
-			if r.Target != "" && older(last[k], r) < 0 {
-				last[k] = r
-			}
+	for _, r := range s.History() { // the newest first
+		k := key{r.Action, r.Target, r.Outcome == Refused}
+		if _, newer := last[k]; !newer && r.Target != "" {
+			last[k] = r
 		}
 	}
 	return slices.Collect(maps.Values(last))

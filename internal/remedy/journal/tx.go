@@ -87,17 +87,14 @@ func (t *Tx) PutRecord(r Record) Record {
 	records := own(t, bucketRecords, &t.draft.Records)
 	records[r.ID] = r
 	t.put(bucketRecords, formatKey(r.ID), r)
-	for unfinished := t.draft.unfinished(); len(records) > MaxRecords; {
-		oldest := uint64(0)
-		for id := range records {
-			if !unfinished[id] && (oldest == 0 || id < oldest) {
-				oldest = id
+	if len(records) > MaxRecords {
+		unfinished := t.draft.unfinished() // fewer than MaxRecords: one for each container
+		for _, id := range slices.Sorted(maps.Keys(records)) {
+			if !unfinished[id] {
+				t.forget(records[id])
+				break
 			}
 		}
-		if oldest == 0 {
-			break
-		}
-		t.forget(records[oldest])
 	}
 	return r
 }

@@ -140,8 +140,8 @@ func (p *Pruner) Run(ctx context.Context, task Task) error {
 		return r.err
 	}
 	r.waitShown(ctx, before+r.freed)
-	r.Note("%d %s were free, %d are wanted; Docker counts %d removed, the file system shows %d free",
-		before, r.Space.Unit, r.Space.Target, r.freed, r.Space.Free)
+	r.Note("%d bytes were free, %d are wanted; Docker counts %d removed, the file system shows %d free",
+		before, r.Space.Target, r.freed, r.Space.Free)
 	switch {
 	case r.err != nil:
 		return r.err

@@ -17,18 +17,14 @@ const (
 // floor is the free space in bytes below which the disk is all but full: a prune then goes on while
 // a job runs. It is the remediator's own limit, because whoever writes an alert must not be able to
 // move it.
-const floor = 2e9
+const floor uint64 = 2e9
 
-// Space is a quantity of the disk: what is measured of it, and what is wanted.
+// Space is a quantity of the disk in bytes: what is measured of it, and what is wanted.
 type Space struct {
-	// Unit is what the numbers count.
-	Unit string
 	// Free is what an unprivileged user may still use, Size all that there is.
 	Free, Size uint64
 	// Threshold is the free space below which a prune is wanted, Target the one at which it ends.
 	Threshold, Target uint64
-	// Floor is the free space below which a prune goes on while a job runs.
-	Floor uint64
 }
 
 // Measure is how much is free and how large the disk below a path is.
@@ -46,7 +42,7 @@ func Statfs(path string) (free, size uint64, err error) {
 
 // Wanted returns the space that the labels of an alert ask for; nothing is measured yet.
 func Wanted(labels map[string]string) (Space, error) {
-	s := Space{Unit: "bytes", Floor: floor}
+	var s Space
 	var err error
 	if s.Threshold, err = number(labels, LabelThreshold); err != nil {
 		return s, err
@@ -73,7 +69,7 @@ func number(labels map[string]string, name string) (uint64, error) {
 // half of it would remove everything.
 func (s Space) Check() error {
 	if s.Target > s.Size/2 {
-		return fmt.Errorf("label %s=%d is more than half of the disk of %d %s", LabelTarget, s.Target, s.Size, s.Unit)
+		return fmt.Errorf("label %s=%d is more than half of the disk of %d bytes", LabelTarget, s.Target, s.Size)
 	}
 	return nil
 }
@@ -82,17 +78,17 @@ func (s Space) Check() error {
 func (s Space) Short() bool { return s.Free < s.Threshold }
 
 // AlmostFull reports whether a prune goes on while a job runs.
-func (s Space) AlmostFull() bool { return s.Free < s.Floor }
+func (s Space) AlmostFull() bool { return s.Free < floor }
 
 // goal is the free space at which a prune ends; while a job runs that is a little above the floor.
 func (s Space) goal(busy bool) uint64 {
 	if busy {
-		return min(s.Target, s.Floor/5*6)
+		return min(s.Target, floor/5*6)
 	}
 	return s.Target
 }
 
 // String says what is measured and wanted.
 func (s Space) String() string {
-	return fmt.Sprintf("%d %s are free, threshold is %d", s.Free, s.Unit, s.Threshold)
+	return fmt.Sprintf("%d bytes are free, threshold is %d", s.Free, s.Threshold)
 }
