@@ -11,12 +11,12 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// maxText bounds text from elsewhere, in characters.
+// maxText bounds text from elsewhere, in bytes.
 const maxText = 1000
 
 // OneLine makes text from elsewhere safe to print; a line end becomes "; ".
 func OneLine(s string) string {
-	return runner.Printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "), maxText)
+	return runner.Printable(strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(s)), maxText)
 }
 
 // Color is the SGR sequence of ECMA-48 that starts a color.
