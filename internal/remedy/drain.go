@@ -77,9 +77,9 @@ func (a *attempt) gaveUp(job bool, err error) error {
 	case !a.open:
 		return nil
 	case job:
-		return &failure{failBusy, "it is restarted when the job is over", nil}
+		return &failure{failBusy, errors.New("it is restarted when the job is over")}
 	default:
-		return &failure{failUnknown, "it is restarted when it is seen to be idle", err}
+		return &failure{failUnknown, fmt.Errorf("%w; it is restarted when it is seen to be idle", err)}
 	}
 }
 
@@ -167,7 +167,7 @@ func (a *attempt) call(ctx context.Context, timeout time.Duration, done string, 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := fn(ctx, a.p.ID); err != nil {
-		return &failure{failDocker, "", fmt.Errorf("not %s: %w", done, err)}
+		return &failure{failDocker, fmt.Errorf("not %s: %w", done, err)}
 	}
 	a.note("%s", done)
 	return nil

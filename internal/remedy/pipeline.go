@@ -201,15 +201,11 @@ func (r *Remediator) restartUnhealthy(ctx context.Context) {
 
 // fallbackAlert is what Alertmanager would have sent.
 func fallbackAlert(c runner.Container, since time.Time) journal.Alert {
-	severity := "warning"
-	if c.Role == runner.RoleService {
-		severity = "critical"
-	}
 	return journal.Alert{
 		Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: since, Received: time.Now(),
 		Labels: map[string]string{
 			"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name,
-			labelRecheck: recheckHealth, "severity": severity, "layer": "pipeline",
+			labelRecheck: recheckHealth,
 		},
 		Summary: "Docker calls the container unhealthy, and the alert pipeline is silent.",
 	}

@@ -35,15 +35,11 @@ func (r *Remediator) prune(ctx context.Context, p Plan, rec journal.Record) {
 		r.opts.Logger.Warn("Stopped in the middle of an action", "action", rec.Action, "target", rec.Target)
 		return
 	}
-	if err != nil {
-		f := &failure{failDocker, "", err}
-		switch {
-		case errors.Is(err, prune.ErrBusy):
-			f.reason, f.hint = failBusy, "the rest is removed when no job runs"
-		case errors.Is(err, prune.ErrNotEnough):
-			f.reason, f.hint = failNotEnough, "remove something by hand or enlarge the disk"
-		}
-		err = f
+	switch {
+	case errors.Is(err, prune.ErrBusy):
+		err = &failure{failBusy, fmt.Errorf("%w; the rest is removed when no job runs", err)}
+	case errors.Is(err, prune.ErrNotEnough):
+		err = &failure{failNotEnough, fmt.Errorf("%w; remove something by hand or enlarge the disk", err)}
 	}
 	r.reconciler.conclude(ctx, &attempt{rec: rec, open: true}, err, false)
 }

@@ -218,7 +218,7 @@ func (r *reconciler) finishStep(ctx context.Context, a *attempt, done step, err 
 		r.opts.Logger.Warn("Stopped in the middle of an action; it is finished at the next start", "action", a.p.Action, "target", a.p.Target)
 		return
 	case errors.Is(err, errGone):
-		r.conclude(ctx, a, &failure{failGone, "", errGone}, true)
+		r.conclude(ctx, a, &failure{failGone, errGone}, true)
 		return
 	case done == stepFinish:
 		r.conclude(ctx, a, err, true)
@@ -253,7 +253,7 @@ func (r *reconciler) hold(ctx context.Context, a *attempt) error {
 	case err != nil:
 		return err
 	case !c.Down():
-		return &failure{failVerify, "", fmt.Errorf("state %s", c.State)}
+		return &failure{failVerify, fmt.Errorf("state %s", c.State)}
 	}
 	now := r.opts.now()
 	a.note("is %s, to be started at %s", c.State, now.Time.Add(now.Left(a.p.Instant, a.p.Length)).UTC().Format(timeFormat))
@@ -334,9 +334,6 @@ func (r *reconciler) conclude(ctx context.Context, a *attempt, err error, finish
 // outlive lets a step go on for a moment after ctx ended.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	act, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		sleep(act, shutdownGrace)
-		cancel()
-	})
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(shutdownGrace, cancel) })
 	return act, func() { stop(); cancel() }
 }

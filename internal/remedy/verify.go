@@ -105,7 +105,7 @@ func (r *reconciler) verify(ctx context.Context, a *attempt) error {
 			if !online.last.IsZero() {
 				err = fmt.Errorf("%w, and GitHub does not see it online", err)
 			}
-			return &failure{failVerify, "look at its log", err}
+			return &failure{failVerify, fmt.Errorf("%w; look at its log", err)}
 		}
 	}
 }
