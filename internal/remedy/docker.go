@@ -55,10 +55,7 @@ const (
 	glanceTimeout = 500 * time.Millisecond
 )
 
-var (
-	errGone        = errors.New("the container no longer exists")
-	errNoProcesses = errors.New("docker lists no process at all")
-)
+var errGone = errors.New("the container no longer exists")
 
 // working reports whether a worker process, and so a job, is in a container. One without processes
 // has none.
@@ -73,7 +70,7 @@ func working(ctx context.Context, d Docker, c runner.Container) (bool, error) {
 		return false, err
 	}
 	if len(commands) == 0 { // a running container has at least its first process
-		return false, errNoProcesses
+		return false, errors.New("docker lists no process at all")
 	}
 	return slices.ContainsFunc(commands, runner.IsWorker), nil
 }

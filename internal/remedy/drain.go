@@ -83,7 +83,6 @@ func (a *attempt) gaveUp(job bool, err error) error {
 	}
 }
 
-// terminate sends SIGTERM.
 func (r *reconciler) terminate(ctx context.Context, a *attempt) error {
 	if err := a.call(ctx, changeTimeout, "sent SIGTERM", r.opts.Docker.Terminate); err != nil {
 		// It may have exited between the two calls. If not, it may be unaware that it is to exit,
@@ -162,7 +161,7 @@ func (r *reconciler) restartService(ctx context.Context, a *attempt) (step, erro
 	return stepFinish, nil
 }
 
-// call makes one changing call on Docker, and notes what was done.
+// call makes one changing call on Docker, and notes what it did.
 func (a *attempt) call(ctx context.Context, timeout time.Duration, done string, fn func(context.Context, string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

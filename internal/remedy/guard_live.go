@@ -12,11 +12,10 @@ import (
 
 // These guards look at Docker, GitHub and the disk as they are now.
 
-// guardRecovered looks again at what the alert claims, where its label recheck says so: the health
-// of the container, GitHub's view of the runner; and for a prune always at the free space. For
-// those and for a back-off the container must run at all: one that is down was stopped by a person
-// since the alert began (what we stopped is a pending start, and was refused before), and to start
-// it is the person's decision.
+// guardRecovered looks again at what the alert claims, where its label recheck says so, and for a
+// prune always. For those and for a back-off the container must run at all: one that is down was
+// stopped by a person since the alert began (what we stopped is a pending start, and was refused
+// before), and to start it is the person's decision.
 func guardRecovered(w World, p Plan) Verdict {
 	if p.Action.Engine {
 		if !p.Space.Short() {

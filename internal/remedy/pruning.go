@@ -11,10 +11,12 @@ import (
 )
 
 const (
-	// pruneTimeout bounds a prune; removing a large image takes a while.
-	pruneTimeout = 10 * time.Minute
-	// listTimeout bounds the listing of what a dry run would remove.
-	listTimeout = time.Minute
+	pruneTimeout = 10 * time.Minute // removing a large image takes a while
+	listTimeout  = time.Minute
+	// usedAgain is how old the time on disk may get while an image is used again and again.
+	usedAgain = time.Minute
+	// followRetry is the pause after the engine broke off.
+	followRetry = 5 * time.Second
 )
 
 // prune carries a prune out and writes its outcome.
@@ -62,7 +64,6 @@ func (r *Remediator) pruneTask(p Plan) prune.Task {
 	return task
 }
 
-// listPrune lists what a dry run would remove.
 func (r *Remediator) listPrune(ctx context.Context, p Plan, would string) (lines []string, detail string) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -85,13 +86,6 @@ func (r *Remediator) watchImages(ctx context.Context) {
 		sleep(ctx, followRetry)
 	}
 }
-
-const (
-	// usedAgain is how old the time on disk may get while an image is used again and again.
-	usedAgain = time.Minute
-	// followRetry is the pause after the engine broke off.
-	followRetry = 5 * time.Second
-)
 
 // usedImage notes that an image is used now. A write that fails is made up for by the next use.
 func (r *Remediator) usedImage(id string) {

@@ -13,8 +13,7 @@ import (
 // that has not changed costs no quota.
 const onlineInterval = 2 * time.Second
 
-// onlineCheck asks GitHub whether a restarted runner is online. What GitHub said before may be
-// older than the restart.
+// onlineCheck asks GitHub whether a restarted runner is online.
 type onlineCheck struct {
 	// before are the registrations that were online before the restart, and have not been seen to
 	// end: a runner that was killed is called online for a while.
@@ -24,7 +23,6 @@ type onlineCheck struct {
 	name   string    // of the registration that is online
 }
 
-// onlineBefore remembers GitHub's view from before the restart.
 func (r *reconciler) onlineBefore(ctx context.Context, a *attempt, c runner.Container) {
 	known, _ := r.idle.registrations(ctx, c)
 	a.online.before = map[int64]bool{}
