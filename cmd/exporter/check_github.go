@@ -48,7 +48,7 @@ func (c *checker) readGitHub(ctx context.Context) []finding {
 		_ = g.Wait() // none returns an error
 		out = append(out, rest...)
 	}
-	return append(out, c.judgeCredential(ctx))
+	return append(out, c.judgeCredential())
 }
 
 // readScope reports whether GitHub rejected the token.
@@ -83,21 +83,14 @@ func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding,
 	return good(collector.NameGitHub, detail), false
 }
 
-// judgeCredential judges the token by the answers. This process has not seen it before, so if it is
-// rejected the exporter that serves on this machine is asked for the last expiry that GitHub
-// reported.
-func (c *checker) judgeCredential(ctx context.Context) finding {
-	s := c.github.Snapshot()
-	k := s.Credential
+// judgeCredential judges the token by the answers.
+func (c *checker) judgeCredential() finding {
+	k := c.github.Snapshot().Credential
 	switch {
 	case !k.Known:
 		return note(collector.NameCredential, "GitHub said nothing about the token", "see above")
 	case !k.Valid:
-		expiry := k.Expiry
-		if expiry.IsZero() {
-			expiry = c.lastExpiry(ctx)
-		}
-		return fail(collector.NameCredential, errors.New("GitHub rejects the token"), github.RejectedHint(expiry, time.Now().Add(-s.Clock.Offset)))
+		return fail(collector.NameCredential, errors.New("GitHub rejects the token"), remedyRejected)
 	case k.PermissionKnown && !k.PermissionSufficient:
 		return fail(collector.NameCredential, errors.New("valid, but it may not list the runners of every scope above"), remedyPermission)
 	case k.Expiry.IsZero():

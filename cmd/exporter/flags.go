@@ -21,18 +21,16 @@ import (
 // config is the command line and the environment, checked as far as that is possible without any
 // I/O.
 type config struct {
-	check  bool   // subcommand
-	format string // of its output
-
-	healthcheck bool // subcommand
+	check       bool   // subcommand
+	format      string // of its output
+	healthcheck bool   // subcommand
 	healthURL   string
 
 	app *cli.App
 	web *web.FlagConfig
 
-	dockerHost   string
-	dockerLabels []string
-
+	dockerHost          string
+	dockerLabels        []string
 	reclaimableInterval time.Duration // 0: not measured
 
 	github       *cli.GitHub

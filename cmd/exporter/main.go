@@ -45,9 +45,6 @@
 // fail, note), detail and remedy. Colors are for terminals only, and off if NO_COLOR is set. It
 // starts nothing and writes nothing.
 //
-// GitHub does not say whether a rejected token has expired or was revoked. The exporter that serves
-// has seen when it would expire, and check asks it at --web.listen-address.
-//
 // Every flag is also an environment variable, named in --help. SIGTERM and SIGINT end the process
 // with exit code 0; a bad flag, file or value ends it with 1 and one line before anything is
 // started.

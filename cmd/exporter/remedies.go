@@ -9,6 +9,7 @@ const (
 	remedyOwner          = "set --github.owner (REPO_OWNER), and --github.repo (REPO_NAME) unless the runners are an organization's; or --github.scope (GITHUB_SCOPES)"
 	remedyLabel          = "set the label ghostrunner.scope to owner/repo, an organization or enterprises/name, or remove it"
 	remedyPermission     = "classic token: scope repo for a repository, admin:org for an organization; fine-grained: Administration, or Self-hosted runners"
+	remedyRejected       = "the token is mistyped, revoked or expired (ghostrunner_pat_expiry_timestamp_seconds has its end, if GitHub reported one): put a new one into compose/.env or its file"
 	remedyClock          = "run chronyd and name it with --clock.chrony-address (CHRONY_ADDRESS), or name an NTP server with --clock.ntp-servers (NTP_SERVERS)"
 	remedyUnsynchronized = "chronyc sources shows whether chronyd reaches its servers; UDP port 123 is often blocked by firewalls and VPNs"
 	remedyClockSet       = "set the clock: let chronyd step it (CLOCK_MODE=step), or run `chronyc makestep`; then restart the runners"

@@ -35,15 +35,11 @@ const program = "ghostrunner-proxy"
 
 func main() { cli.Main(run) }
 
-// config is the content of the command line and the environment.
 type config struct {
 	command string
 	app     *cli.App
 
-	client       string
-	dockerSocket string
-	dockerLabels []string
-	pruneLabel   string
+	proxy        dockerproxy.Options
 	listenSocket string
 }
 
@@ -51,10 +47,10 @@ type config struct {
 func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app := cli.New(program, "Passes on to the Docker engine the calls of one program of ghostrunner, and nothing else.", stdout)
 	cfg.app = app
-	app.Flag("client", "Program whose calls pass: exporter or remediator.").StringVar(&cfg.client)
-	app.Flag("docker.socket", "Socket of the Docker engine.").Default("/var/run/docker.sock").StringVar(&cfg.dockerSocket)
-	app.Flag("docker.label", "KEY=VALUE that a container must have. Repeatable: all must match.").StringsVar(&cfg.dockerLabels)
-	app.Flag("prune.label", "KEY=VALUE that an object must have to be removed; the build cache then stays. Empty: any unused image.").StringVar(&cfg.pruneLabel)
+	app.Flag("client", "Program whose calls pass: exporter or remediator.").StringVar((*string)(&cfg.proxy.Client))
+	app.Flag("docker.socket", "Socket of the Docker engine.").Default("/var/run/docker.sock").StringVar(&cfg.proxy.Socket)
+	app.Flag("docker.label", "KEY=VALUE that a container must have. Repeatable: all must match.").StringsVar(&cfg.proxy.Labels)
+	app.Flag("prune.label", "KEY=VALUE that an object must have to be removed; the build cache then stays. Empty: any unused image.").StringVar(&cfg.proxy.PruneLabel)
 	app.Flag("listen.socket", "Socket to listen on.").Default("/run/docker/docker.sock").StringVar(&cfg.listenSocket)
 	app.Command("serve", "Run the proxy (the default).").Default()
 	app.Command("healthcheck", "Check that the engine answers through the proxy; exit 1 if not.")
@@ -62,7 +58,6 @@ func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	return cfg, done, err
 }
 
-// run is main without the process, for tests.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cfg, done, err := parse(args, stdout)
 	switch {
@@ -72,12 +67,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return cli.Fail(stderr, program, err)
 	}
 	if cfg.command == "healthcheck" {
-		err = healthcheck(ctx, cfg.listenSocket)
+		err = cli.PingDocker(ctx, cfg.listenSocket)
 	} else {
-		err = serve(ctx, cfg, dockerproxy.Options{
-			Socket: cfg.dockerSocket, Client: dockerproxy.Client(cfg.client), Labels: cfg.dockerLabels, PruneLabel: cfg.pruneLabel,
-			Logger: cfg.app.Logger(stderr),
-		})
+		cfg.proxy.Logger = cfg.app.Logger(stderr)
+		err = serve(ctx, cfg)
 	}
 	if err != nil {
 		return cli.Fail(stderr, program, err)

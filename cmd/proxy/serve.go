@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/dockerproxy"
 )
 
@@ -24,12 +23,10 @@ const (
 	socketCheck = 15 * time.Second
 	dialTimeout = 5 * time.Second
 	maxMissed   = 4 // checks in a row
-
 )
 
-// serve runs the proxy until ctx ends.
-func serve(ctx context.Context, cfg config, o dockerproxy.Options) error {
-	proxy, err := dockerproxy.New(o)
+func serve(ctx context.Context, cfg config) error {
+	proxy, err := dockerproxy.New(cfg.proxy)
 	if err != nil {
 		return fmt.Errorf("--client, --docker.label, --prune.label: %w", err)
 	}
@@ -39,10 +36,10 @@ func serve(ctx context.Context, cfg config, o dockerproxy.Options) error {
 	}
 	// No timeout of a whole request: an event stream lasts for days, and no request has a body.
 	server := &http.Server{Handler: proxy, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes}
-	o.Logger.Info("Listening", "socket", cfg.listenSocket, "client", cfg.client)
+	cfg.proxy.Logger.Info("Listening", "socket", cfg.listenSocket, "client", cfg.proxy.Client)
 	served, lost := make(chan error, 1), make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	go func() { lost <- watchSocket(ctx, cfg.dockerSocket, socketCheck) }()
+	go func() { lost <- watchSocket(ctx, cfg.proxy.Socket, socketCheck) }()
 	select {
 	case err := <-served:
 		return err
@@ -113,14 +110,4 @@ func watchSocket(ctx context.Context, path string, every time.Duration) error {
 			}
 		}
 	}
-}
-
-// healthcheck checks that the engine answers through the proxy on the socket.
-func healthcheck(ctx context.Context, socket string) error {
-	return cli.HealthCheck(ctx, &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}, "http://docker/_ping")
 }

@@ -7,18 +7,15 @@ import (
 
 	"github.com/blueguy23/ghostrunner/internal/github"
 	"github.com/blueguy23/ghostrunner/internal/runner"
-	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// registrar is GitHub as the supervisor sees it: one scope, one set of labels.
+// registrar implements supervisor.Registrar for one scope and one set of labels.
 type registrar struct {
 	client  *github.Client
 	scope   github.Scope
 	labels  []string
 	groupID int64
 }
-
-var _ supervisor.Registrar = (*registrar)(nil)
 
 func newRegistrar(cfg config) (*registrar, error) {
 	client, err := github.New(github.Options{
@@ -30,22 +27,18 @@ func newRegistrar(cfg config) (*registrar, error) {
 	return &registrar{client: client, scope: cfg.scope, labels: cfg.labels, groupID: cfg.groupID}, nil
 }
 
-// JITConfig implements supervisor.Registrar.
 func (r *registrar) JITConfig(ctx context.Context, name string) (runner.JIT, error) {
 	return r.client.JITConfig(ctx, r.scope, name, r.labels, r.groupID)
 }
 
-// DeleteRunner implements supervisor.Registrar.
 func (r *registrar) DeleteRunner(ctx context.Context, id int64) error {
 	return r.client.DeleteRunner(ctx, r.scope, id)
 }
 
-// Runner implements supervisor.Registrar.
 func (r *registrar) Runner(ctx context.Context, id int64) (runner.Registration, error) {
 	return r.client.Runner(ctx, r.scope, id)
 }
 
-// Runners implements supervisor.Registrar.
 func (r *registrar) Runners(ctx context.Context) ([]runner.Registration, error) {
 	return r.client.Runners(ctx, r.scope)
 }

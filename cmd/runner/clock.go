@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/blueguy23/ghostrunner/internal/clock"
@@ -17,14 +16,11 @@ type clocks struct {
 	github  *registrar
 }
 
-// timeSource is chronyd, or a set of NTP servers.
 type timeSource struct {
-	name       string
-	monitor    *clock.Monitor // of this source only
-	reuse      time.Duration  // of an answer
-	retryAfter time.Duration  // after a failure
+	name    string
+	monitor *clock.Monitor // of this source only
+	reuse   time.Duration  // of an answer
 
-	mu     sync.Mutex
 	asked  time.Time // wall time, so that it gets old during a sleep
 	answer supervisor.Offset
 	known  bool
@@ -32,19 +28,18 @@ type timeSource struct {
 
 const (
 	clockTimeout = time.Second
-	maxSampleAge = 5 * time.Minute // of GitHub's Date
+	retryAfter   = 64 * time.Second // of a source that failed; NTP servers accept a request a minute
+	maxSampleAge = 5 * time.Minute  // of GitHub's Date
 )
 
 func newClocks(cfg config, github *registrar) *clocks {
 	c := &clocks{github: github}
-	if cfg.chrony != "" {
-		m := clock.New(clock.Options{ChronyAddress: cfg.chrony, Timeout: clockTimeout})
-		c.sources = append(c.sources, &timeSource{name: "chronyd", monitor: m, reuse: 4 * time.Second, retryAfter: 64 * time.Second})
+	add := func(name string, reuse time.Duration, o clock.Options) {
+		o.Timeout = clockTimeout
+		c.sources = append(c.sources, &timeSource{name: name, monitor: clock.New(o), reuse: reuse})
 	}
-	if len(cfg.ntpServers) > 0 {
-		m := clock.New(clock.Options{NTPServers: cfg.ntpServers, Timeout: clockTimeout})
-		c.sources = append(c.sources, &timeSource{name: "SNTP", monitor: m, reuse: 64 * time.Second, retryAfter: 64 * time.Second})
-	}
+	add("chronyd", 4*time.Second, clock.Options{ChronyAddress: cfg.chrony})
+	add("SNTP", retryAfter, clock.Options{NTPServers: cfg.ntpServers})
 	return c
 }
 
@@ -63,20 +58,17 @@ func (c *clocks) offset(ctx context.Context) (supervisor.Offset, bool) {
 	return c.githubOffset()
 }
 
-// githubOffset returns the offset by GitHub's last answers.
 func (c *clocks) githubOffset() (supervisor.Offset, bool) {
 	sample := c.github.client.Snapshot().Clock
 	return supervisor.Offset{Ahead: sample.Offset, Source: "GitHub"}, !sample.At.IsZero() && time.Since(sample.At).Abs() <= maxSampleAge
 }
 
 func (s *timeSource) offset(ctx context.Context) (supervisor.Offset, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	reuse := s.retryAfter
+	reuse := retryAfter
 	if s.known {
 		reuse = s.reuse
 	}
-	if age := time.Since(s.asked); !s.asked.IsZero() && age >= 0 && age < reuse {
+	if age := time.Since(s.asked); age >= 0 && age < reuse {
 		return s.answer, s.known
 	}
 	answers := s.monitor.Once(ctx)

@@ -15,19 +15,14 @@
 //
 // # What it needs
 //
-//	REPO_OWNER, REPO_NAME        where to register; REPO_NAME empty: organization or enterprises/NAME
-//	GITHUB_PAT_FILE              file with a token that may administer runners; read on each use
-//	RUNNER_NAME                  name of the slot, such as ci-runner-1, and the value of its label
-//	                             ghostrunner.runner; registrations are named ci-runner-1-SUFFIX.
-//	                             Default: the hostname
-//	RUNNER_LABELS                what jobs select
-//	DOCKERHUB_USERNAME, DOCKERHUB_TOKEN_FILE or DOCKERHUB_TOKEN
-//	                             optional: login for docker commands of jobs, which can read it
-//	/actions-runner              the Actions runner, writable for user 1001
-//	/var/run/docker.sock         optional: jobs get the socket's group, and with it the machine
-//	RUNNER_SUDO                  true: jobs may become root by sudo, and can then read the token
-//	CHRONY_ADDRESS, NTP_SERVERS  sources of time; the last one is GitHub's Date header
-//	DNS_FALLBACK                 name servers for when the container's own do not work
+//	REPO_OWNER, REPO_NAME   where to register; REPO_NAME empty: organization or enterprises/NAME
+//	GITHUB_PAT_FILE         file with a token that may administer runners; read on each use
+//	RUNNER_NAME             name of the slot and value of its label ghostrunner.runner; registrations
+//	                        are named RUNNER_NAME-SUFFIX. Default: the hostname
+//	/actions-runner         the Actions runner, writable for user 1001
+//	/var/run/docker.sock    optional: jobs get the socket's group, and with it the machine
+//
+// --help names every other setting.
 //
 // A token in GITHUB_PAT works too; it is removed from the environment at the start. Jobs never get
 // either: they run as another user, with an environment made from a list of allowed names
@@ -110,7 +105,6 @@ func (p paths) main() {
 	cli.Main(p.run)
 }
 
-// run is main without the process.
 func (p paths) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	raw, done, err := parse(args, stdout)
 	switch {
@@ -139,7 +133,6 @@ func (p paths) run(ctx context.Context, args []string, stdout, stderr io.Writer)
 	return 0
 }
 
-// supervise connects the parts and runs the slot.
 func (p paths) supervise(ctx context.Context, cfg config, problems []supervisor.Problem, stdout, stderr io.Writer, logger *slog.Logger) error {
 	logger.InfoContext(ctx, "Starting ghostrunner-runner", "version", version.Info(), "slot", cfg.slot, "scope", cfg.scope)
 	registrar, err := newRegistrar(cfg)

@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
+	"github.com/blueguy23/ghostrunner/cmd/internal/cli"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 	"github.com/blueguy23/ghostrunner/internal/supervisor"
 )
 
-// preflightTimeout bounds the checks of what is outside of the container.
 const preflightTimeout = 20 * time.Second
 
 // minFree is the least free space for a job, in bytes. Below it GhostrunnerDiskCritical fires.
@@ -36,7 +37,6 @@ func preflight(ctx context.Context, cfg config, problems []supervisor.Problem, s
 	return 1
 }
 
-// checkContainer checks what is inside the container.
 func checkContainer(cfg config) []supervisor.Problem {
 	return slices.Concat(
 		supervisor.CheckRoot(cfg.root, cfg.user),
@@ -55,10 +55,21 @@ func checkOutside(ctx context.Context, cfg config, r *registrar, thorough bool) 
 	if r != nil && cfg.scope.String() != "" {
 		problems = append(problems, checkGitHub(ctx, r, cfg.github.APIURL, thorough)...)
 	}
-	return append(problems, supervisor.CheckDocker(ctx, cfg.dockerSocket, cfg.user)...)
+	return append(problems, checkDocker(ctx, cfg)...)
 }
 
-// checkGitHub checks that the token may list the runners of the scope.
+func checkDocker(ctx context.Context, cfg config) []supervisor.Problem {
+	problems := supervisor.CheckDocker(cfg.dockerSocket, cfg.user)
+	if _, err := os.Stat(cfg.dockerSocket); err != nil || len(problems) > 0 {
+		return problems
+	}
+	if err := cli.PingDocker(ctx, cfg.dockerSocket); err != nil {
+		return []supervisor.Problem{{What: "no Docker engine answers at " + cfg.dockerSocket + " (" + err.Error() + ")",
+			Remedy: "start the Docker engine on the host, or the proxy in front of it"}}
+	}
+	return nil
+}
+
 func checkGitHub(ctx context.Context, r *registrar, api string, thorough bool) []supervisor.Problem {
 	_, err := r.Runners(ctx)
 	if err == nil && thorough {

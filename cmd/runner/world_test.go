@@ -168,7 +168,7 @@ func TestPreflight(t *testing.T) {
 	s.clearFault("pat-no-permission")
 	s.fault("pat-rejected", "")
 	status.Store(http.StatusServiceUnavailable)
-	expect("rejected, and no engine", "GitHub rejects the token", "answers 503 Service Unavailable to a ping")
+	expect("rejected, and no engine", "GitHub rejects the token", "_ping answers 503 Service Unavailable")
 	s.clearFault("pat-rejected")
 	if err := os.Chown(docker, 0, 0); err != nil {
 		t.Fatal(err)

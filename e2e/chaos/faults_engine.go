@@ -22,7 +22,7 @@ func (w *world) engineFaults() []scenario.Fault {
 		{
 			Name: "engine restarted", Description: "the Docker engine is restarted; its containers keep running",
 			Inject: sequence(w.machine.Restart, w.resumeHealthChecks),
-			Healed: up,
+			Healed: up, MaxJobsLost: lost,
 		}, {
 			// Published ports end with the engine, so Prometheus is queried afterwards.
 			Name: "engine down", Description: "the Docker engine is stopped for half a minute; its containers keep running",

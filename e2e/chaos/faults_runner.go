@@ -81,7 +81,8 @@ func (w *world) outageFaults() []scenario.Fault {
 			Description: "GitHub reports another session of " + one,
 			Inject:      w.whenIdle(one, conflict, w.signal(one, "Runner.Listener", syscall.SIGKILL)),
 			Rises:       fmt.Sprintf("ghostrunner_runner_session_conflicts_total{runner=%q}", one), Alert: alert("GhostrunnerSessionConflict"),
-			Allowed: []string{"restart " + one}, Remove: conflictOff, Healed: scenario.Online(w.Stack, one),
+			// A restart fails as long as the conflict lasts, and the next action is a back-off.
+			Allowed: []string{"restart " + one, "backoff " + one}, Remove: conflictOff, Healed: scenario.Online(w.Stack, one),
 		}, {
 			Name:        "long polls dropped",
 			Description: "a NAT drops all connections: the idle long polls of both runners get no answer and no error",

@@ -31,10 +31,8 @@ const (
 	maxReadTime = 20 * time.Millisecond
 )
 
-// reading is the kernel's three clocks at one instant.
 type reading struct{ wall, mono, boot time.Duration }
 
-// jump is a difference between the clocks that steering does not explain.
 type jump struct {
 	direction string
 	size      time.Duration // never negative
@@ -97,24 +95,13 @@ func (m *Monitor) record(j jump) {
 
 // readClocks reads the three clocks. ok is false if they could not be read close together.
 func readClocks() (r reading, ok bool) {
-	for range 5 {
-		var err error
-		get := func(id int32) time.Duration {
-			var ts unix.Timespec
-			if e := unix.ClockGettime(id, &ts); e != nil {
-				err = e
-			}
-			return time.Duration(ts.Nano())
-		}
-		first := get(unix.CLOCK_MONOTONIC)
-		r.wall, r.boot = get(unix.CLOCK_REALTIME), get(unix.CLOCK_BOOTTIME)
-		r.mono = get(unix.CLOCK_MONOTONIC)
-		if err != nil {
-			return reading{}, false
-		}
-		if r.mono-first <= maxReadTime {
-			return r, true
-		}
+	get := func(id int32) time.Duration {
+		var ts unix.Timespec
+		_ = unix.ClockGettime(id, &ts) // fails only for an unknown clock
+		return time.Duration(ts.Nano())
 	}
-	return reading{}, false
+	first := get(unix.CLOCK_MONOTONIC)
+	r.wall, r.boot = get(unix.CLOCK_REALTIME), get(unix.CLOCK_BOOTTIME)
+	r.mono = get(unix.CLOCK_MONOTONIC)
+	return r, r.mono-first <= maxReadTime
 }

@@ -45,7 +45,8 @@ type Options struct {
 	// ChronyAddress is chronyd's command address, host:port or host (port 323). Empty: chronyd is
 	// not asked.
 	ChronyAddress string
-	// NTPServers are asked by SNTP, each host:port or host (port 123); at most 16 are used.
+	// NTPServers are asked by SNTP, each host:port or host (port 123), without repetitions; at most 16
+	// are used.
 	NTPServers []string
 	// ChronyInterval and NTPInterval are the times between two requests. Zero: the defaults. Public
 	// NTP servers accept one request a minute.
@@ -68,7 +69,6 @@ type Monitor struct {
 	lastJumps map[string]time.Duration
 }
 
-// source is one that is asked.
 type source struct {
 	name     string
 	interval time.Duration
@@ -80,11 +80,8 @@ type source struct {
 // New returns a Monitor without measurements.
 func New(opts Options) *Monitor {
 	m := &Monitor{
-		logger: opts.Logger, read: readClocks,
+		logger: cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)), read: readClocks,
 		samples: map[string]Sample{}, jumps: map[string]uint64{}, lastJumps: map[string]time.Duration{},
-	}
-	if m.logger == nil {
-		m.logger = slog.New(slog.DiscardHandler)
 	}
 	for _, d := range directions {
 		m.jumps[d] = 0
@@ -154,7 +151,12 @@ func (m *Monitor) poll(ctx context.Context, s source) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.store(s.name, sample, err)
+		m.mu.Lock()
+		delete(m.samples, s.name) // after a failure: no measurement, no value
+		if err == nil {
+			m.samples[s.name] = sample
+		}
+		m.mu.Unlock()
 		switch {
 		case err != nil && !silent:
 			m.logger.Warn("Clock source does not answer", "clock", s.name, "err", err, "hint", s.hint)
@@ -169,17 +171,6 @@ func (m *Monitor) poll(ctx context.Context, s source) {
 		case <-s.now:
 		}
 	}
-}
-
-// store keeps a sample, and drops the previous one after a failure: no measurement, no value.
-func (m *Monitor) store(source string, s Sample, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		delete(m.samples, source)
-		return
-	}
-	m.samples[source] = s
 }
 
 // Samples returns the last sample of each source that answers, by source. It does no I/O.

@@ -22,25 +22,18 @@ const (
 type sntp struct {
 	servers []string
 	timeout time.Duration
-	dial    dialer
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 
 	paused map[string]time.Time // by server; belongs to one goroutine
 }
 
-// dialer is the type of net.Dialer.DialContext.
-type dialer func(ctx context.Context, network, address string) (net.Conn, error)
-
 func newSNTP(servers []string, timeout time.Duration) *sntp {
-	var use []string
-	for _, s := range servers {
-		if s != "" && !slices.Contains(use, s) && len(use) < maxServers {
-			use = append(use, s)
-		}
+	return &sntp{
+		servers: servers[:min(len(servers), maxServers)], timeout: timeout,
+		dial: new(net.Dialer).DialContext, paused: map[string]time.Time{},
 	}
-	return &sntp{servers: use, timeout: timeout, dial: new(net.Dialer).DialContext, paused: map[string]time.Time{}}
 }
 
-// query asks all servers at the same time.
 func (s *sntp) query(ctx context.Context) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -52,7 +45,7 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 			errs[i] = fmt.Errorf("ntp server %s: it rate-limited us (kiss-o'-death), not asked", server)
 			continue
 		}
-		wg.Go(func() { offsets[i], errs[i] = ask(ctx, server, s.timeout, s.dial) })
+		wg.Go(func() { offsets[i], errs[i] = s.ask(ctx, server) })
 	}
 	wg.Wait()
 	var valid []time.Duration
@@ -70,16 +63,16 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 }
 
 // ask returns how far the local clock is ahead of one server.
-func ask(ctx context.Context, server string, timeout time.Duration, dial dialer) (time.Duration, error) {
+func (s *sntp) ask(ctx context.Context, server string) (time.Duration, error) {
 	began := time.Now()
 	var stop func() bool
 	answer, err := ntp.QueryWithOptions(server, ntp.QueryOptions{
-		Timeout: timeout,
+		Timeout: s.timeout,
 		// Wall time at the start plus monotonic time: a step of the clock between request and
 		// answer has no effect.
 		GetSystemTime: func() time.Time { return began.Round(0).Add(time.Since(began)) },
 		Dialer: func(_, address string) (net.Conn, error) {
-			conn, err := dial(ctx, "udp", address)
+			conn, err := s.dial(ctx, "udp", address)
 			if err == nil {
 				stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 			}
@@ -98,7 +91,6 @@ func ask(ctx context.Context, server string, timeout time.Duration, dial dialer)
 	return -answer.ClockOffset, nil
 }
 
-// median returns the middle value, or the mean of the middle two. It sorts v.
 func median(v []time.Duration) time.Duration {
 	slices.Sort(v)
 	low, high := v[(len(v)-1)/2], v[len(v)/2]

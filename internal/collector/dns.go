@@ -111,5 +111,3 @@ func (d *DNS) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
 	}
 	return nil
 }
-
-var _ Source = (*DNS)(nil)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/blueguy23/ghostrunner/internal/listener"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -120,7 +119,10 @@ func (s *githubSource) runners(ch chan<- prometheus.Metric, scopes []Scope) erro
 		return nil
 	}
 	slots := runner.NewSlots(s.lastKnown(), scopes[0].Name)
-	versions := versionsOf(s.logs.Slots())
+	versions := make(map[string]string)
+	for _, slot := range s.logs.Slots() {
+		versions[slot.Runner] = slot.State.Version
+	}
 	for _, scope := range scopes {
 		if !fresh(scope.LastSuccess) {
 			continue
@@ -193,12 +195,4 @@ func registrationState(r runner.Registration) string {
 	default:
 		return "idle"
 	}
-}
-
-func versionsOf(logs []listener.Slot) map[string]string {
-	versions := make(map[string]string, len(logs))
-	for _, l := range logs {
-		versions[l.Runner] = l.State.Version
-	}
-	return versions
 }

@@ -53,7 +53,9 @@ func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handle
 		}
 		promhttp.HandlerFor(selected, promhttp.HandlerOpts{
 			Registry:      own,
-			ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelError),
+			// A scrape that Prometheus gives up is an error for each metric family.
+			// promhttp_metric_handler_errors_total counts them.
+			ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 			ErrorHandling: promhttp.ContinueOnError,
 		}).ServeHTTP(w, r)
 	})

@@ -64,12 +64,10 @@ func (r *Reclaimable) Run(ctx context.Context) error {
 			r.bytes, r.at = got, time.Now()
 			r.mu.Unlock()
 		}
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
-		case <-timer.C:
+		case <-time.After(wait):
 		}
 	}
 }

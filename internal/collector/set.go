@@ -102,15 +102,13 @@ type guard struct {
 	last string // the error that was logged last; empty: the source works
 }
 
-var errHangs = errors.New("an earlier reading has not returned")
-
 // collect reads the source in a goroutine of its own, so that a reading that outlasts ctx can be
 // abandoned. As long as one is abandoned no other is begun.
 func (g *guard) collect(ctx context.Context, ch chan<- prometheus.Metric) error {
 	if g.abandoned.Load() > 0 {
-		return errHangs
+		return errors.New("an earlier reading has not returned")
 	}
-	metrics := make(chan prometheus.Metric, 256)
+	metrics := make(chan prometheus.Metric, 64)
 	result := make(chan error, 1)
 	go func() {
 		defer close(metrics)
@@ -202,5 +200,3 @@ func youngerThan(t time.Time, limit time.Duration) bool {
 	age := time.Now().Round(0).Sub(t.Round(0))
 	return !t.IsZero() && -limit <= age && age <= limit
 }
-
-var _ prometheus.Collector = (*Set)(nil)

@@ -79,11 +79,11 @@ func (e *Engine) Tail(ctx context.Context, sink LineSink) error {
 				continue
 			}
 			if f == nil {
-				f = &follower{Engine: e, id: id, runner: r.runner, sink: sink, replays: replays, next: make(chan *followedRun, 1)}
+				f = &follower{Engine: e, id: id, runner: r.slot, sink: sink, replays: replays, next: make(chan *followedRun, 1)}
 				followers[id] = f
 				wg.Go(func() { f.run(ctx) })
 			}
-			f.update(ctx, r.run)
+			f.update(ctx, r)
 		}
 		select {
 		case <-ctx.Done():

@@ -29,6 +29,7 @@ const staleHealthWindow = 3 * time.Minute
 
 // run is one run of a container's main process.
 type run struct {
+	slot          string    // of the container; set by runs
 	number        uint64    // counts the runs that were seen, from 1; 0: none yet
 	began         time.Time // at the earliest
 	ended         time.Time // at the latest; zero while it is under way
@@ -278,21 +279,17 @@ func (t *table) awaitUp(ctx context.Context) bool {
 	return false
 }
 
-// containerRun is the latest run of a runner container.
-type containerRun struct {
-	run
-	runner string // the slot
-}
-
 // runs returns the latest run of every runner container that was seen running, by container id, and
 // whether the engine is up.
-func (t *table) runs() (runs map[string]containerRun, up bool) {
+func (t *table) runs() (runs map[string]run, up bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	runs = make(map[string]containerRun)
+	runs = make(map[string]run)
 	for id, e := range t.entries {
 		if e.listed && e.c.Role == runner.RoleRunner && e.c.Runner != "" && e.run.number > 0 {
-			runs[id] = containerRun{e.run, e.c.Runner}
+			r := e.run
+			r.slot = e.c.Runner
+			runs[id] = r
 		}
 	}
 	return runs, t.up

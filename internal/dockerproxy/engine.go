@@ -13,12 +13,9 @@ import (
 // engine reads the labels of a container or an image, which rules decide by.
 type engine struct{ http *http.Client }
 
-// engineError is a failure of the engine, as opposed to a refusal.
-type engineError struct{ error }
+// errEngine reports a failure of the engine, as opposed to a refusal.
+var errEngine = errors.New("the Docker engine")
 
-func (e *engineError) Unwrap() error { return e.error }
-
-// errUnknown reports a container or an image that does not exist.
 var errUnknown = errors.New("there is no such object")
 
 // maxAnswer bounds an answer of the engine, in bytes.
@@ -46,7 +43,6 @@ func (e engine) container(ctx context.Context, id string) (map[string]string, er
 	return nil, errUnknown
 }
 
-// image returns the labels of the image with this name or id.
 func (e engine) image(ctx context.Context, ref string) (map[string]string, error) {
 	var image struct {
 		Config struct{ Labels map[string]string }
@@ -63,7 +59,7 @@ func (e engine) get(ctx context.Context, path string, query url.Values, into any
 	}
 	resp, err := e.http.Do(req)
 	if err != nil {
-		return &engineError{fmt.Errorf("the Docker engine does not answer: %w", err)}
+		return fmt.Errorf("%w does not answer: %w", errEngine, err)
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
@@ -71,10 +67,10 @@ func (e engine) get(ctx context.Context, path string, query url.Values, into any
 	case http.StatusNotFound:
 		return errUnknown
 	default:
-		return &engineError{fmt.Errorf("the Docker engine answers %s", resp.Status)}
+		return fmt.Errorf("%w answers %s", errEngine, resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
-		return &engineError{fmt.Errorf("the Docker engine's answer cannot be read: %w", err)}
+		return fmt.Errorf("%w gives an answer that cannot be read: %w", errEngine, err)
 	}
 	return nil
 }

@@ -7,30 +7,21 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// pair is a label with its value.
-type pair struct{ key, value string }
-
-func (p pair) String() string { return p.key + "=" + p.value }
-
-// pairs are labels that an object must all have.
-type pairs []pair
+// pairs are labels KEY=VALUE that an object must all have.
+type pairs []string
 
 func parsePairs(list ...string) (pairs, error) {
-	var out pairs
 	for _, item := range list {
-		key, value, ok := strings.Cut(item, "=")
-		if !ok || key == "" || value == "" {
+		if key, value, _ := strings.Cut(item, "="); key == "" || value == "" {
 			return nil, fmt.Errorf("label %q: want KEY=VALUE", item)
 		}
-		out = append(out, pair{key, value})
 	}
-	return out, nil
+	return list, nil
 }
 
-// in reports whether an object has all of them.
 func (p pairs) in(labels map[string]string) bool {
 	for _, want := range p {
-		if got, ok := labels[want.key]; !ok || got != want.value {
+		if key, value, _ := strings.Cut(want, "="); labels[key] != value {
 			return false
 		}
 	}

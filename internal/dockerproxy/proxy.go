@@ -22,6 +22,7 @@
 package dockerproxy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,6 @@ const maxRequests = 1200
 // Client is a program of ours.
 type Client string
 
-// The clients.
 const (
 	Exporter   Client = "exporter"
 	Remediator Client = "remediator"
@@ -66,7 +66,6 @@ type Options struct {
 // Proxy is an http.Handler. It does not dial before the first request.
 type Proxy struct {
 	rules   []rule
-	engine  engine
 	forward *httputil.ReverseProxy
 	slots   chan struct{}
 	log     *slog.Logger
@@ -90,22 +89,20 @@ func New(o Options) (*Proxy, error) {
 			return nil, err
 		}
 	}
-	log := o.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	transport := newTransport(o.Socket)
-	p := &Proxy{engine: engine{&http.Client{Transport: transport, Timeout: 30 * time.Second}}, slots: make(chan struct{}, maxRequests), log: log}
+	p := &Proxy{slots: make(chan struct{}, maxRequests), log: log}
+	objects := objects{engine{&http.Client{Transport: transport, Timeout: 30 * time.Second}}, labels, prune}
 	switch o.Client {
 	case Exporter:
-		p.rules = exporterRules(p.engine, labels)
+		p.rules = exporterRules(objects)
 	case Remediator:
-		p.rules = remediatorRules(objects{p.engine, labels, prune})
+		p.rules = remediatorRules(objects)
 	default:
 		return nil, fmt.Errorf("client %q: want %s or %s", o.Client, Exporter, Remediator)
 	}
 	for i := range p.rules {
-		p.rules[i] = p.rules[i].compile()
+		p.rules[i].compile()
 	}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:       func(*httputil.ProxyRequest) {}, // judge wrote the request
@@ -122,7 +119,6 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-// newTransport connects to the engine.
 func newTransport(socket string) *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -160,7 +156,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // judge returns the request that is sent to the engine instead, or why it is refused.
 func (p *Proxy) judge(r *http.Request) (out *http.Request, limit time.Duration, err error) {
-	path, version := splitVersion(r.URL.Path)
+	version := versionPrefix.FindString(r.URL.Path)
+	path := strings.TrimPrefix(r.URL.Path, version)
 	switch {
 	case r.URL.RawPath != "" || r.URL.Opaque != "" || r.URL.Host != "":
 		return nil, 0, errors.New("the path is written in an unusual way")
@@ -187,17 +184,13 @@ func (p *Proxy) judge(r *http.Request) (out *http.Request, limit time.Duration, 
 	return nil, 0, fmt.Errorf("%s %s: %w", r.Method, path, reason)
 }
 
-// rewrite returns the request for the engine.
 func rewrite(r *http.Request, path string, query url.Values) *http.Request {
 	out := (&http.Request{
-		Method:     r.Method,
-		URL:        &url.URL{Scheme: "http", Host: "docker", Path: path, RawQuery: query.Encode()},
-		Host:       "docker",
-		Header:     http.Header{},
-		Body:       http.NoBody,
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1,
-		ProtoMinor: 1,
+		Method: r.Method,
+		URL:    &url.URL{Scheme: "http", Host: "docker", Path: path, RawQuery: query.Encode()},
+		Host:   "docker",
+		Header: http.Header{},
+		Body:   http.NoBody,
 	}).WithContext(r.Context())
 	if agent := r.Header.Get("User-Agent"); agent != "" {
 		out.Header.Set("User-Agent", agent)
@@ -205,25 +198,15 @@ func rewrite(r *http.Request, path string, query url.Values) *http.Request {
 	return out
 }
 
-// statusOf returns the status of the answer to the client.
 func statusOf(err error) int {
-	var trouble *engineError
 	switch {
-	case errors.As(err, &trouble):
+	case errors.Is(err, errEngine):
 		return http.StatusBadGateway
 	case errors.Is(err, errUnknown):
 		return http.StatusNotFound
 	default:
 		return http.StatusForbidden
 	}
-}
-
-// splitVersion splits a prefix such as /v1.41 off a path.
-func splitVersion(path string) (rest, version string) {
-	if m := versionPrefix.FindString(path); m != "" {
-		return path[len(m):], m
-	}
-	return path, ""
 }
 
 // answer writes an error in the engine's form, so that Docker's client shows its text.

@@ -8,7 +8,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// objects judges containers and images by their labels.
 type objects struct {
 	engine engine
 	labels pairs // of our containers
@@ -35,7 +34,7 @@ func remediatorRules(o objects) []rule {
 		{method: "DELETE", path: "/containers/{id}", object: o.leftover, limit: slow},
 		{method: "GET", path: "/images/json", query: params{"all": oneOf("1"), "shared-size": oneOf("1"), "filters": anyFilters}, limit: slow},
 		// For when images are used: name, labels and image of each container of the engine.
-		{method: "GET", path: "/events", query: params{"filters": eventsOf("create", "destroy")}},
+		{method: "GET", path: "/events", query: params{"filters": exactly(`{"event":{"create":true,"destroy":true},"type":{"container":true}}`)}},
 		{method: "GET", path: "/images/{image}/json", limit: quick},
 		{method: "DELETE", path: "/images/{image}", object: o.prunable, limit: slow},
 	}
@@ -47,7 +46,6 @@ func remediatorRules(o objects) []rule {
 	return rules
 }
 
-// ours returns the labels of a container of ours.
 func (o objects) ours(ctx context.Context, id string) (map[string]string, error) {
 	l, err := o.engine.container(ctx, id)
 	if err == nil && !o.labels.in(l) {

@@ -51,10 +51,8 @@ var (
 	)
 )
 
-// compile sets the pattern of a rule's path.
-func (r rule) compile() rule {
+func (r *rule) compile() {
 	r.pattern = regexp.MustCompile(`^` + placeholders.Replace(regexp.QuoteMeta(r.path)) + `$`)
-	return r
 }
 
 // match reports whether a request is this call, and returns the object that its path names.
@@ -69,7 +67,6 @@ func (r rule) match(method, path string) (object string, ok bool) {
 	return strings.Join(m[1:], ""), true
 }
 
-// allows returns why the call is refused.
 func (r rule) allows(ctx context.Context, object string, query url.Values) error {
 	for name, values := range query {
 		check, known := r.query[name]
@@ -146,31 +143,9 @@ func ownFilters(labels pairs) func(string) error {
 			return err
 		}
 		for _, label := range labels {
-			if !filters["label"][label.String()] {
+			if !filters["label"][label] {
 				return fmt.Errorf("must ask for label %s", label)
 			}
-		}
-		return nil
-	}
-}
-
-// eventsOf accepts a filter that narrows the stream to these events of containers.
-func eventsOf(names ...string) func(string) error {
-	return func(value string) error {
-		filters, err := parseFilters(value)
-		if err != nil {
-			return err
-		}
-		if len(filters["type"]) != 1 || !filters["type"]["container"] {
-			return errors.New("must ask for type container")
-		}
-		for name := range filters["event"] {
-			if !slices.Contains(names, name) {
-				return fmt.Errorf("event %s is not among those that pass", name)
-			}
-		}
-		if len(filters["event"]) == 0 {
-			return errors.New("must ask for events by name")
 		}
 		return nil
 	}

@@ -16,12 +16,6 @@ type tokenHash [sha256.Size]byte
 
 func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
 
-// cacheKey is one page as one token sees it: GitHub's ETag depends on the Authorization header.
-type cacheKey struct {
-	url, accept string
-	token       tokenHash
-}
-
 // entry is a page to ask for conditionally. It is immutable, so a request keeps the body of its
 // ETag even if the cache drops it meanwhile.
 type entry struct {
@@ -35,40 +29,43 @@ type cache struct {
 	maxEntries, maxBytes int
 
 	mu    sync.Mutex
-	token tokenHash // of all pages: those of a replaced token are of no use
-	pages map[cacheKey]*entry
+	token tokenHash         // of all pages: GitHub's ETag depends on the token
+	pages map[string]*entry // by URL
 	bytes int
 }
 
 func newCache(maxEntries, maxBytes int) *cache {
-	return &cache{maxEntries: maxEntries, maxBytes: maxBytes, pages: map[cacheKey]*entry{}}
+	return &cache{maxEntries: maxEntries, maxBytes: maxBytes, pages: map[string]*entry{}}
 }
 
-func (c *cache) get(k cacheKey) *entry {
+func (c *cache) get(token tokenHash, url string) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pages[k]
+	if token != c.token {
+		return nil
+	}
+	return c.pages[url]
 }
 
-// put replaces the page of a key, by nothing if the new one has no room.
-func (c *cache) put(k cacheKey, e *entry) {
+// put replaces a page, by nothing if the new one has no room. Those of a replaced token are of no
+// use.
+func (c *cache) put(token tokenHash, url string, e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k.token != c.token {
-		c.token, c.bytes = k.token, 0
+	if token != c.token {
+		c.token, c.bytes = token, 0
 		clear(c.pages)
 	}
-	if old := c.pages[k]; old != nil {
+	if old := c.pages[url]; old != nil {
 		c.bytes -= len(old.body)
-		delete(c.pages, k)
+		delete(c.pages, url)
 	}
 	if len(c.pages) < c.maxEntries && c.bytes+len(e.body) <= c.maxBytes {
-		c.pages[k] = e
+		c.pages[url] = e
 		c.bytes += len(e.body)
 	}
 }
 
-// clear drops every page, so that the next requests are unconditional.
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,6 @@ type Client struct {
 	cache     *cache
 	snapshot  atomic.Pointer[Snapshot]
 	change    chan struct{} // has one place: changes are made one at a time
-	changedAt time.Time     // belongs to the holder of change
 
 	mu              sync.Mutex    // guards the fields below
 	scopes          []*scopeState // only Poll replaces the slice, so Poll may read it without mu
@@ -73,7 +73,6 @@ type Client struct {
 	clock           clockEstimate
 }
 
-// scopeState is a polled scope.
 type scopeState struct {
 	ScopeSnapshot
 	scope      Scope
@@ -86,10 +85,7 @@ type scopeState struct {
 
 // New checks the options and returns a Client. It opens no connection.
 func New(opts Options) (*Client, error) {
-	if opts.APIURL == "" {
-		opts.APIURL = DefaultAPIURL
-	}
-	base, err := parseAPIURL(opts.APIURL)
+	base, err := parseAPIURL(cmp.Or(opts.APIURL, DefaultAPIURL))
 	if err != nil {
 		return nil, err
 	}
@@ -103,18 +99,10 @@ func New(opts Options) (*Client, error) {
 	if len(Distinct(opts.Scopes...)) != len(opts.Scopes) {
 		return nil, fmt.Errorf("github: one of the scopes %q is empty or given twice", opts.Scopes)
 	}
-	if opts.PollInterval <= 0 {
-		opts.PollInterval = DefaultPollInterval
-	}
-	if opts.Timeout <= 0 {
-		opts.Timeout = DefaultTimeout
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.UserAgent == "" {
-		opts.UserAgent = defaultUserAgent
-	}
+	opts.PollInterval = cmp.Or(max(opts.PollInterval, 0), DefaultPollInterval)
+	opts.Timeout = cmp.Or(max(opts.Timeout, 0), DefaultTimeout)
+	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	opts.UserAgent = cmp.Or(opts.UserAgent, defaultUserAgent)
 	c := &Client{
 		opts: opts, base: base, transport: opts.Transport, cache: newCache(maxCacheEntries, maxCacheBytes),
 		change: make(chan struct{}, 1),
@@ -148,7 +136,6 @@ func parseAPIURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// token reads and checks the token.
 func (c *Client) token() (string, error) {
 	t, err := c.opts.Token()
 	if err != nil {
@@ -164,7 +151,6 @@ func (c *Client) token() (string, error) {
 	return t, nil
 }
 
-// begin reads the token for one operation.
 func (c *Client) begin(op string, scope Scope) (*call, error) {
 	if scope.kind == scopeNone {
 		return nil, &runner.Error{Op: op, Reason: runner.ReasonInvalid, Err: errors.New("empty scope")}

@@ -23,11 +23,9 @@ type ClockSample struct {
 
 const (
 	dateResolution = time.Second
-	// clockWindow is how long an answer narrows the interval. A quartz that is off by 100 ppm moves
+	// clockWindow is how long answers narrow the interval. A quartz that is off by 100 ppm moves
 	// 30 ms in it.
 	clockWindow  = 5 * time.Minute
-	clockSamples = 16
-	// maxRoundTrip is the longest request whose Date is used.
 	maxRoundTrip = 2 * time.Second
 	// maxStep is how much wall time and monotonic time may differ during a request; beyond it the
 	// clock was set meanwhile.
@@ -36,14 +34,11 @@ const (
 	maxAway = math.MaxInt32 * time.Second
 )
 
-// interval bounds the offset by one answer.
-type interval struct {
-	lo, hi time.Duration
-	at     time.Time // wall and monotonic
+// clockEstimate is the interval that the answers since a time leave. Times are wall and monotonic.
+type clockEstimate struct {
+	lo, hi    time.Duration
+	since, at time.Time // of the first answer used and the newest; zero: none
 }
-
-// clockEstimate keeps the intervals of the last minutes.
-type clockEstimate struct{ seen []interval }
 
 // add takes the Date of an answer. GitHub wrote it between from and to, local times with monotonic
 // readings. An unusable answer is ignored.
@@ -56,41 +51,23 @@ func (c *clockEstimate) add(from, to time.Time, date string) {
 	if mono < 0 || mono > maxRoundTrip || (wall-mono).Abs() > maxStep || from.Sub(d).Abs() > maxAway {
 		return
 	}
-	n := interval{lo: from.Round(0).Sub(d) - dateResolution, hi: to.Round(0).Sub(d), at: to}
-	var kept []interval
-	lo, hi := n.lo, n.hi
-	for _, s := range c.seen {
-		age := to.Sub(s.at)
-		// After a step or a sleep, an older measurement says nothing about now.
-		if age > clockWindow || (to.Round(0).Sub(s.at.Round(0))-age).Abs() > maxStep {
-			continue
-		}
-		lo, hi = max(lo, s.lo), min(hi, s.hi)
-		kept = append(kept, s)
+	n := clockEstimate{lo: from.Round(0).Sub(d) - dateResolution, hi: to.Round(0).Sub(d), since: to, at: to}
+	// After a step or a sleep, an older answer says nothing about now.
+	stepped := (to.Round(0).Sub(c.at.Round(0)) - to.Sub(c.at)).Abs() > maxStep
+	lo, hi := max(n.lo, c.lo), min(n.hi, c.hi)
+	if lo <= hi && !stepped && to.Sub(c.since) <= clockWindow {
+		n.lo, n.hi, n.since = lo, hi, c.since
 	}
-	if lo > hi { // they contradict each other: only the newest counts
-		kept = nil
-	}
-	kept = append(kept, n)
-	c.seen = kept[max(0, len(kept)-clockSamples):]
+	*c = n
 }
 
-// sample returns the estimate at the newest answer.
 func (c *clockEstimate) sample() ClockSample {
-	if len(c.seen) == 0 {
-		return ClockSample{}
-	}
-	newest := c.seen[len(c.seen)-1]
-	lo, hi := newest.lo, newest.hi
-	for _, s := range c.seen {
-		lo, hi = max(lo, s.lo), min(hi, s.hi)
-	}
-	out := ClockSample{At: newest.at.Round(0)}
+	out := ClockSample{At: c.at.Round(0)}
 	switch {
-	case lo > 0:
-		out.Offset = lo
-	case hi < 0:
-		out.Offset = hi
+	case c.lo > 0:
+		out.Offset = c.lo
+	case c.hi < 0:
+		out.Offset = c.hi
 	}
 	return out
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// expiryHeader is sent when the token has an expiry.
 const expiryHeader = "Github-Authentication-Token-Expiration"
 
 // parseExpiry reads the two forms seen on github.com, "2023-01-31 23:00:00 UTC" and "2023-04-26
@@ -28,7 +27,6 @@ func parseExpiry(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// permission is whether a token is sufficient for a scope.
 type permission int
 
 const (
@@ -84,13 +82,10 @@ func (c *Client) setCredentialToken(hash tokenHash) {
 func (c *Client) permissions() (known, sufficient bool) {
 	known = len(c.scopes) > 0
 	for _, st := range c.scopes {
-		switch st.permission {
-		case permissionInsufficient:
+		if st.permission == permissionInsufficient {
 			return true, false
-		case permissionUnknown:
-			known = false
-		case permissionSufficient:
 		}
+		known = known && st.permission == permissionSufficient
 	}
 	return known, known
 }
@@ -110,19 +105,13 @@ func (a *answer) provesToken() bool {
 
 // permissionBy judges the answer to a list of runners; e is nil if it succeeded.
 //
-// Classic tokens state their scopes, and the endpoint those that it accepts; if it names none, the
-// documented needs count. Fine-grained tokens state nothing: a delivered list proves reading, a 403
-// disproves it, and a 404 may also be a misspelled scope.
+// Classic tokens state their scopes. Fine-grained tokens state nothing: a delivered list proves
+// reading, a 403 disproves it, and a 404 may also be a misspelled scope.
 func permissionBy(s Scope, a *answer, e *runner.Error) permission {
-	have := splitScopes(a.header.Get("X-Oauth-Scopes"))
-	if len(have) > 0 {
-		need := splitScopes(a.header.Get("X-Accepted-Oauth-Scopes"))
-		if len(need) == 0 {
-			need = neededScopes(s)
-		}
-		if !grants(have, need) {
-			return permissionInsufficient
-		}
+	have := strings.FieldsFunc(a.header.Get("X-Oauth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
+	granted := func(scope string) bool { return slices.Contains(have, scope) }
+	if len(have) > 0 && !slices.ContainsFunc(neededScopes(s), granted) {
+		return permissionInsufficient
 	}
 	switch {
 	case e == nil:
@@ -145,34 +134,6 @@ func neededScopes(s Scope) []string {
 	default:
 		return []string{"repo"}
 	}
-}
-
-// impliedScopes are the classic scopes that contain others which matter here (docs.github.com
-// "Scopes for OAuth apps").
-var impliedScopes = map[string][]string{
-	"repo":             {"public_repo", "repo:status", "repo_deployment", "repo:invite", "security_events"},
-	"admin:org":        {"write:org", "read:org", "manage_runners:org"},
-	"admin:enterprise": {"manage_runners:enterprise", "manage_billing:enterprise", "read:enterprise"},
-}
-
-func grants(have, need []string) bool {
-	for _, h := range have {
-		if slices.Contains(need, h) || slices.ContainsFunc(impliedScopes[h], func(s string) bool { return slices.Contains(need, s) }) {
-			return true
-		}
-	}
-	return false
-}
-
-// splitScopes splits a header such as "repo, admin:org".
-func splitScopes(header string) []string {
-	var out []string
-	for s := range strings.SplitSeq(header, ",") {
-		if s = strings.TrimSpace(s); s != "" && len(out) < 100 {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // rejectedHint tells an expired token from a revoked or mistyped one, by the last expiry that

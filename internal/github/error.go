@@ -135,7 +135,6 @@ func (l *call) permissionHint(a *answer) string {
 	return needHint(l.scope)
 }
 
-// message returns the text of GitHub's error body as it came.
 func (a *answer) message() string {
 	var body struct {
 		Message string `json:"message"`
@@ -155,7 +154,6 @@ func (a *answer) refusesBusy(msg string) bool {
 		a.status == http.StatusBadRequest && strings.Contains(msg, "running a job"))
 }
 
-// isHTML reports whether the answer is a page for people.
 func (a *answer) isHTML() bool {
 	t, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return err == nil && t == "text/html"

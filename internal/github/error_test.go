@@ -219,20 +219,6 @@ func TestWrongClockWaits(t *testing.T) {
 	}
 }
 
-func TestRetryAfterDate(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	a := &answer{header: http.Header{
-		"Date": {now.Format(http.TimeFormat)}, "Retry-After": {now.Add(2 * time.Minute).Format(http.TimeFormat)},
-	}}
-	if d := a.retryAfterHeader(); d != 2*time.Minute {
-		t.Errorf("%v", d)
-	}
-	a.header.Set("Retry-After", "soon")
-	if d := a.retryAfterHeader(); d != 0 {
-		t.Errorf("%v", d)
-	}
-}
-
 func TestNetworkDead(t *testing.T) {
 	const closed = "http://127.0.0.1:1" // never assigned by chance
 	c := newClient(t, newFakeGitHub(1), func(o *Options) { o.APIURL = closed })

@@ -48,22 +48,12 @@ func (a *answer) retryAfter() time.Duration {
 	return bound(time.Unix(reset, 0).Sub(a.now()) + time.Second) // both are cut to seconds
 }
 
-// retryAfterHeader reads both forms of Retry-After.
 func (a *answer) retryAfterHeader() time.Duration {
-	v := strings.TrimSpace(a.header.Get("Retry-After"))
-	if v == "" {
+	seconds, err := strconv.ParseInt(a.header.Get("Retry-After"), 10, 64)
+	if err != nil || seconds < 0 {
 		return 0
 	}
-	if seconds, err := strconv.ParseInt(v, 10, 64); err == nil {
-		if seconds < 0 {
-			return 0
-		}
-		return bound(time.Duration(min(seconds, int64(maxLimitWait/time.Second))) * time.Second)
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return bound(at.Sub(a.now()))
-	}
-	return 0
+	return bound(time.Duration(min(seconds, int64(maxLimitWait/time.Second))) * time.Second)
 }
 
 func bound(d time.Duration) time.Duration { return min(max(d, minLimitWait), maxLimitWait) }

@@ -13,16 +13,12 @@ import (
 )
 
 const (
-	// tokenCheck is how often Poll checks whether the token changed while it waits.
 	tokenCheck = 5 * time.Second
 	// maxAuthWait bounds the delay after a 401. After several invalid tokens in a short time GitHub
 	// refuses valid ones too.
-	maxAuthWait = 10 * time.Minute
-	// maxRefusedWait bounds the delay after an answer that only a person can change.
-	maxRefusedWait = 2 * time.Minute
-	// maxServerWait bounds the delay after a 5xx.
-	maxServerWait = time.Minute
-	// maxSecondaryWait bounds the delay after a rate limit without a time.
+	maxAuthWait      = 10 * time.Minute
+	maxRefusedWait   = 2 * time.Minute
+	maxServerWait    = time.Minute
 	maxSecondaryWait = 16 * time.Minute
 	// fullCheck is how often pages are read unconditionally, because GitHub does not document that
 	// a 304 states the token's scopes and expiry.
@@ -50,18 +46,15 @@ func (c *Client) Poll(ctx context.Context) error {
 	return nil
 }
 
-// delay is a back-off. The zero value is none.
 type delay struct {
 	failures int // in a row
 	until    time.Time
 }
 
-// poller is the state of Poll, beside that of each scope.
 type poller struct {
 	c         *Client
 	token     string // of the present round, empty if there is none
 	tokenErr  string // last error of reading it, to log changes only
-	started   bool
 	lastFull  time.Time
 	next      time.Time // of the next round
 	all       delay     // after auth and rate_limited
@@ -74,7 +67,6 @@ func byName(a, b Scope) int {
 	return cmp.Or(strings.Compare(strings.ToLower(a.String()), strings.ToLower(b.String())), strings.Compare(a.String(), b.String()))
 }
 
-// updateScopes reads the scopes to poll and reports whether there is a new one.
 func (p *poller) updateScopes() (added bool) {
 	scopes := p.c.opts.Scopes
 	if p.c.opts.MoreScopes != nil {
@@ -88,13 +80,9 @@ func (p *poller) updateScopes() (added bool) {
 		p.c.opts.Logger.Warn("Too many GitHub scopes, the last in the alphabet are not polled", "polled", MaxScopes, "left_out", leftOut)
 	}
 	p.leftOut = leftOut
-	if slices.EqualFunc(p.c.scopes, scopes, func(st *scopeState, s Scope) bool { return st.scope == s }) {
-		return false
-	}
 	return p.c.setScopes(scopes)
 }
 
-// round lists every scope that is due.
 func (p *poller) round(ctx context.Context) {
 	now := time.Now()
 	p.next = now.Add(spread(p.c.opts.PollInterval))
@@ -123,11 +111,8 @@ func (p *poller) readToken() (changed bool) {
 	if err != nil {
 		e := tokenError("poll GitHub", err)
 		if text := err.Error(); text != p.tokenErr {
-			p.tokenErr = text
+			p.tokenErr, p.token = text, ""
 			p.c.opts.Logger.Error("No GitHub token, nothing is polled", "err", e, "hint", e.Hint)
-		}
-		if p.token != "" || !p.started {
-			p.started, p.token = true, ""
 			p.c.dropCredential()
 			p.c.setAllDown(e)
 		}
@@ -151,11 +136,10 @@ func (p *poller) readToken() (changed bool) {
 			st.delay = delay{}
 		}
 	}
-	p.started, p.token = true, token
+	p.token = token
 	return changed
 }
 
-// refresh lists one scope and publishes the result.
 func (p *poller) refresh(ctx context.Context, st *scopeState) error {
 	started := wallNow()
 	list, err := p.c.call("list runners of "+st.scope.String(), st.scope, p.token).runners(ctx)
@@ -209,7 +193,6 @@ func (p *poller) backOff(st *scopeState, err error) bool {
 	return true
 }
 
-// log logs a new reason of failure, and recovery.
 func (p *poller) log(st *scopeState, err error) {
 	logger, scope := p.c.opts.Logger, st.scope.String()
 	var e *runner.Error
@@ -223,7 +206,6 @@ func (p *poller) log(st *scopeState, err error) {
 	}
 }
 
-// due returns when the next round has a scope to list.
 func (p *poller) due() time.Time {
 	if len(p.c.scopes) == 0 {
 		return p.next
@@ -239,12 +221,10 @@ func (p *poller) wait(ctx context.Context) {
 		if left <= 0 {
 			return
 		}
-		timer := time.NewTimer(min(left, tokenCheck))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(min(left, tokenCheck)):
 		}
 		if p.readToken() || p.updateScopes() && !time.Now().Before(p.all.until) {
 			return
@@ -252,7 +232,6 @@ func (p *poller) wait(ctx context.Context) {
 	}
 }
 
-// dropCredential drops what was known about the token, because there is none.
 func (c *Client) dropCredential() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,7 +239,6 @@ func (c *Client) dropCredential() {
 	c.publish()
 }
 
-// setAllDown marks every scope as down, also those that were not asked.
 func (c *Client) setAllDown(err *runner.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -272,14 +250,7 @@ func (c *Client) setAllDown(err *runner.Error) {
 
 // doubled returns base doubled n times, at most limit and at least base.
 func doubled(base time.Duration, n int, limit time.Duration) time.Duration {
-	d := base
-	for range n {
-		if d >= limit {
-			break
-		}
-		d = min(2*d, limit)
-	}
-	return d
+	return max(base, min(base<<min(n, 10), limit))
 }
 
 // spread varies an interval by a tenth, so that many hosts do not ask at the same time and Date

@@ -184,18 +184,7 @@ func (l *call) change(ctx context.Context, do func() error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", l.op, ctx.Err())
 	}
-	if wait := changePause - time.Since(l.c.changedAt); !l.c.changedAt.IsZero() && wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			<-l.c.change
-			return fmt.Errorf("%s: %w", l.op, ctx.Err())
-		}
-	}
 	err := do()
-	l.c.changedAt = time.Now()
-	<-l.c.change
+	time.AfterFunc(changePause, func() { <-l.c.change })
 	return l.finish(ctx, false, err)
 }

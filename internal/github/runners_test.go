@@ -227,8 +227,7 @@ func TestDroppedBody(t *testing.T) {
 }
 
 func TestCacheBounds(t *testing.T) {
-	c := newCache(3, 100)
-	k := func(i int) cacheKey { return cacheKey{url: strconv.Itoa(i)} }
+	c, old := newCache(3, 100), hashToken("old")
 	check := func(what string, entries, bytes int) {
 		t.Helper()
 		if len(c.pages) != entries || c.bytes != bytes {
@@ -236,17 +235,17 @@ func TestCacheBounds(t *testing.T) {
 		}
 	}
 	for i := range 5 {
-		c.put(k(i), &entry{body: make([]byte, 20)})
+		c.put(old, strconv.Itoa(i), &entry{body: make([]byte, 20)})
 	}
 	check("full", 3, 60)
-	if c.get(k(0)) == nil || c.get(k(2)) == nil || c.get(k(4)) != nil {
+	if c.get(old, strconv.Itoa(0)) == nil || c.get(old, strconv.Itoa(2)) == nil || c.get(old, strconv.Itoa(4)) != nil {
 		t.Error("a page that has no room displaced another")
 	}
-	c.put(k(2), &entry{body: make([]byte, 60)})
+	c.put(old, strconv.Itoa(2), &entry{body: make([]byte, 60)})
 	check("replaced", 3, 100)
-	c.put(k(2), &entry{body: make([]byte, 61)})
+	c.put(old, strconv.Itoa(2), &entry{body: make([]byte, 61)})
 	check("replaced by one that has no room", 2, 40)
-	c.put(cacheKey{url: "0", token: hashToken("new")}, &entry{body: make([]byte, 10)})
+	c.put(hashToken("new"), "0", &entry{body: make([]byte, 10)})
 	check("new token", 1, 10)
 	c.clear()
 	check("cleared", 0, 0)

@@ -2,11 +2,11 @@ package github
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// scopeKind is the kind of a Scope.
 type scopeKind int
 
 const (
@@ -19,10 +19,6 @@ const (
 // enterprisePrefix marks an enterprise in the written form of a scope. GitHub reserves the name, so
 // it is not an owner's.
 const enterprisePrefix = "enterprises"
-
-// maxNameLength bounds each part of a scope. GitHub's own limits are 39 for an owner and 100 for a
-// repository; that of an enterprise is not documented.
-const maxNameLength = 100
 
 // Scope is a repository, an organization or an enterprise that has runners. Every call refuses the
 // zero Scope.
@@ -76,17 +72,8 @@ func (s Scope) String() string {
 	}
 }
 
-// validName accepts what GitHub allows in names, none of which needs escaping in a URL path.
-func validName(s string) bool {
-	if s == "" || s == "." || s == ".." || len(s) > maxNameLength {
-		return false
-	}
-	for _, r := range s {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
-		default:
-			return false
-		}
-	}
-	return true
-}
+// names is what GitHub allows in names, none of which needs escaping in a URL path. Its own limits
+// are 39 characters for an owner and 100 for a repository; that of an enterprise is not documented.
+var names = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+func validName(s string) bool { return names.MatchString(s) && s != "." && s != ".." }

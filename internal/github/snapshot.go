@@ -78,5 +78,4 @@ func (c *Client) publish() {
 // Snapshot returns the last snapshot. It does no I/O and never blocks.
 func (c *Client) Snapshot() Snapshot { return *c.snapshot.Load() }
 
-// wallNow returns the time without its monotonic reading (see Snapshot).
 func wallNow() time.Time { return time.Now().Round(0) }

@@ -17,7 +17,6 @@ import (
 // about 200 KB.
 const maxBodyBytes = 8 << 20
 
-// Errors of answers that the transport refuses.
 var (
 	errTooLarge    = fmt.Errorf("answer exceeds %d bytes", maxBodyBytes)
 	errNotModified = errors.New("304 to a request without If-None-Match")
@@ -36,7 +35,6 @@ type call struct {
 	cacheAs string // key of the page in the cache, instead of its URL; see Runner
 }
 
-// answer is one response, read to its end.
 type answer struct {
 	method   string
 	status   int
@@ -54,11 +52,10 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer cancel()
 	out := req.Clone(ctx)
 	out.Header.Set("Authorization", "Bearer "+l.token)
-	var key cacheKey
+	page := cmp.Or(l.cacheAs, req.URL.String())
 	var kept *entry
 	if req.Method == http.MethodGet {
-		key = cacheKey{url: cmp.Or(l.cacheAs, req.URL.String()), accept: req.Header.Get("Accept"), token: l.hash}
-		if kept = l.c.cache.get(key); kept != nil {
+		if kept = l.c.cache.get(l.hash, page); kept != nil {
 			out.Header.Set("If-None-Match", kept.etag)
 		}
 	}
@@ -91,7 +88,7 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		header.Set("Content-Type", kept.contentType)
 	case a.status == http.StatusOK && req.Method == http.MethodGet && resp.Header.Get("ETag") != "":
-		l.c.cache.put(key, &entry{
+		l.c.cache.put(l.hash, page, &entry{
 			etag: resp.Header.Get("ETag"), body: body,
 			link: resp.Header.Get("Link"), contentType: resp.Header.Get("Content-Type"),
 		})
@@ -101,12 +98,10 @@ func (l *call) RoundTrip(req *http.Request) (*http.Response, error) {
 		header.Del(h)
 	}
 	header.Del("Content-Length")
-	return &http.Response{
-		Status: strconv.Itoa(a.status) + " " + http.StatusText(a.status), StatusCode: a.status,
-		Proto: resp.Proto, ProtoMajor: resp.ProtoMajor, ProtoMinor: resp.ProtoMinor,
-		Header: header, Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
-		Request: req,
-	}, nil
+	resp.Status, resp.StatusCode = strconv.Itoa(a.status)+" "+http.StatusText(a.status), a.status
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(a.body)), int64(len(a.body))
+	resp.Header, resp.Request = header, req
+	return resp, nil
 }
 
 // rateHeaders make go-github v60 refuse requests by itself.

@@ -19,7 +19,7 @@ func Parse(line []byte) (Event, bool) {
 	if hasPrefix(line, workerPrefix) || len(line) > MaxLine {
 		return Event{}, false
 	}
-	line = trimEOL(line)
+	line = bytes.TrimRight(line, "\r\n")
 	if hasPrefix(line, runnerPrefix) {
 		return parseDiag(line)
 	}
@@ -194,13 +194,6 @@ func stamp(b []byte) (at time.Time, rest []byte, ok bool) {
 func text(b []byte) string {
 	s := string(b[:min(len(b), MaxText)])
 	return strings.ToValidUTF8(s, "")
-}
-
-func trimEOL(b []byte) []byte {
-	for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
-		b = b[:len(b)-1]
-	}
-	return b
 }
 
 func hasPrefix(b []byte, p string) bool { return len(b) >= len(p) && string(b[:len(p)]) == p }

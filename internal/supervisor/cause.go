@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"errors"
 
 	"github.com/blueguy23/ghostrunner/internal/runner"
@@ -17,7 +16,6 @@ const (
 	CauseNames             = "names_unresolved"
 )
 
-// remedies say what a person can do about a cause.
 var remedies = map[string]string{
 	CausePATInvalid:        "put a valid token into the token file; it is read again before each use",
 	CausePATPermission:     "give the token the permission to administer runners",
@@ -35,7 +33,6 @@ func asGitHub(err error) *runner.Error {
 	return &runner.Error{}
 }
 
-// causeOf returns the cause for an error of the Registrar.
 func causeOf(err error) string {
 	switch reason := asGitHub(err).Reason; reason {
 	case "":
@@ -48,6 +45,3 @@ func causeOf(err error) string {
 		return "github: " + reason
 	}
 }
-
-// remedyFor returns what a person can do about a failed attempt, empty if that is unknown.
-func remedyFor(cause string, err error) string { return cmp.Or(asGitHub(err).Hint, remedies[cause]) }

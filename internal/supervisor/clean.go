@@ -26,10 +26,8 @@ const cleanTimeout = 10 * time.Minute
 // shell's start file) must not reach the next job.
 const homeDir = "_home"
 
-// jobDirs are the directories that a job fills. Cleaning empties them.
 var jobDirs = []string{"_work", "_diag", homeDir}
 
-// clean is the phase after a listener.
 func (s *Supervisor) clean(ctx context.Context) (Phase, string) {
 	s.cleanUpOrLog(ctx)
 	return Waiting, s.state.Cause
@@ -51,7 +49,7 @@ func (s *Supervisor) cleanUp() error {
 		return fmt.Errorf("open the runner's directory: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	mounted, err := readMounts("/proc")
+	mounted, err := readMounts()
 	if err != nil {
 		return err
 	}

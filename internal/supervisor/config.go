@@ -41,7 +41,7 @@ type Config struct {
 
 	DockerHub Login // optional
 
-	StateFile           string        // written at every transition and every 5 s; empty: none
+	StateFile           string        // written at every transition and every 5 s
 	SessionConflictWait time.Duration // before the next registration after a session conflict
 
 	// Reap makes the supervisor wait for orphaned descendants, as PID 1 must.
@@ -67,7 +67,6 @@ type Config struct {
 	timing timing // zero: defaultTiming
 }
 
-// timing is every duration of the state machine.
 type timing struct {
 	backoff         []time.Duration // by the number of failures in a row; the last also beyond
 	jitter          func() float64  // factor on backoff
@@ -127,7 +126,6 @@ func (t timing) scaled(factor float64) timing {
 	return t
 }
 
-// delay returns the wait after a number of failures in a row.
 func (t timing) delay(failures int) time.Duration {
 	step := t.backoff[min(failures, len(t.backoff)-1)]
 	return time.Duration(float64(step) * t.jitter())

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +24,6 @@ const (
 	fallbackEnd   = "# ghostrunner-runner end\n"
 )
 
-// errNoName is the answer that a name does not exist.
 var errNoName = errors.New("no such name")
 
 // dnsFallback keeps GitHub's names resolvable in this container. While no name server of
@@ -53,7 +51,6 @@ func (d *dnsFallback) watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// check returns why GitHub's names do not resolve, and updates resolv.conf.
 func (d *dnsFallback) check(ctx context.Context) error {
 	if len(d.hostnames) == 0 {
 		return nil
@@ -67,7 +64,7 @@ func (d *dnsFallback) check(ctx context.Context) error {
 	err = d.resolve(ctx, conf.servers)
 	if err == nil {
 		if d.successes++; conf.hasFallback && d.successes > 1 {
-			d.write(ctx, conf.without(), "removed: the first ones answer again")
+			d.write(ctx, conf.own, "removed: the first ones answer again")
 		}
 		return nil
 	}
@@ -88,7 +85,6 @@ func (d *dnsFallback) check(ctx context.Context) error {
 	return d.resolve(ctx, use)
 }
 
-// resolve wants every name from one of the servers.
 func (d *dnsFallback) resolve(ctx context.Context, servers []netip.Addr) error {
 	if len(servers) == 0 {
 		return errors.New("no name server")
@@ -141,10 +137,10 @@ func lookupAt(ctx context.Context, server netip.Addr, name string) error {
 // write writes resolv.conf and logs it. Docker mounts the file into the container, so it cannot be
 // replaced, only overwritten. It is never empty: the text gets longer by one write, or shorter by
 // one truncation.
-func (d *dnsFallback) write(ctx context.Context, text []byte, change string) {
+func (d *dnsFallback) write(ctx context.Context, text, change string) {
 	f, err := os.OpenFile(d.path, os.O_WRONLY, 0)
 	if err == nil {
-		_, err = f.WriteAt(text, 0)
+		_, err = f.WriteAt([]byte(text), 0)
 		err = errors.Join(err, f.Truncate(int64(len(text))), f.Close())
 	}
 	if err != nil {
@@ -154,12 +150,10 @@ func (d *dnsFallback) write(ctx context.Context, text []byte, change string) {
 	d.logger.WarnContext(ctx, "Fallback name servers changed", "file", d.path, "change", change)
 }
 
-// resolvConf is the content of resolv.conf.
 type resolvConf struct {
-	text        []byte
-	servers     []netip.Addr // outside of our lines
+	own         string       // all but our lines
+	servers     []netip.Addr // of own
 	hasFallback bool
-	begin, end  int // of our lines
 }
 
 func readResolvConf(path string) (resolvConf, error) {
@@ -167,15 +161,11 @@ func readResolvConf(path string) (resolvConf, error) {
 	if err != nil {
 		return resolvConf{}, err
 	}
-	c := resolvConf{text: text}
-	if c.begin = bytes.Index(text, []byte(fallbackBegin)); c.begin >= 0 {
-		c.hasFallback, c.end = true, len(text)
-		if i := bytes.Index(text[c.begin:], []byte(fallbackEnd)); i >= 0 {
-			c.end = c.begin + i + len(fallbackEnd)
-		}
-	}
-	for line := range bytes.Lines(c.without()) {
-		fields := strings.Fields(string(line))
+	head, ours, found := strings.Cut(string(text), fallbackBegin)
+	_, tail, _ := strings.Cut(ours, fallbackEnd)
+	c := resolvConf{own: head + tail, hasFallback: found}
+	for line := range strings.Lines(c.own) {
+		fields := strings.Fields(line)
 		if len(fields) < 2 || fields[0] != "nameserver" {
 			continue
 		}
@@ -186,21 +176,14 @@ func readResolvConf(path string) (resolvConf, error) {
 	return c, nil
 }
 
-func (c resolvConf) without() []byte {
-	if !c.hasFallback {
-		return c.text
+func (c resolvConf) with(servers []netip.Addr) string {
+	text := c.own
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
 	}
-	return append(bytes.Clone(c.text[:c.begin]), c.text[c.end:]...)
-}
-
-func (c resolvConf) with(servers []netip.Addr) []byte {
-	text := bytes.Clone(c.without())
-	if len(text) > 0 && text[len(text)-1] != '\n' {
-		text = append(text, '\n')
-	}
-	text = append(text, fallbackBegin...)
+	text += fallbackBegin
 	for _, server := range servers {
-		text = append(text, "nameserver "+server.String()+"\n"...)
+		text += "nameserver " + server.String() + "\n"
 	}
-	return append(text, fallbackEnd...)
+	return text + fallbackEnd
 }

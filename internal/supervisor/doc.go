@@ -20,9 +20,8 @@
 //	    stopped once GitHub deletes its registration.
 //	  - cleaning: removes processes, credentials and files of the job. A registration that did no
 //	    job is deleted at GitHub.
-//	  - draining: asks GitHub to delete the registration, which is the only idle check without a
-//	    race: GitHub does not delete a busy runner (422). If it succeeds, no job can arrive and the
-//	    listener is interrupted. If it is refused, the job continues and the request is repeated.
+//	  - draining: asks GitHub to delete the registration, the only idle check without a race; see
+//	    drain.
 //
 // The supervisor runs bin/Runner.Listener itself because run.sh turns most failures into exit code
 // 0 (actions/runner src/Misc/layoutroot/run-helper.sh.template). The listener's output says what

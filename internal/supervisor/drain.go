@@ -63,7 +63,6 @@ func (s *Supervisor) drained(gone bool) (Phase, string) {
 	return Stopped, "idle, " + s.proc.exit.String()
 }
 
-// hasJob reports whether the listener runs and has a job.
 func (s *Supervisor) hasJob() bool {
 	select {
 	case <-s.proc.done:
@@ -88,7 +87,6 @@ func (s *Supervisor) working(p progress) bool {
 	return p.jobsStarted > p.jobsCompleted && time.Since(last) < s.t.workerless
 }
 
-// workerRuns reports whether the listener has a worker process.
 func (s *Supervisor) workerRuns() bool {
 	for _, p := range descendants(processes(s.tree.proc), s.proc.pid) {
 		if !p.zombie && isWorker(s.tree.proc, p.pid) {

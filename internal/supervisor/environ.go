@@ -27,7 +27,6 @@ var passedVariables = []string{
 // CommandSettings.cs:110-140). A command line would be visible to every user in ps.
 const jitVariable = "ACTIONS_RUNNER_INPUT_JITCONFIG"
 
-// listenerEnviron returns the environment of the listener.
 func listenerEnviron(environ, more []string, home, jit string) []string {
 	env := []string{
 		"HOME=" + home,

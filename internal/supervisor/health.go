@@ -9,7 +9,6 @@ import (
 	"time"
 )
 
-// Limits of the health check.
 const (
 	maxStateAge   = 20 * time.Second // four missed writes
 	maxFailures   = 5                // in a row; fewer are common during short outages
@@ -23,13 +22,9 @@ var needsPerson = []string{CausePATInvalid, CausePATPermission, CauseVersionDepr
 // Health judges a slot from outside, for Docker's health check, by the state file and the process
 // table below proc. It takes milliseconds. why is a short text in both cases.
 //
-// Unhealthy means that a restart of the container, or a person, is needed:
-//   - A container with a worker process is healthy, whatever else is wrong.
-//   - Without a supervisor, or without its listener, it is unhealthy.
-//   - A listening slot is unhealthy if GitHub says twice that it is offline or not registered, and
-//     healthy if GitHub cannot be reached: a restart repairs neither a network nor GitHub.
-//   - A rejected token is unhealthy under its own name, because the fault is not in the container.
-//   - A wrong clock is healthy: it is the machine's clock, and a restart changes nothing.
+// Unhealthy means that a restart of the container, or a person, is needed. So a worker process is
+// healthy whatever else is wrong, and so are a GitHub that cannot be reached and a wrong clock,
+// which a restart does not repair.
 func Health(stateFile, proc string, now time.Time) (healthy bool, why string) {
 	for _, p := range processes(proc) {
 		if !p.zombie && isWorker(proc, p.pid) {
@@ -69,7 +64,6 @@ func Health(stateFile, proc string, now time.Time) (healthy bool, why string) {
 	}
 }
 
-// healthByGitHub judges a listening slot.
 func (s State) healthByGitHub() (healthy bool, why string) {
 	good := s.GitHub.Repeats < maxBadStatus
 	switch s.GitHub.Answer {
@@ -84,7 +78,6 @@ func (s State) healthByGitHub() (healthy bool, why string) {
 	}
 }
 
-// healthByFailures judges a slot without a session.
 func (s State) healthByFailures() (healthy bool, why string) {
 	switch {
 	case s.Failures == 0:

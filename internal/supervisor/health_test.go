@@ -153,8 +153,8 @@ func TestChecks(t *testing.T) {
 	expect("safe token", CheckToken(write("token", 0o600), user))
 	expect("unsafe token", CheckToken(write("open-token", 0o644), user), "jobs can read the token")
 
-	expect("no socket", CheckDocker(t.Context(), dir+"/none", user))
-	expect("a directory as socket", CheckDocker(t.Context(), dir, user), "is not a socket")
+	expect("no socket", CheckDocker(dir+"/none", user))
+	expect("a directory as socket", CheckDocker(dir, user), "is not a socket")
 	expect("enough room", CheckSpace(dir, 1))
 	expect("no room", CheckSpace(dir, 1<<62), "are free on the disk")
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 )
 
-// listenerProcess is one run of bin/Runner.Listener.
 type listenerProcess struct {
 	pid  int
 	job  *jobProgress
@@ -20,7 +19,6 @@ type listenerProcess struct {
 	exit exit          // valid once done is closed
 }
 
-// exit is how a process ended.
 type exit struct {
 	code   int            // -1 if a signal ended it
 	signal syscall.Signal // 0 if none
@@ -33,7 +31,6 @@ func (e exit) String() string {
 	return "exit code " + strconv.Itoa(e.code)
 }
 
-// shellCode is the code that a shell would show.
 func (e exit) shellCode() int {
 	if e.signal != 0 {
 		return 128 + int(e.signal)
@@ -41,66 +38,55 @@ func (e exit) shellCode() int {
 	return e.code
 }
 
-// listenerPath returns the path of the listener's program.
 func listenerPath(root string) string { return filepath.Join(root, "bin", "Runner.Listener") }
 
 // launch starts the listener as the job's user, in its own session and process group.
 //
-// Its pipes are not those of os/exec, whose Wait would wait for a process that a job left behind
-// and that holds them open. The listener needs SIGINT's default action: an ignored signal stays
-// ignored across exec, a handled one does not, so the program must handle SIGINT (cmd does).
+// It is waited for without exec.Cmd.Wait, which would close the pipes before they are read to their
+// end. The listener needs SIGINT's default action: an ignored signal stays ignored across exec, a
+// handled one does not, so the program must handle SIGINT (cmd does).
 func (s *Supervisor) launch(jit string) (*listenerProcess, error) {
 	cmd := exec.Command(listenerPath(s.cfg.Root), "run") //nolint:noctx // Its end is decided by the state machine: SIGINT first, and never while a job runs.
 	cmd.Dir = s.cfg.Root
 	cmd.Env = listenerEnviron(s.cfg.Environ, s.cfg.PassEnv, filepath.Join(s.cfg.Root, homeDir), jit)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}
 
-	outR, outW, err := os.Pipe()
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("pipe: %w", err)
+		return nil, err
 	}
-	errR, errW, err := os.Pipe()
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		_, _ = outR.Close(), outW.Close()
-		return nil, fmt.Errorf("pipe: %w", err)
+		return nil, err
 	}
-	cmd.Stdout, cmd.Stderr = outW, errW
-	err = s.tree.start(func() (int, error) {
-		if err := cmd.Start(); err != nil {
-			return 0, err
-		}
-		return cmd.Process.Pid, nil
-	})
-	_, _ = outW.Close(), errW.Close()
-	if err != nil {
-		_, _ = outR.Close(), errR.Close()
+	if err := s.tree.start(cmd); err != nil {
 		return nil, err
 	}
 	p := &listenerProcess{pid: cmd.Process.Pid, job: newJobProgress(), done: make(chan struct{})}
-	go s.waitFor(p, cmd, outR, errR)
+	go s.waitFor(p, cmd.Process, stdout, stderr)
 	return p, nil
 }
 
 // waitFor passes the listener's output on until it has ended, and kills what it left behind.
-func (s *Supervisor) waitFor(p *listenerProcess, cmd *exec.Cmd, outR, errR *os.File) {
+func (s *Supervisor) waitFor(p *listenerProcess, process *os.Process, stdout, stderr io.ReadCloser) {
 	defer close(p.done)
 	var output sync.WaitGroup
-	output.Go(func() { forwardLines(outR, s.cfg.Stdout, p.job.record) })
-	output.Go(func() { forwardLines(errR, s.cfg.Stderr, p.job.record) })
-	_ = cmd.Wait() // its error is in ProcessState
+	output.Go(func() { forwardLines(stdout, s.cfg.Stdout, p.job.record) })
+	output.Go(func() { forwardLines(stderr, s.cfg.Stderr, p.job.record) })
+	ended, err := process.Wait()
 	s.tree.childReaped()
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 	_ = s.tree.killAll(s.t.killTimeout) // repeated by cleanUp
 	// No process holds the pipes now, unless one could not be killed.
-	closePipes := func() { _, _ = outR.Close(), errR.Close() }
+	closePipes := func() { _, _ = stdout.Close(), stderr.Close() }
 	unkillable := time.AfterFunc(s.t.killTimeout, closePipes)
 	output.Wait()
 	unkillable.Stop()
 	closePipes()
 	p.exit.code = -1
-	if ps := cmd.ProcessState; ps != nil {
-		p.exit.code = ps.ExitCode()
-		if ws, ok := ps.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+	if err == nil {
+		p.exit.code = ended.ExitCode()
+		if ws, ok := ended.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 			p.exit.signal = ws.Signal()
 		}
 	}

@@ -17,8 +17,8 @@ type mounts []string
 
 // readMounts reads the fifth field of each line of /proc/self/mountinfo, in which white space is
 // written as \040 and the like (proc_pid_mountinfo(5)).
-func readMounts(proc string) (mounts, error) {
-	data, err := os.ReadFile(filepath.Join(proc, "self", "mountinfo"))
+func readMounts() (mounts, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("read mount points: %w", err)
 	}
@@ -32,10 +32,8 @@ func readMounts(proc string) (mounts, error) {
 	return all, nil
 }
 
-// at reports whether a path is a mount point.
 func (m mounts) at(name string) bool { return slices.Contains(m, name) }
 
-// below reports whether a mount point is below a path.
 func (m mounts) below(name string) bool {
 	return slices.ContainsFunc(m, func(point string) bool { return strings.HasPrefix(point, name+"/") })
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/listener"
 )
 
-// progress is what the lines of one listener process have shown.
 type progress struct {
 	listening     bool
 	jobsStarted   int
@@ -28,7 +27,6 @@ type progress struct {
 // stays online and idle, but GitHub hands it no other (actions/runner#4617).
 func (p progress) notAcquired() bool { return p.jobSkipped && p.jobsStarted == 0 }
 
-// jobProgress collects the progress from both streams of a listener.
 type jobProgress struct {
 	changed chan struct{} // capacity 1; has a value if there is something new
 
@@ -79,14 +77,11 @@ func (j *jobProgress) record(line []byte) {
 	}
 }
 
-// maxLine bounds the memory for one line of the listener.
-const maxLine = listener.MaxLine
-
 // forwardLines writes every line of from to out, each in one Write, and calls observe with it. A
-// line longer than maxLine is written in pieces and not observed: no line with a meaning is that
+// line longer than MaxLine is written in pieces and not observed: no line with a meaning is that
 // long. It continues if out fails, because that must not block or kill the listener.
 func forwardLines(from io.Reader, out io.Writer, observe func(line []byte)) {
-	r := bufio.NewReaderSize(from, maxLine)
+	r := bufio.NewReaderSize(from, listener.MaxLine)
 	long := false
 	for {
 		line, err := r.ReadSlice('\n')

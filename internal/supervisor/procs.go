@@ -10,13 +10,11 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// process is one entry of the process table.
 type process struct {
 	pid, ppid int
 	zombie    bool
 }
 
-// processes reads the process table. It leaves out processes that end meanwhile.
 func processes(proc string) []process {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -42,11 +40,7 @@ func readProcess(proc string, pid int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	end := bytes.LastIndexByte(data, ')')
-	if end < 0 {
-		return process{}, false
-	}
-	fields := strings.Fields(string(data[end+1:]))
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	if len(fields) < 2 {
 		return process{}, false
 	}
@@ -57,30 +51,21 @@ func readProcess(proc string, pid int) (process, bool) {
 	return process{pid: pid, ppid: ppid, zombie: fields[0] == "Z" || fields[0] == "X"}, true
 }
 
-// descendants returns the processes below one, zombies included.
 func descendants(all []process, of int) []process {
-	children := make(map[int][]process)
-	for _, p := range all {
-		children[p.ppid] = append(children[p.ppid], p)
-	}
+	below := map[int]bool{of: true}
 	var found []process
-	seen := map[int]bool{of: true} // the table is not read at one instant, so it may have a cycle
-	queue := []int{of}
-	for len(queue) > 0 {
-		next := queue[0]
-		queue = queue[1:]
-		for _, p := range children[next] {
-			if !seen[p.pid] {
-				seen[p.pid] = true
+	for grew := true; grew; {
+		grew = false
+		for _, p := range all {
+			if below[p.ppid] && !below[p.pid] {
+				below[p.pid], grew = true, true
 				found = append(found, p)
-				queue = append(queue, p.pid)
 			}
 		}
 	}
 	return found
 }
 
-// isWorker reports whether a process runs a job. Zombies do not.
 func isWorker(proc string, pid int) bool {
 	cmdline, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
 	return err == nil && runner.IsWorker(string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))

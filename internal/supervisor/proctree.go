@@ -2,14 +2,12 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // processTree is the supervisor's descendants: the listener, which os/exec waits for, and orphans.
@@ -29,24 +27,13 @@ type processTree struct {
 	child int // os/exec waits for it; 0: none
 }
 
-// becomeSubreaper makes this process the parent of its orphaned descendants, also if it is not PID
-// 1 (prctl(2), PR_SET_CHILD_SUBREAPER).
-func becomeSubreaper() error {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("become child subreaper: %w", err)
-	}
-	return nil
-}
-
-// start calls a function that starts the child and returns its pid.
-func (t *processTree) start(start func() (int, error)) error {
+func (t *processTree) start(child *exec.Cmd) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	pid, err := start()
-	if err != nil {
+	if err := child.Start(); err != nil {
 		return err
 	}
-	t.child = pid
+	t.child = child.Process.Pid
 	return nil
 }
 
@@ -66,7 +53,6 @@ func (t *processTree) interrupt() {
 	}
 }
 
-// reapOrphans waits for every orphan that has ended.
 func (t *processTree) reapOrphans() {
 	if !t.reap {
 		return

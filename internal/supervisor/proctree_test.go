@@ -11,12 +11,7 @@ import (
 func TestReapOrphansLeavesTheChild(t *testing.T) {
 	f := processTree{proc: "/proc", reap: true}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-	if err := f.start(func() (int, error) {
-		if err := cmd.Start(); err != nil {
-			return 0, err
-		}
-		return cmd.Process.Pid, nil
-	}); err != nil {
+	if err := f.start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.After(waitLimit)

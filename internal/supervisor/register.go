@@ -24,7 +24,6 @@ const (
 	maxRetryAfter = 15 * time.Minute // longest wait that GitHub can ask for
 )
 
-// newName returns a registration name that was never used.
 func newName(slot string) string {
 	random := make([]byte, suffixLen)
 	_, _ = rand.Read(random) // never fails since Go 1.24
@@ -34,13 +33,11 @@ func newName(slot string) string {
 	return slot + "-" + string(random)
 }
 
-// ownName reports whether a registration was made by this slot.
 func ownName(slot, name string) bool {
 	suffix, ok := strings.CutPrefix(name, slot+"-")
 	return ok && len(suffix) == suffixLen && strings.Trim(suffix, suffixChars) == ""
 }
 
-// register makes a registration and starts a listener with it.
 func (s *Supervisor) register(ctx context.Context) (Phase, string) {
 	if err := s.cleanUp(); err != nil {
 		s.fail(ctx, "cleaning: "+err.Error(), err)
@@ -71,15 +68,15 @@ func (s *Supervisor) register(ctx context.Context) (Phase, string) {
 // newRegistration registers a runner and returns its just-in-time configuration, a secret.
 func (s *Supervisor) newRegistration(ctx context.Context) (string, error) {
 	name := newName(s.cfg.Slot)
-	jit, err := call(ctx, s, func(ctx context.Context) (runner.JIT, error) { return s.cfg.Registrar.JITConfig(ctx, name) })
+	ctx, cancel := s.callContext(ctx)
+	defer cancel()
+	jit, err := s.cfg.Registrar.JITConfig(ctx, name)
 	if err == nil {
 		s.reg = &registration{id: jit.ID, name: name}
 		s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // for loadPrevious, after a kill
 		return jit.Encoded, nil
 	}
-	if !asGitHub(err).Refused() && len(s.unconfirmed) < maxPending {
-		s.unconfirmed = append(s.unconfirmed, name)
-	}
+	// A registration whose answer was lost is deleted as a stale one.
 	s.minWait = min(asGitHub(err).RetryAfter, maxRetryAfter)
 	if causeOf(err) == CausePATInvalid { // GitHub locks out valid tokens too after several invalid ones
 		s.minWait = max(s.minWait, s.t.longestDelay())
@@ -92,10 +89,8 @@ func (s *Supervisor) deleteRegistration(ctx context.Context) {
 	if s.reg == nil {
 		return
 	}
-	if len(s.pending) == maxPending { // GitHub removes offline ephemeral runners after a day
-		s.pending = s.pending[1:]
-	}
-	s.pending = append(s.pending, s.reg.id)
+	pending := append(slices.Clone(s.state.Pending), s.reg.id)
+	s.setPending(pending[max(0, len(pending)-maxPending):]) // GitHub removes offline ephemeral runners after a day
 	s.reg = nil
 	s.deletePending(ctx)
 }
@@ -104,39 +99,18 @@ func (s *Supervisor) deleteRegistration(ctx context.Context) {
 // registration itself. A busy one is dropped: it ends with its job, or deleteStale deletes it. The
 // list is in the state file, for loadPrevious.
 func (s *Supervisor) deletePending(ctx context.Context) {
-	defer func() {
-		if !slices.Equal(s.state.Pending, s.pending) {
-			s.update(func(st *State) { st.Pending = slices.Clone(s.pending) })
-		}
-	}()
-	s.findUnconfirmed(ctx)
-	for len(s.pending) > 0 {
-		err := s.deleteRunner(ctx, s.pending[0])
+	for len(s.state.Pending) > 0 {
+		id := s.state.Pending[0]
+		err := s.deleteRunner(ctx, id)
 		if err != nil && !errors.Is(err, runner.ErrNotFound) && !errors.Is(err, runner.ErrBusy) {
-			s.cfg.Logger.WarnContext(ctx, "Unused registration not deleted, will try again", "id", s.pending[0], "err", err)
+			s.cfg.Logger.WarnContext(ctx, "Unused registration not deleted, will try again", "id", id, "err", err)
 			return
 		}
-		s.pending = s.pending[1:]
+		s.setPending(s.state.Pending[1:])
 	}
 }
 
-// findUnconfirmed finds registrations that were made although the answer was lost, and adds them to
-// the pending deletions. If it fails, the next deletePending repeats it.
-func (s *Supervisor) findUnconfirmed(ctx context.Context) {
-	if len(s.unconfirmed) == 0 {
-		return
-	}
-	all, err := call(ctx, s, s.cfg.Registrar.Runners)
-	if err != nil {
-		return
-	}
-	for _, r := range all {
-		if slices.Contains(s.unconfirmed, r.Name) && len(s.pending) < maxPending {
-			s.pending = append(s.pending, r.ID)
-		}
-	}
-	s.unconfirmed = nil
-}
+func (s *Supervisor) setPending(ids []int64) { s.update(func(st *State) { st.Pending = ids }) }
 
 // loadPrevious takes over the registrations of a previous process of this slot that was killed.
 func (s *Supervisor) loadPrevious() {
@@ -144,10 +118,8 @@ func (s *Supervisor) loadPrevious() {
 	if err != nil || old.Slot != s.cfg.Slot {
 		return
 	}
+	s.state.Pending = old.Pending[:min(len(old.Pending), maxPending-1)]
 	if old.ID != 0 {
-		s.pending = append(s.pending, old.ID)
+		s.state.Pending = append([]int64{old.ID}, s.state.Pending...)
 	}
-	s.pending = append(s.pending, old.Pending...)
-	s.pending = s.pending[:min(len(s.pending), maxPending)]
-	s.state.Pending = slices.Clone(s.pending)
 }

@@ -185,7 +185,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestForwardLines(t *testing.T) {
-	long := strings.Repeat("x", 3*maxLine)
+	long := strings.Repeat("x", 3*listener.MaxLine)
 	for name, in := range map[string]string{
 		"lines": "a\nb\n", "no end": "a\nb", "empty lines": "\n\na\n", "long": "a\n" + long + "\nb\n", "long without end": long, "nothing": "",
 	} {

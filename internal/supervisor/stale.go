@@ -12,51 +12,45 @@ import (
 // listener connects, so it must be stale in two searches, staleCheck apart. GitHub shows a killed
 // runner as online or busy for some time, so the search is repeated until ctx ends.
 func (s *Supervisor) deleteStale(ctx context.Context) {
-	var before map[int64]string
+	var before map[int64]bool
 	for {
-		if now, err := s.findStale(ctx); err == nil {
-			for id, name := range now {
-				if _, twice := before[id]; twice {
-					s.deleteStaleRunner(ctx, id, name)
-				}
-			}
-			before = now
-		}
+		before = s.deleteStaleOf(ctx, before)
 		if !sleep(ctx, s.t.staleCheck) {
 			return
 		}
 	}
 }
 
-func (s *Supervisor) deleteStaleRunner(ctx context.Context, id int64, name string) {
-	ctx, cancel := context.WithTimeout(ctx, s.t.callTimeout)
-	defer cancel()
-	err := s.cfg.Registrar.DeleteRunner(ctx, id)
-	switch {
-	case ctx.Err() != nil || errors.Is(err, runner.ErrNotFound):
-	case err != nil:
-		s.cfg.Logger.WarnContext(ctx, "Stale registration not deleted", "registration", name, "err", err)
-	default:
-		s.cfg.Logger.InfoContext(ctx, "Deleted stale registration", "registration", name)
-	}
-}
-
-// findStale returns the names of stale registrations by id. A registration that is just being made
-// can be among them; at the next search it is the one in use.
-func (s *Supervisor) findStale(ctx context.Context) (map[int64]string, error) {
+// deleteStaleOf deletes what is stale now and was before, and returns what is stale now. If GitHub
+// does not answer that is what it was before. A registration that is just being made can be among
+// them; at the next search it is the one in use.
+func (s *Supervisor) deleteStaleOf(ctx context.Context, before map[int64]bool) map[int64]bool {
 	ctx, cancel := context.WithTimeout(ctx, s.t.callTimeout)
 	defer cancel()
 	all, err := s.cfg.Registrar.Runners(ctx)
 	if err != nil {
-		return nil, err
+		return before
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	stale := make(map[int64]string)
+	inUse := s.state.ID
+	s.mu.Unlock()
+	now := make(map[int64]bool)
 	for _, r := range all {
-		if r.Offline() && !r.Busy && ownName(s.cfg.Slot, r.Name) && r.ID != s.state.ID {
-			stale[r.ID] = r.Name
+		if !r.Offline() || r.Busy || !ownName(s.cfg.Slot, r.Name) || r.ID == inUse {
+			continue
+		}
+		now[r.ID] = true
+		if !before[r.ID] {
+			continue
+		}
+		err := s.cfg.Registrar.DeleteRunner(ctx, r.ID)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, runner.ErrNotFound):
+		case err != nil:
+			s.cfg.Logger.WarnContext(ctx, "Stale registration not deleted", "registration", r.Name, "err", err)
+		default:
+			s.cfg.Logger.InfoContext(ctx, "Deleted stale registration", "registration", r.Name)
 		}
 	}
-	return stale, nil
+	return now
 }

@@ -46,9 +46,6 @@ type State struct {
 // write replaces the file, so that a reader sees the old or the new state. It does not sync: the
 // health check needs a whole file in time, and no job that floods the disk may delay it.
 func (s State) write(path string) error {
-	if path == "" {
-		return nil
-	}
 	data, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)

@@ -14,7 +14,6 @@ type GitHubStatus struct {
 	Repeats int    `json:"repeats"` // how often in a row, 1 for the first time
 }
 
-// Values of GitHubStatus.Answer.
 const (
 	statusOnline        = "online"
 	statusOffline       = "offline"

@@ -1,10 +1,14 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Supervisor runs one slot. Make it with New and call Run once.
@@ -17,8 +21,6 @@ type Supervisor struct {
 	// The following fields belong to Run's goroutine.
 	reg         *registration // in use; nil: none
 	proc        *listenerProcess
-	pending     []int64  // registrations to delete; at most maxPending
-	unconfirmed []string // names of registrations whose answer was lost; at most maxPending
 	minWait     time.Duration
 	listeningAt time.Time
 	workerAt    time.Time // a worker was last seen
@@ -29,7 +31,6 @@ type Supervisor struct {
 	deadline time.Time // see setDeadline
 }
 
-// registration is the slot's runner at GitHub.
 type registration struct {
 	id   int64
 	name string
@@ -59,8 +60,8 @@ func New(cfg Config) *Supervisor {
 // may take as long as the job. It fails only before the first registration.
 func (s *Supervisor) Run(ctx context.Context) error {
 	if s.cfg.Reap {
-		if err := becomeSubreaper(); err != nil {
-			return err
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("become child subreaper: %w", err)
 		}
 	}
 	s.loadPrevious()
@@ -87,7 +88,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	return nil
 }
 
-// step runs the present phase to its end.
 func (s *Supervisor) step(ctx context.Context) (next Phase, cause string) {
 	switch s.state.Phase {
 	case Waiting:
@@ -98,14 +98,11 @@ func (s *Supervisor) step(ctx context.Context) (next Phase, cause string) {
 		return s.watch(ctx)
 	case Cleaning:
 		return s.clean(ctx)
-	case Draining:
+	default: // draining
 		return s.drain(ctx)
-	default:
-		return Stopped, "unknown phase: " + string(s.state.Phase)
 	}
 }
 
-// enter starts a phase: it writes the state file and logs the change.
 func (s *Supervisor) enter(ctx context.Context, next Phase, cause string) {
 	from := s.state.Phase
 	s.update(func(st *State) {
@@ -130,7 +127,6 @@ func (s *Supervisor) enter(ctx context.Context, next Phase, cause string) {
 	}
 }
 
-// update changes the state and writes the state file.
 func (s *Supervisor) update(change func(*State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +148,7 @@ func (s *Supervisor) fail(ctx context.Context, cause string, err error) {
 	if err == nil {
 		err = errors.New(cause)
 	}
-	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", remedyFor(cause, err))
+	s.cfg.Logger.WarnContext(ctx, "Attempt failed", "cause", cause, "failures", s.state.Failures, "err", err, "remedy", cmp.Or(asGitHub(err).Hint, remedies[cause]))
 }
 
 // setDeadline says that the state machine may be silent for d. Until then the heartbeat refreshes
@@ -163,7 +159,6 @@ func (s *Supervisor) setDeadline(d time.Duration) {
 	s.deadline = time.Now().Add(d + 3*s.t.heartbeat)
 }
 
-// heartbeat refreshes the state file until ctx ends.
 func (s *Supervisor) heartbeat(ctx context.Context) {
 	for sleep(ctx, s.t.heartbeat) {
 		s.mu.Lock()
@@ -180,18 +175,17 @@ func (s *Supervisor) pause(ctx context.Context, d time.Duration) bool {
 	return sleep(ctx, d) && ctx.Err() == nil
 }
 
-// call makes one call to GitHub. It outlives ctx: whether a registration exists must be known.
-func call[T any](ctx context.Context, s *Supervisor, do func(context.Context) (T, error)) (T, error) {
+// callContext bounds one call to GitHub. The call outlives ctx: whether a registration exists must
+// be known.
+func (s *Supervisor) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	s.setDeadline(s.t.callTimeout)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.t.callTimeout)
-	defer cancel()
-	return do(ctx)
+	return context.WithTimeout(context.WithoutCancel(ctx), s.t.callTimeout)
 }
 
-// deleteRunner deletes a registration at GitHub.
 func (s *Supervisor) deleteRunner(ctx context.Context, id int64) error {
-	_, err := call(ctx, s, func(ctx context.Context) (any, error) { return nil, s.cfg.Registrar.DeleteRunner(ctx, id) })
-	return err
+	ctx, cancel := s.callContext(ctx)
+	defer cancel()
+	return s.cfg.Registrar.DeleteRunner(ctx, id)
 }
 
 // sleep waits, and returns false if ctx ended before.

@@ -53,7 +53,6 @@ func (s *Supervisor) waitUntilReady(ctx context.Context) (Phase, string) {
 	}
 }
 
-// setBlocked records what a registration waits for, and since when.
 func (s *Supervisor) setBlocked(cause string) {
 	if cause == s.state.Blocked {
 		return
@@ -80,7 +79,6 @@ func (s *Supervisor) notReady(ctx context.Context) (cause, detail string) {
 	return "", ""
 }
 
-// clockWrong reports whether the clock is known to be wrong.
 func (s *Supervisor) clockWrong(ctx context.Context) (Offset, bool) {
 	if s.cfg.Clock == nil {
 		return Offset{}, false

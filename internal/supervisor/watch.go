@@ -10,7 +10,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// watch follows a listener through connecting, listening and job to its end.
 func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
 	tick := time.NewTicker(s.t.heartbeat)
 	defer tick.Stop()
@@ -44,7 +43,6 @@ func (s *Supervisor) watch(ctx context.Context) (Phase, string) {
 	}
 }
 
-// nextPhase returns the phase that the listener's lines show, empty if that is the present one.
 func (s *Supervisor) nextPhase(p progress) (next Phase, cause string) {
 	switch {
 	case p.listening && s.state.Phase == Connecting:
@@ -88,7 +86,6 @@ func (s *Supervisor) stopStuck(ctx context.Context, why string) {
 	s.reg = nil
 }
 
-// outcome is what the end of a listener means.
 type outcome struct {
 	cause     string
 	done      bool          // it did its job, after which GitHub removes the registration

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -15,7 +14,6 @@ import (
 // bindTimeout bounds the lookup of a host name in a listen address.
 const bindTimeout = 10 * time.Second
 
-// listen binds every address or none.
 func listen(f *web.FlagConfig) ([]net.Listener, error) {
 	if *f.WebSystemdSocket {
 		ls, err := activation.Listeners()
@@ -34,30 +32,17 @@ func listen(f *web.FlagConfig) ([]net.Listener, error) {
 	defer cancel()
 	var ls []net.Listener
 	for _, address := range *f.WebListenAddresses {
-		l, err := bind(ctx, address)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("--web.listen-address=%s: %w: use another HOST:PORT", address, err), closeAll(ls))
+			for _, l := range ls {
+				_ = l.Close()
+			}
+			if op, ok := errors.AsType[*net.OpError](err); ok {
+				err = op.Err // without the address again
+			}
+			return nil, fmt.Errorf("--web.listen-address=%s: %w: use another HOST:PORT", address, err)
 		}
 		ls = append(ls, l)
 	}
 	return ls, nil
-}
-
-func bind(ctx context.Context, address string) (net.Listener, error) {
-	if strings.HasPrefix(address, "vsock://") {
-		return nil, errors.New("vsock is not supported")
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op.Err // without the address again
-	}
-	return l, err
-}
-
-func closeAll(ls []net.Listener) error {
-	var errs []error
-	for _, l := range ls {
-		errs = append(errs, l.Close())
-	}
-	return errors.Join(errs...)
 }

@@ -43,7 +43,6 @@ func newMux(o Options, ready func() error, logger *slog.Logger) (*http.ServeMux,
 	return mux, nil
 }
 
-// readiness combines the server's own state with the program's.
 func (s *Server) readiness(ready func() error) func() error {
 	return func() error {
 		switch {
@@ -61,25 +60,20 @@ func (s *Server) readiness(ready func() error) func() error {
 // metricsHandler returns nil if there are no metrics. One source that fails must not cost the
 // others, hence ContinueOnError.
 func metricsHandler(o Options, logger *slog.Logger) http.Handler {
+	if o.Registry == nil {
+		return nil
+	}
 	h := o.MetricsHandler
 	if h == nil {
-		if o.Registry == nil {
-			return nil
-		}
 		h = promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
 			Registry:      o.Registry,
 			ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelError),
 			ErrorHandling: promhttp.ContinueOnError,
 		})
 	}
-	h = limit(h, maxScrapes)
-	if o.Registry == nil {
-		return h
-	}
-	return promhttp.InstrumentMetricHandler(o.Registry, h)
+	return promhttp.InstrumentMetricHandler(o.Registry, limit(h, maxScrapes))
 }
 
-// limit answers 503 to requests beyond most at the same time.
 func limit(next http.Handler, most int) http.Handler {
 	slots := make(chan struct{}, most)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -111,9 +105,4 @@ func landingPage(o Options) (http.Handler, error) {
 	return page, nil
 }
 
-func text(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, body) // fails only if the client is gone
-}
+func text(w http.ResponseWriter, status int, body string) { http.Error(w, body, status) }

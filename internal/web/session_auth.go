@@ -109,7 +109,6 @@ func newCookie(r *http.Request, token, value string, maxAge int) *http.Cookie {
 // a demo on another port must not sign anyone out.
 func cookieName(token string) string { return "ghostrunner-" + mac(token, "cookie name")[:8] }
 
-// signed returns the value of a cookie with this expiry time.
 func signed(token, end string) string { return end + "." + mac(token, "session until "+end) }
 
 func mac(token, message string) string {
@@ -118,7 +117,6 @@ func mac(token, message string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// isForm reports whether a browser's form sent the request.
 func isForm(r *http.Request) bool {
 	typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return err == nil && typ == "application/x-www-form-urlencoded"

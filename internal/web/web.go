@@ -2,9 +2,6 @@
 // /metrics, /-/healthy and /-/ready, a landing page, limits and timeouts for clients,
 // authentication, and graceful shutdown.
 //
-// It handles no signals: the context of [Server.Run] is the only way to stop it, so a test can
-// start a server on port 0.
-//
 // TLS, mutual TLS, basic authentication and rate limits are the exporter-toolkit's, through
 // --web.config.file. They cover every route, also the health endpoints, so a health check needs the
 // same credentials. Basic authentication and [Bearer] both use the Authorization header: for a
@@ -12,6 +9,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,8 +41,7 @@ type Options struct {
 	Logger *slog.Logger
 	// Flags are the toolkit's, as filled in by its package kingpinflag.
 	Flags *web.FlagConfig
-	// Registry is served at /metrics and gets the metrics of that handler. If it and MetricsHandler
-	// are nil there is no /metrics.
+	// Registry is served at /metrics and gets the metrics of that handler. Nil: no /metrics.
 	Registry *prometheus.Registry
 	// Name and Description are the head of the landing page.
 	Name, Description string
@@ -71,10 +68,7 @@ type Server struct {
 // New checks the web configuration file and binds every listen address. The error is one line that
 // names the flag.
 func New(o Options) (*Server, error) {
-	s := &Server{logger: o.Logger, flags: o.Flags}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
+	s := &Server{logger: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), flags: o.Flags}
 	if err := web.Validate(*s.flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("--web.config.file=%s: %w", *s.flags.WebConfigFile, err)
 	}

@@ -292,7 +292,7 @@ func TestListenTakesEveryPortOrNone(t *testing.T) {
 
 func TestScrapesAreLimited(t *testing.T) {
 	release, entered := make(chan struct{}), make(chan struct{})
-	h, err := newMux(Options{MetricsHandler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	h, err := newMux(Options{Registry: prometheus.NewRegistry(), MetricsHandler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		entered <- struct{}{}
 		<-release
 	})}, func() error { return nil }, slog.New(slog.DiscardHandler))
@@ -383,4 +383,12 @@ func TestBearer(t *testing.T) {
 			}
 		})
 	}
+}
+
+func closeAll(ls []net.Listener) error {
+	var errs []error
+	for _, l := range ls {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -62,7 +62,6 @@ func TimeScale(a *App, scale *float64) {
 		Default("1").SetValue((*positive)(scale))
 }
 
-// positive is a kingpin.Value.
 type positive float64
 
 func (p *positive) String() string { return strconv.FormatFloat(float64(*p), 'g', -1, 64) }
@@ -116,7 +115,6 @@ type named struct {
 	flag *kingpin.FlagClause
 }
 
-// Set implements kingpin.Value.
 func (n named) Set(s string) error {
 	if err := n.Value.Set(s); err != nil {
 		m := n.flag.Model()

@@ -52,7 +52,6 @@ func (s *scopes) String() string { return "" }
 // IsCumulative makes the flag repeatable.
 func (s *scopes) IsCumulative() bool { return true }
 
-// Set implements kingpin.Value.
 func (s *scopes) Set(text string) error {
 	for _, item := range List(text) {
 		scope, err := github.ParseScope(item)
@@ -90,7 +89,6 @@ func (g *GitHub) Token() func() (string, error) {
 	}
 }
 
-// withRemedy adds what to do about a token file that cannot be read.
 func withRemedy(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
