@@ -40,11 +40,6 @@ type GitHub interface {
 	Ask(ctx context.Context, scope string) ([]runner.Registration, error)
 }
 
-// registrationsOf picks the registrations of a container's slot.
-func registrationsOf(list []runner.Registration, c runner.Container, all []runner.Container) []runner.Registration {
-	return runner.NewSlots(append([]runner.Container{c}, all...), "").Registrations(list, c.Runner, c.Scope)
-}
-
 const (
 	// callTimeout bounds a call that only reads from Docker.
 	callTimeout = 10 * time.Second

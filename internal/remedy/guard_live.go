@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -47,14 +46,11 @@ func guardBusy(w World, p Plan) Verdict {
 	if p.Action.Engine {
 		targets = p.Containers
 	}
-	switch idle := w.JobIn(targets); {
-	case idle.Reason == "":
-		return pass("%s", cmp.Or(idle.Ignored, "idle"))
-	case p.Action.Engine && p.Space.AlmostFull():
-		return pass("%s, but the disk is almost full: only what is old is removed", idle.Detail)
-	default:
-		return refuse(idle.Reason, "%s", idle.Detail)
+	v := w.JobIn(targets)
+	if !v.OK && p.Action.Engine && p.Space.AlmostFull() {
+		return pass("%s, but the disk is almost full: only what is old is removed", v.Detail)
 	}
+	return v
 }
 
 // brokenFor is how long a watchdog fire shows that a runner is broken.

@@ -28,11 +28,7 @@ const (
 	fallbackInterval = 30 * time.Second
 )
 
-// Errors of [Remediator.Accept].
-var (
-	ErrQueueFull = errors.New("queue is full")
-	ErrTooMany   = errors.New("alerts: more than the queue can ever hold")
-)
+var errQueueFull = errors.New("queue is full")
 
 // Notice is an alert as Alertmanager reports it.
 type Notice struct {
@@ -145,16 +141,12 @@ func (r *Remediator) Accept(list []Notice, missing uint64) (int, error) {
 
 // enqueue makes alerts durable and wakes the loop.
 func (r *Remediator) enqueue(alerts []journal.Alert) error {
-	limit := r.opts.QueueLimit
-	switch {
-	case len(alerts) == 0:
+	if len(alerts) == 0 {
 		return nil
-	case len(alerts) > limit:
-		return ErrTooMany
 	}
 	err := r.store.Update(func(t *journal.Tx) error {
-		if t.State().Queue+len(alerts) > limit {
-			return ErrQueueFull
+		if t.State().Queue+len(alerts) > r.opts.QueueLimit {
+			return errQueueFull
 		}
 		for _, a := range alerts {
 			t.Enqueue(a)

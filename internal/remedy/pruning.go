@@ -55,7 +55,10 @@ func (r *Remediator) pruneTask(p Plan) prune.Task {
 			if err != nil {
 				return "the containers are unknown: " + err.Error()
 			}
-			return r.idle.check(ctx, list).Detail
+			if v := r.idle.check(ctx, list); !v.OK {
+				return v.Detail
+			}
+			return ""
 		},
 	}
 	for _, c := range p.Containers {

@@ -49,9 +49,8 @@ func (r *reconciler) isOnline(ctx context.Context, o *onlineCheck, c runner.Cont
 	if o.last, o.err = time.Now(), err; err != nil {
 		return false
 	}
-	all, _ := r.containers.recent(ctx) // without it a slot may be taken for another with a longer name
 	still := map[int64]bool{}
-	for _, reg := range registrationsOf(list, c, all) {
+	for _, reg := range r.idle.ofSlot(ctx, list, c) {
 		if reg.Online() && o.before[reg.ID] {
 			still[reg.ID] = true
 		} else if reg.Online() {
