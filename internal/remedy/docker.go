@@ -79,10 +79,9 @@ type containerList struct {
 	last   atomic.Pointer[listing]
 }
 
-// listing is an answer of Docker. After an error list and seen are those of the last one without.
+// listing is an answer of Docker. After an error the list is that of the last one without.
 type listing struct {
 	list      []runner.Container
-	seen      time.Time
 	err       error
 	asked, at time.Time // before and after the last question
 }
@@ -108,14 +107,14 @@ func (l *containerList) since(ctx context.Context, received time.Time) ([]runner
 
 // glance is for people: what Docker says now if it answers soon, else what was last seen. It never
 // waits for another's question.
-func (l *containerList) glance(ctx context.Context) listing {
+func (l *containerList) glance(ctx context.Context) []runner.Container {
 	if l.mu.TryLock() {
 		defer l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 		defer cancel()
 		_, _ = l.look(ctx, time.Time{}) // what it saw is remembered
 	}
-	return l.answer()
+	return l.answer().list
 }
 
 // look asks Docker, if the last answer is not of this moment. Under mu.
@@ -131,7 +130,7 @@ func (l *containerList) look(ctx context.Context, received time.Time) ([]runner.
 		}
 		a.err, a.asked, a.at = err, asked, time.Now()
 		if err == nil {
-			a.list, a.seen = list, a.at
+			a.list = list
 		}
 		l.stale = false
 		l.last.Store(&a)

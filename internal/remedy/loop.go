@@ -28,7 +28,7 @@ func (r *Remediator) loop(ctx context.Context) {
 		if r.store.Err() != nil {
 			r.store.Probe()
 		}
-		if observed.IsZero() || time.Since(observed) >= r.opts.scale(observeInterval) {
+		if time.Since(observed) >= r.opts.scale(observeInterval) {
 			observed = time.Now()
 			r.observe(ctx)
 		}
@@ -38,13 +38,9 @@ func (r *Remediator) loop(ctx context.Context) {
 		if from = r.decideSome(ctx, from); from > 0 {
 			continue
 		}
-		wait := observeInterval
-		if state := r.store.State(); r.store.Err() != nil || len(state.Starts)+len(state.Breakers) > 0 {
-			wait = retryInterval
-		}
 		select {
 		case <-r.wake:
-		case <-time.After(max(r.opts.scale(wait), r.opts.PollInterval)):
+		case <-time.After(max(r.opts.scale(retryInterval), r.opts.PollInterval)):
 		case <-ctx.Done():
 		}
 	}

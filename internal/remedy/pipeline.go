@@ -184,21 +184,16 @@ func (r *Remediator) restartUnhealthy(ctx context.Context) {
 		for _, c := range list {
 			if c.Health == runner.HealthUnhealthy && c.Running() && c.Allows(ActionRestart) {
 				still[c.ID] = cmp.Or(since[c.ID], time.Now())
-				_ = r.enqueue([]journal.Alert{fallbackAlert(c, still[c.ID])}) // asked for again at the next look
+				alert := journal.Alert{
+					Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: still[c.ID], Received: time.Now(),
+					Labels: map[string]string{
+						"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name, labelRecheck: recheckHealth,
+					},
+					Summary: "Docker calls the container unhealthy, and the alert pipeline is silent.",
+				}
+				_ = r.enqueue([]journal.Alert{alert}) // asked for again at the next look
 			}
 		}
 		since = still
-	}
-}
-
-// fallbackAlert is what Alertmanager would have sent.
-func fallbackAlert(c runner.Container, since time.Time) journal.Alert {
-	return journal.Alert{
-		Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: since, Received: time.Now(),
-		Labels: map[string]string{
-			"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name,
-			labelRecheck: recheckHealth,
-		},
-		Summary: "Docker calls the container unhealthy, and the alert pipeline is silent.",
 	}
 }

@@ -62,7 +62,6 @@ type Target struct {
 	Heal      []string       `json:"heal"`
 	Working   bool           `json:"working,omitempty"` // an action on it is in progress
 	Breaker   *BreakerStatus `json:"breaker,omitempty"` // nil for what has none
-	Seen      time.Time      `json:"seen"`
 }
 
 // Unfinished is a container that was taken down and not yet seen running again.
@@ -133,16 +132,15 @@ func (r *Remediator) Breakers() []BreakerStatus {
 
 // Targets returns what may be acted on, runners first. Docker is asked, but not waited for.
 func (r *Remediator) Targets(ctx context.Context) []Target {
-	last := r.containers.glance(ctx)
 	breakers := r.Breakers()
 	out := []Target{}
-	for _, c := range last.list {
+	for _, c := range r.containers.glance(ctx) {
 		if len(c.Heal) == 0 || (c.Role != runner.RoleRunner && c.Role != runner.RoleService) {
 			continue
 		}
 		t := Target{
 			Name: c.Target(), Container: c.Name, Role: c.Role, State: c.State, Health: c.Health, Heal: c.Heal,
-			Working: r.reconciler.isClaimed(c.Target()), Seen: last.seen,
+			Working: r.reconciler.isClaimed(c.Target()),
 		}
 		i := slices.IndexFunc(breakers, func(b BreakerStatus) bool { return b.Runner == t.Name })
 		if i >= 0 && c.Role == runner.RoleRunner {
