@@ -43,6 +43,7 @@ const maxRequests = 1200
 // Client is a program of ours.
 type Client string
 
+// The clients.
 const (
 	Exporter   Client = "exporter"
 	Remediator Client = "remediator"

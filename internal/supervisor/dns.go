@@ -177,13 +177,13 @@ func readResolvConf(path string) (resolvConf, error) {
 }
 
 func (c resolvConf) with(servers []netip.Addr) string {
-	text := c.own
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
+	text := []byte(c.own)
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		text = append(text, '\n')
 	}
-	text += fallbackBegin
+	text = append(text, fallbackBegin...)
 	for _, server := range servers {
-		text += "nameserver " + server.String() + "\n"
+		text = append(text, "nameserver "+server.String()+"\n"...)
 	}
-	return text + fallbackEnd
+	return string(text) + fallbackEnd
 }
