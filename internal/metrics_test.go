@@ -183,8 +183,8 @@ func (exporterWorld) LookupHost(context.Context, string) ([]string, error) {
 	return []string{"192.0.2.1"}, nil
 }
 
-func (exporterWorld) ClockSamples() []collector.ClockSample {
-	return []collector.ClockSample{{Source: "chrony", HasOffset: true, At: time.Now(), SynchronizedKnown: true}}
+func (exporterWorld) Samples() []runner.ClockSample {
+	return []runner.ClockSample{{Source: "chrony", HasOffset: true, At: time.Now(), SynchronizedKnown: true}}
 }
 
 func (exporterWorld) Jumps() map[string]uint64 { return map[string]uint64{"forward": 1} }
@@ -199,16 +199,13 @@ func (exporterWorld) Observed() ([]runner.Container, bool) {
 	}, true
 }
 
-func (exporterWorld) Credential() collector.Credential {
-	return collector.Credential{Known: true, PermissionKnown: true, Expiry: time.Now(), LastCheck: time.Now()}
-}
-
-func (exporterWorld) GitHub() collector.GitHubSnapshot {
-	return collector.GitHubSnapshot{
-		Scopes: []collector.Scope{{
-			Name: "o/r", Polled: true, Up: true, LastSuccess: time.Now(), Runners: []runner.Registration{{Name: slot, Status: "online"}},
+func (exporterWorld) Snapshot() runner.GitHub {
+	return runner.GitHub{
+		Scopes: []runner.Scope{{
+			Name: "o/r", LastAttempt: time.Now(), Up: true, LastSuccess: time.Now(), Runners: []runner.Registration{{Name: slot, Status: "online"}},
 		}},
-		RateLimits: []collector.RateLimit{{Resource: "core", Reset: time.Now().Add(time.Hour), At: time.Now()}},
+		RateLimits: []runner.RateLimit{{Resource: "core", Reset: time.Now().Add(time.Hour), At: time.Now()}},
+		Credential: runner.Credential{Known: true, PermissionKnown: true, Expiry: time.Now(), LastCheck: time.Now()},
 		Requests:   map[string]uint64{"200": 1}, Failures: map[string]uint64{"auth": 0},
 	}
 }

@@ -145,7 +145,7 @@ func (c *checker) judgeClocks(answers []clock.Answer) []finding {
 	}
 	if c.github != nil {
 		if s := c.github.Snapshot().Clock; !s.At.IsZero() {
-			offset("%s %+.0f s", sourceGitHub, s.Offset, ", to the second")
+			offset("%s %+.0f s", s.Source, s.Offset, ", to the second")
 		}
 	}
 	switch {

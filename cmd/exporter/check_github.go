@@ -77,7 +77,7 @@ func (c *checker) readScope(ctx context.Context, scope github.Scope) (f finding,
 	}
 	detail := fmt.Sprintf("%s has %s, %d online, %d busy", scope, count(len(runners), "runner"), online, busy)
 	limits := c.github.Snapshot().RateLimits
-	if i := slices.IndexFunc(limits, func(l github.RateLimit) bool { return l.Resource == "core" }); i >= 0 {
+	if i := slices.IndexFunc(limits, func(l runner.RateLimit) bool { return l.Resource == "core" }); i >= 0 {
 		detail += fmt.Sprintf("; %d of %d requests left", limits[i].Remaining, limits[i].Limit)
 	}
 	return good(collector.NameGitHub, detail), false

@@ -207,13 +207,13 @@ func TestCheckRejectedToken(t *testing.T) {
 
 // TestCheckClocks has every answer that a clock can give.
 func TestCheckClocks(t *testing.T) {
-	chrony := clock.Sample{Source: clock.SourceChrony, SynchronizedKnown: true, Synchronized: true, HasOffset: true, Offset: 3 * time.Millisecond}
-	with := func(change func(*clock.Sample)) clock.Answer {
+	chrony := runner.ClockSample{Source: clock.SourceChrony, SynchronizedKnown: true, Synchronized: true, HasOffset: true, Offset: 3 * time.Millisecond}
+	with := func(change func(*runner.ClockSample)) clock.Answer {
 		s := chrony
 		change(&s)
 		return clock.Answer{Source: s.Source, Sample: s}
 	}
-	good, dead := with(func(*clock.Sample) {}), clock.Answer{Source: clock.SourceNTP, Err: errors.New("no route"), Hint: "UDP port 123"}
+	good, dead := with(func(*runner.ClockSample) {}), clock.Answer{Source: clock.SourceNTP, Err: errors.New("no route"), Hint: "UDP port 123"}
 	for name, tc := range map[string]struct {
 		answers []clock.Answer
 		wants   []string
@@ -224,14 +224,14 @@ func TestCheckClocks(t *testing.T) {
 		"none of one":      {[]clock.Answer{dead}, []string{"FAIL   ntp does not answer: no route", "→ UDP port 123"}, false},
 		"none to be asked": {nil, []string{"FAIL   no clock answers", "→ run chronyd"}, false},
 		"never synchronized, or its own clock": {
-			[]clock.Answer{with(func(s *clock.Sample) { s.Synchronized, s.HasOffset, s.Offset = false, false, 0 })},
+			[]clock.Answer{with(func(s *runner.ClockSample) { s.Synchronized, s.HasOffset, s.Offset = false, false, 0 })},
 			[]string{"FAIL   chrony is not synchronized", "→ chronyc sources"},
 			false,
 		},
-		"lost its servers":       {[]clock.Answer{with(func(s *clock.Sample) { s.HasOffset, s.Offset = false, 0 })}, []string{"FAIL   chrony has had no recent answer", "→ chronyc sources"}, false},
-		"drift is for the rules": {[]clock.Answer{with(func(s *clock.Sample) { s.Offset = -299 * time.Second })}, []string{"ok     chrony -299.000 s"}, true},
+		"lost its servers":       {[]clock.Answer{with(func(s *runner.ClockSample) { s.HasOffset, s.Offset = false, 0 })}, []string{"FAIL   chrony has had no recent answer", "→ chronyc sources"}, false},
+		"drift is for the rules": {[]clock.Answer{with(func(s *runner.ClockSample) { s.Offset = -299 * time.Second })}, []string{"ok     chrony -299.000 s"}, true},
 		"beyond what GitHub takes": {
-			[]clock.Answer{with(func(s *clock.Sample) { s.Offset = -8 * time.Hour })},
+			[]clock.Answer{with(func(s *runner.ClockSample) { s.Offset = -8 * time.Hour })},
 			[]string{"FAIL   chrony -28800.000 s", "5m0s GitHub refuses", "→ set the clock", "→ after Windows slept"},
 			false,
 		},

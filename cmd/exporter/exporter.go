@@ -84,14 +84,13 @@ func build(cfg config, logger *slog.Logger) (*exporter, error) {
 		collector.NewContainer(e.docker),
 		collector.NewHealth(e.docker),
 		collector.NewListener(e.logs, e.docker, jobs),
-		collector.NewClock(clockAdapter{e.clock, e.github}),
+		collector.NewClock(clocks{e.clock, e.github}),
 		collector.NewDisk(func() []string { return *e.diskPaths.Load() }, e.statfs, e.reclaimable),
 		collector.NewThreshold(cfg.thresholds),
 		e.dns,
 	}
 	if e.github != nil {
-		view := &githubAdapter{Client: e.github}
-		sources = append(sources, collector.NewGitHub(view, e.docker, e.logs), collector.NewCredential(view))
+		sources = append(sources, collector.NewGitHub(e.github, e.docker, e.logs), collector.NewCredential(e.github))
 	}
 	e.sources = collector.NewSet(logger, sources...)
 	return e, nil

@@ -100,9 +100,9 @@ func (v *githubView) Known(scope string) ([]runner.Registration, bool) {
 
 // knownIn finds what was heard last of a scope. An answer of the future is as old as one of the
 // past: the clock jumped.
-func knownIn(snapshot github.Snapshot, scope string, now time.Time) ([]runner.Registration, bool) {
+func knownIn(snapshot runner.GitHub, scope string, now time.Time) ([]runner.Registration, bool) {
 	for _, s := range snapshot.Scopes {
-		if strings.EqualFold(s.Scope, scope) {
+		if strings.EqualFold(s.Name, scope) {
 			return s.Runners, !s.LastSuccess.IsZero() && now.Sub(s.LastSuccess).Abs() <= knownAge
 		}
 	}

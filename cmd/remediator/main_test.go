@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/blueguy23/ghostrunner/cmd/internal/clitest"
-	"github.com/blueguy23/ghostrunner/internal/github"
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
@@ -118,10 +117,10 @@ func TestWithoutDocker(t *testing.T) {
 
 func TestKnownIn(t *testing.T) {
 	now := time.Now()
-	snapshot := github.Snapshot{Scopes: []github.ScopeSnapshot{
-		{Scope: "acme/widgets", LastSuccess: now, Runners: []runner.Registration{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}},
-		{Scope: "acme", LastSuccess: now.Add(-time.Hour)},
-		{Scope: "never"},
+	snapshot := runner.GitHub{Scopes: []runner.Scope{
+		{Name: "acme/widgets", LastSuccess: now, Runners: []runner.Registration{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}},
+		{Name: "acme", LastSuccess: now.Add(-time.Hour)},
+		{Name: "never"},
 	}}
 	got, ok := knownIn(snapshot, "Acme/Widgets", now)
 	if want := []runner.Registration{{ID: 1, Name: "ci-1-abc", Status: "online", Busy: true}}; !ok || !reflect.DeepEqual(got, want) {
@@ -143,7 +142,7 @@ func TestKnownIn(t *testing.T) {
 func TestScopesOfLabels(t *testing.T) {
 	v := &githubView{home: "acme/widgets"}
 	list := []runner.Container{
-		{Runner: "a"}, {Runner: "b", Scope: "acme"}, {Runner: "c", Scope: "ACME"}, {Runner: "d", Scope: "a/b/c"}, {Scope: "no-runner"},
+		{Runner: "a"}, {Runner: "b", Scope: "acme"}, {Runner: "c", Scope: "ACME"}, {Runner: "d", Scope: "a/b/c"}, {Name: "no-runner"},
 	}
 	v.note(list)
 	if got := fmt.Sprint(v.moreScopes()); got != "[acme]" {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/facebook/time/ntp/chrony"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Values of chronyd's `tracking` when it does not know the time (chrony ntp.h, reference.h). They
@@ -39,7 +41,7 @@ const (
 
 // queryChrony asks chronyd for `tracking` by UDP. Each request has a new socket and sequence
 // number, so that a late answer is not taken for another one.
-func queryChrony(ctx context.Context, address string, timeout time.Duration) (Sample, error) {
+func queryChrony(ctx context.Context, address string, timeout time.Duration) (runner.ClockSample, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if _, _, err := net.SplitHostPort(address); err != nil {
@@ -48,14 +50,14 @@ func queryChrony(ctx context.Context, address string, timeout time.Duration) (Sa
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "udp", address)
 	if err != nil {
-		return Sample{}, fmt.Errorf("chronyd: %w", err)
+		return runner.ClockSample{}, fmt.Errorf("chronyd: %w", err)
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	tracking, err := exchange(conn)
 	if err != nil {
-		return Sample{}, err
+		return runner.ClockSample{}, err
 	}
 	return chronySample(tracking)
 }
@@ -79,12 +81,12 @@ func exchange(conn io.ReadWriter) (*chrony.Tracking, error) {
 //
 // A daemon that lost all its sources still says that it is synchronized, and its offset goes to 0
 // as it corrects its last measurement. So an offset counts only after a recent update.
-func chronySample(t *chrony.Tracking) (Sample, error) {
-	s := Sample{Source: SourceChrony, At: time.Now().Round(0), SynchronizedKnown: true}
+func chronySample(t *chrony.Tracking) (runner.ClockSample, error) {
+	s := runner.ClockSample{Source: SourceChrony, At: time.Now().Round(0), SynchronizedKnown: true}
 	distance := t.RootDispersion + t.RootDelay/2
 	for _, v := range []float64{t.CurrentCorrection, distance, t.LastUpdateInterval} {
 		if math.IsNaN(v) || math.Abs(v) > maxOffset {
-			return Sample{}, errors.New("chronyd: the answer has impossible values")
+			return runner.ClockSample{}, errors.New("chronyd: the answer has impossible values")
 		}
 	}
 	s.Synchronized = t.LeapStatus < leapUnsynchronized && t.RefID != refIDNone && t.RefID != refIDLocal &&

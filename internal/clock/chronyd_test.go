@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // ntpServer is an SNTP server whose clock is off by an adjustable amount.
@@ -158,7 +160,7 @@ const (
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 // until repeats the request until the sample is as wanted, and returns it.
-func until(t *testing.T, what string, query func(context.Context) (Sample, error), want func(Sample, error) bool) Sample {
+func until(t *testing.T, what string, query func(context.Context) (runner.ClockSample, error), want func(runner.ClockSample, error) bool) runner.ClockSample {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
@@ -177,11 +179,11 @@ func until(t *testing.T, what string, query func(context.Context) (Sample, error
 	}
 }
 
-func tracking(address string) func(context.Context) (Sample, error) {
-	return func(ctx context.Context) (Sample, error) { return queryChrony(ctx, address, time.Second) }
+func tracking(address string) func(context.Context) (runner.ClockSample, error) {
+	return func(ctx context.Context) (runner.ClockSample, error) { return queryChrony(ctx, address, time.Second) }
 }
 
-func answers(_ Sample, err error) bool { return err == nil }
+func answers(_ runner.ClockSample, err error) bool { return err == nil }
 
 func TestChronydNeverSynchronized(t *testing.T) {
 	address, _ := startChronyd(t, "")
@@ -194,21 +196,21 @@ func TestChronydNeverSynchronized(t *testing.T) {
 func TestChronydLocal(t *testing.T) {
 	address, _ := startChronyd(t, "local stratum 10")
 	// It starts as merely unsynchronized and falls back to its own clock then.
-	until(t, "local reference", func(ctx context.Context) (Sample, error) {
+	until(t, "local reference", func(ctx context.Context) (runner.ClockSample, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "udp", address)
 		if err != nil {
-			return Sample{}, err
+			return runner.ClockSample{}, err
 		}
 		defer conn.Close()
 		if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-			return Sample{}, err
+			return runner.ClockSample{}, err
 		}
 		raw, err := exchange(conn)
 		if err != nil {
-			return Sample{}, err
+			return runner.ClockSample{}, err
 		}
 		if raw.RefID != refIDLocal || raw.LeapStatus != 0 {
-			return Sample{}, fmt.Errorf("reference %08X, leap status %d", raw.RefID, raw.LeapStatus)
+			return runner.ClockSample{}, fmt.Errorf("reference %08X, leap status %d", raw.RefID, raw.LeapStatus)
 		}
 		return chronySample(raw)
 	}, answers)
@@ -226,7 +228,7 @@ func TestChronydOffset(t *testing.T) {
 			t.Parallel()
 			server := newNTPServer(t, ahead)
 			address, _ := startChronyd(t, fmt.Sprintf("server 127.0.0.1 port %d minpoll -2 maxpoll -2 iburst", server.port))
-			s := until(t, "offset", tracking(address), func(s Sample, err error) bool { return err == nil && s.HasOffset })
+			s := until(t, "offset", tracking(address), func(s runner.ClockSample, err error) bool { return err == nil && s.HasOffset })
 			if d := (s.Offset + ahead).Abs(); d > tolerance || !s.Synchronized || !s.SynchronizedKnown {
 				t.Errorf("%+v; want an offset of about %v", s, -ahead)
 			}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/facebook/time/ntp/chrony"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestMedian(t *testing.T) {
@@ -325,12 +327,12 @@ func TestPoll(t *testing.T) {
 		now := make(chan struct{}, 1)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			m.poll(ctx, source{name: SourceChrony, interval: 5 * time.Second, now: now, query: func(context.Context) (Sample, error) {
+			m.poll(ctx, source{name: SourceChrony, interval: 5 * time.Second, now: now, query: func(context.Context) (runner.ClockSample, error) {
 				asked.Add(1)
 				if failing.Load() {
-					return Sample{}, errors.New("dead")
+					return runner.ClockSample{}, errors.New("dead")
 				}
-				return Sample{Source: SourceChrony, HasOffset: true, Offset: time.Second}, nil
+				return runner.ClockSample{Source: SourceChrony, HasOffset: true, Offset: time.Second}, nil
 			}})
 		})
 		check := func(wantAsked int64, wantSamples, silent, back int) {
@@ -425,11 +427,11 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	var s []Sample
-	count := func(n int) func(Sample, error) bool {
-		return func(Sample, error) bool { s = m.Samples(); return len(s) == n }
+	var s []runner.ClockSample
+	count := func(n int) func(runner.ClockSample, error) bool {
+		return func(runner.ClockSample, error) bool { s = m.Samples(); return len(s) == n }
 	}
-	nothing := func(context.Context) (Sample, error) { return Sample{}, nil }
+	nothing := func(context.Context) (runner.ClockSample, error) { return runner.ClockSample{}, nil }
 	until(t, "both sources", nothing, count(2))
 	if s[0].Source != SourceChrony || s[0].HasOffset || s[1].Source != SourceNTP || (s[1].Offset+3*time.Second).Abs() > tolerance {
 		t.Errorf("%+v", s)

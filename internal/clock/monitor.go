@@ -14,9 +14,11 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// Values of Sample.Source.
+// Values of ClockSample.Source.
 const (
 	SourceChrony = "chrony"
 	SourceNTP    = "ntp"
@@ -28,17 +30,6 @@ const (
 	DefaultNTPInterval    = 60 * time.Second
 	DefaultTimeout        = 2 * time.Second
 )
-
-// Sample is the last answer of one source.
-type Sample struct {
-	Source string
-	Offset time.Duration // > 0: the local clock is ahead; only with HasOffset
-	At     time.Time     // of the measurement; wall clock only, so that it gets old during a sleep
-
-	HasOffset         bool
-	Synchronized      bool // the source follows an external reference
-	SynchronizedKnown bool // the source says whether it does
-}
 
 // Options configure a Monitor.
 type Options struct {
@@ -64,7 +55,7 @@ type Monitor struct {
 	read    func() (reading, bool)
 
 	mu        sync.Mutex
-	samples   map[string]Sample
+	samples   map[string]runner.ClockSample
 	jumps     map[string]uint64
 	lastJumps map[string]time.Duration
 }
@@ -72,7 +63,7 @@ type Monitor struct {
 type source struct {
 	name     string
 	interval time.Duration
-	query    func(context.Context) (Sample, error)
+	query    func(context.Context) (runner.ClockSample, error)
 	hint     string        // what a person can do if it does not answer
 	now      chan struct{} // capacity 1; a value means: ask now
 }
@@ -81,7 +72,7 @@ type source struct {
 func New(opts Options) *Monitor {
 	m := &Monitor{
 		logger: cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)), read: readClocks,
-		samples: map[string]Sample{}, jumps: map[string]uint64{}, lastJumps: map[string]time.Duration{},
+		samples: map[string]runner.ClockSample{}, jumps: map[string]uint64{}, lastJumps: map[string]time.Duration{},
 	}
 	for _, d := range directions {
 		m.jumps[d] = 0
@@ -90,8 +81,10 @@ func New(opts Options) *Monitor {
 	if opts.ChronyAddress != "" {
 		m.sources = append(m.sources, source{
 			name: SourceChrony, interval: cmp.Or(max(opts.ChronyInterval, 0), DefaultChronyInterval), now: make(chan struct{}, 1),
-			query: func(ctx context.Context) (Sample, error) { return queryChrony(ctx, opts.ChronyAddress, timeout) },
-			hint:  "does chronyd run and accept commands at this address (cmdport, bindcmdaddress, cmdallow)? If there is none, switch this source off",
+			query: func(ctx context.Context) (runner.ClockSample, error) {
+				return queryChrony(ctx, opts.ChronyAddress, timeout)
+			},
+			hint: "does chronyd run and accept commands at this address (cmdport, bindcmdaddress, cmdallow)? If there is none, switch this source off",
 		})
 	}
 	if sntp := newSNTP(opts.NTPServers, timeout); len(sntp.servers) > 0 {
@@ -119,7 +112,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 // Answer is one source's answer to one request.
 type Answer struct {
 	Source string
-	Sample Sample // only if Err is nil
+	Sample runner.ClockSample // only if Err is nil
 	Err    error
 	Hint   string // what a person can do about Err
 }
@@ -174,10 +167,10 @@ func (m *Monitor) poll(ctx context.Context, s source) {
 }
 
 // Samples returns the last sample of each source that answers, by source. It does no I/O.
-func (m *Monitor) Samples() []Sample {
+func (m *Monitor) Samples() []runner.ClockSample {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.SortedFunc(maps.Values(m.samples), func(a, b Sample) int { return cmp.Compare(a.Source, b.Source) })
+	return slices.SortedFunc(maps.Values(m.samples), func(a, b runner.ClockSample) int { return cmp.Compare(a.Source, b.Source) })
 }
 
 // Jumps returns how often the clock jumped since New, by direction; every direction is present.

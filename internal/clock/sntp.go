@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/beevik/ntp"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 const (
@@ -34,7 +36,7 @@ func newSNTP(servers []string, timeout time.Duration) *sntp {
 	}
 }
 
-func (s *sntp) query(ctx context.Context) (Sample, error) {
+func (s *sntp) query(ctx context.Context) (runner.ClockSample, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	offsets := make([]time.Duration, len(s.servers))
@@ -57,9 +59,9 @@ func (s *sntp) query(ctx context.Context) (Sample, error) {
 		}
 	}
 	if len(valid) == 0 {
-		return Sample{}, errors.Join(errs...)
+		return runner.ClockSample{}, errors.Join(errs...)
 	}
-	return Sample{Source: SourceNTP, Offset: median(valid), HasOffset: true, At: time.Now().Round(0)}, nil
+	return runner.ClockSample{Source: SourceNTP, Offset: median(valid), HasOffset: true, At: time.Now().Round(0)}, nil
 }
 
 // ask returns how far the local clock is ahead of one server.

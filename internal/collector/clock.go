@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Clock offsets are measured in the background by up to three sources that share no failure:
@@ -24,21 +26,10 @@ var (
 		"Size of the last jump of the direction; absent until there was one.", []string{"direction"}, nil)
 )
 
-// ClockSample is the last answer of one source.
-type ClockSample struct {
-	Source string // "chrony", "ntp" or "github"
-	Offset time.Duration
-	At     time.Time // zero: never measured
-
-	HasOffset         bool
-	Synchronized      bool
-	SynchronizedKnown bool
-}
-
 // Clock returns the samples, and by direction the number of jumps and the size of the last one,
 // without any I/O. A direction without a jump has no size.
 type Clock interface {
-	ClockSamples() []ClockSample
+	Samples() []runner.ClockSample
 	Jumps() map[string]uint64
 	LastJumps() map[string]time.Duration
 }
@@ -51,7 +42,7 @@ func NewClock(from Clock) Source { return clockSource{from} }
 func (clockSource) Name() string { return NameClock }
 
 func (s clockSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
-	for _, sample := range s.from.ClockSamples() {
+	for _, sample := range s.from.Samples() {
 		timestamp(ch, clockSampleTime, sample.At, sample.Source)
 		if !fresh(sample.At) {
 			continue

@@ -2,7 +2,6 @@ package collector
 
 import (
 	"context"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -22,25 +21,15 @@ var (
 		"When GitHub last said anything about the token.", nil, nil)
 )
 
-// Credential is what is known about the token. The token itself is not in it.
-type Credential struct {
-	Known, Valid                          bool
-	PermissionKnown, PermissionSufficient bool
-	Expiry, LastCheck                     time.Time // zero: none
-}
-
-// Credentials returns it without any I/O.
-type Credentials interface{ Credential() Credential }
-
-type credentialSource struct{ from Credentials }
+type credentialSource struct{ from GitHub }
 
 // NewCredential returns the source "credential".
-func NewCredential(from Credentials) Source { return credentialSource{from} }
+func NewCredential(from GitHub) Source { return credentialSource{from} }
 
 func (credentialSource) Name() string { return NameCredential }
 
 func (s credentialSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
-	c := s.from.Credential()
+	c := s.from.Snapshot().Credential
 	if c.Known {
 		gauge(ch, patValid, boolean(c.Valid))
 	}

@@ -43,33 +43,8 @@ var (
 		"When the present window ends, by GitHub's clock.", []string{"resource"}, nil)
 )
 
-// GitHubSnapshot is what the poller knows.
-type GitHubSnapshot struct {
-	Scopes     []Scope // the first one is the default of slots that name none
-	RateLimits []RateLimit
-	Requests   map[string]uint64 // by status code
-	Failures   map[string]uint64 // by reason
-}
-
-// Scope is the runners registered at one place.
-type Scope struct {
-	Name        string
-	Polled      bool // at least one poll has ended
-	Up          bool // the last one succeeded
-	LastSuccess time.Time
-	Runners     []runner.Registration
-}
-
-// RateLimit is one quota of the token.
-type RateLimit struct {
-	Resource         string
-	Limit, Remaining int
-	Reset            time.Time
-	At               time.Time // of GitHub's answer
-}
-
 // GitHub returns the poller's latest snapshot without any I/O.
-type GitHub interface{ GitHub() GitHubSnapshot }
+type GitHub interface{ Snapshot() runner.GitHub }
 
 type githubSource struct {
 	from   GitHub
@@ -89,9 +64,9 @@ func NewGitHub(from GitHub, docker Docker, logs Logs) Source {
 func (*githubSource) Name() string { return NameGitHub }
 
 func (s *githubSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
-	snapshot := s.from.GitHub()
+	snapshot := s.from.Snapshot()
 	for _, scope := range snapshot.Scopes {
-		if scope.Polled {
+		if !scope.LastAttempt.IsZero() {
 			gauge(ch, githubUp, boolean(scope.Up), scope.Name)
 		}
 		timestamp(ch, githubLastSuccess, scope.LastSuccess, scope.Name)
@@ -114,7 +89,7 @@ func (s *githubSource) Collect(_ context.Context, ch chan<- prometheus.Metric) e
 }
 
 // runners exports the scopes that are fresh enough. Its error is about slots that are left out.
-func (s *githubSource) runners(ch chan<- prometheus.Metric, scopes []Scope) error {
+func (s *githubSource) runners(ch chan<- prometheus.Metric, scopes []runner.Scope) error {
 	if len(scopes) == 0 {
 		return nil
 	}

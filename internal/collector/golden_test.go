@@ -42,9 +42,9 @@ func (f fakeDocker) Observed() ([]runner.Container, bool) {
 
 func docker(up bool, containers []runner.Container) fakeDocker { return fakeDocker{up, containers} }
 
-type fakeGitHub GitHubSnapshot
+type fakeGitHub runner.GitHub
 
-func (f fakeGitHub) GitHub() GitHubSnapshot { return GitHubSnapshot(f) }
+func (f fakeGitHub) Snapshot() runner.GitHub { return runner.GitHub(f) }
 
 type fakeLogs []listener.Slot
 
@@ -59,19 +59,15 @@ func threeJobs() JobDurations {
 	return d
 }
 
-type fakeCredential func() Credential
-
-func (f fakeCredential) Credential() Credential { return f() }
-
-func token(c Credential) fakeCredential { return func() Credential { return c } }
+func token(c runner.Credential) fakeGitHub { return fakeGitHub{Credential: c} }
 
 type fakeClock struct {
-	samples []ClockSample
+	samples []runner.ClockSample
 	jumps   map[string]uint64
 }
 
-func (f fakeClock) ClockSamples() []ClockSample { return f.samples }
-func (f fakeClock) Jumps() map[string]uint64    { return f.jumps }
+func (f fakeClock) Samples() []runner.ClockSample { return f.samples }
+func (f fakeClock) Jumps() map[string]uint64      { return f.jumps }
 func (f fakeClock) LastJumps() map[string]time.Duration {
 	return map[string]time.Duration{"forward": 90 * time.Minute}
 }
@@ -154,7 +150,7 @@ func measured(up bool, at time.Time) *Reclaimable {
 }
 
 func TestGolden(t *testing.T) {
-	polled := Scope{Name: "o/r", Polled: true, Up: true, LastSuccess: ago(time.Minute), Runners: []runner.Registration{
+	polled := runner.Scope{Name: "o/r", LastAttempt: time.Now(), Up: true, LastSuccess: ago(time.Minute), Runners: []runner.Registration{
 		{ID: 7, Name: "ci-runner-1-abc", OS: "linux", Status: "offline", Labels: []string{"x64", "linux", "self-hosted"}},
 		{ID: 5, Name: "ci-runner-1-xyz", OS: "linux", Status: "online", Busy: true, Labels: []string{"self-hosted"}},
 		{ID: 9, Name: "ci-runner-9", OS: "linux", Status: "online"},
@@ -162,7 +158,7 @@ func TestGolden(t *testing.T) {
 		{ID: 11, Name: "elsewhere-1", OS: "linux", Status: "online"}, // the slot of that name is of another scope
 		{ID: 12, Name: "ci-runner-12", OS: "linux"},
 	}}
-	limits := []RateLimit{
+	limits := []runner.RateLimit{
 		{Resource: "core", Limit: 5000, Remaining: 4990, Reset: now.Add(time.Hour), At: ago(time.Hour)}, // as it must be: nobody asks
 		{Resource: "over", Limit: 60, Remaining: 0, Reset: ago(time.Minute), At: ago(time.Hour)},
 		{Resource: "search", Limit: 30, Remaining: 7, Reset: ago(time.Second), At: ago(time.Minute)},
@@ -180,17 +176,17 @@ func TestGolden(t *testing.T) {
 		"health_down":    NewHealth(docker(false, runners)),
 		"listener":       NewListener(logs, containers, threeJobs()),
 		"listener_down":  NewListener(logs, docker(false, nil), threeJobs()),
-		"github":         NewGitHub(fakeGitHub{[]Scope{polled}, limits, requests, failures}, containers, logs),
-		"github_stale":   NewGitHub(fakeGitHub{Scopes: []Scope{stale}}, containers, logs),
-		"github_unknown": NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r"}}}, containers, logs),
-		"github_scopes": NewGitHub(fakeGitHub{Scopes: []Scope{polled, {
-			Name: "Other-Org", Polled: true, Up: true, LastSuccess: now,
+		"github":         NewGitHub(fakeGitHub{Scopes: []runner.Scope{polled}, RateLimits: limits, Requests: requests, Failures: failures}, containers, logs),
+		"github_stale":   NewGitHub(fakeGitHub{Scopes: []runner.Scope{stale}}, containers, logs),
+		"github_unknown": NewGitHub(fakeGitHub{Scopes: []runner.Scope{{Name: "o/r"}}}, containers, logs),
+		"github_scopes": NewGitHub(fakeGitHub{Scopes: []runner.Scope{polled, {
+			Name: "Other-Org", LastAttempt: time.Now(), Up: true, LastSuccess: now,
 			Runners: []runner.Registration{{ID: 1, Name: "elsewhere-2", Status: "online"}},
 		}}}, containers, fakeLogs(nil)),
-		"credential":          NewCredential(token(Credential{Known: true, Valid: true, PermissionKnown: true, Expiry: now.Add(72 * time.Hour), LastCheck: now})),
-		"credential_rejected": NewCredential(token(Credential{Known: true, LastCheck: now})),
-		"credential_unknown":  NewCredential(token(Credential{})),
-		"clock": NewClock(fakeClock{[]ClockSample{
+		"credential":          NewCredential(token(runner.Credential{Known: true, Valid: true, PermissionKnown: true, Expiry: now.Add(72 * time.Hour), LastCheck: now})),
+		"credential_rejected": NewCredential(token(runner.Credential{Known: true, LastCheck: now})),
+		"credential_unknown":  NewCredential(token(runner.Credential{})),
+		"clock": NewClock(fakeClock{[]runner.ClockSample{
 			{Source: "chrony", At: ago(5 * time.Second), SynchronizedKnown: true},
 			{Source: "ntp", At: ago(time.Minute), HasOffset: true, Offset: -3 * time.Second},
 			{Source: "github", At: ago(StaleAfter + time.Second), HasOffset: true, Offset: time.Hour},

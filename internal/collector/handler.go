@@ -52,7 +52,7 @@ func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handle
 			selected.MustRegister(own)
 		}
 		promhttp.HandlerFor(selected, promhttp.HandlerOpts{
-			Registry:      own,
+			Registry: own,
 			// A scrape that Prometheus gives up is an error for each metric family.
 			// promhttp_metric_handler_errors_total counts them.
 			ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),

@@ -184,7 +184,7 @@ func TestDiskThatHangs(t *testing.T) {
 // Slots of the same name in two scopes: each container's registration is looked for in its own
 // scope, and where both run at once under one name, neither is shown for the other, and it is said.
 func TestSameNameInTwoScopes(t *testing.T) {
-	scopes := fakeGitHub{Scopes: []Scope{
+	scopes := fakeGitHub{Scopes: []runner.Scope{
 		{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{ID: 1, Name: "a-1", Status: "online"}, {ID: 2, Name: "b-1", Status: "online", Busy: true}}},
 		{Name: "org", LastSuccess: time.Now(), Runners: []runner.Registration{{ID: 3, Name: "a-9"}, {ID: 4, Name: "b-9"}}},
 	}}
@@ -232,7 +232,7 @@ func TestSameNameInTwoScopes(t *testing.T) {
 // A slot stays known while Docker is down, so that GitHub's view of it does.
 func TestSlotsOutliveDocker(t *testing.T) {
 	containers := docker(true, []runner.Container{{Role: "runner", Runner: "a"}})
-	source := NewGitHub(fakeGitHub{Scopes: []Scope{{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{Name: "a-1", Status: "online"}}}}},
+	source := NewGitHub(fakeGitHub{Scopes: []runner.Scope{{Name: "o/r", LastSuccess: time.Now(), Runners: []runner.Registration{{Name: "a-1", Status: "online"}}}}},
 		&containers, fakeLogs(nil))
 	for _, up := range []bool{true, false} {
 		containers.up = up
@@ -266,7 +266,7 @@ func TestFresh(t *testing.T) {
 // manyRunners is a set over n runners.
 func manyRunners(n int) *Set {
 	containers := docker(true, nil)
-	scope := Scope{Name: "o/r", Polled: true, Up: true, LastSuccess: time.Now()}
+	scope := runner.Scope{Name: "o/r", LastAttempt: time.Now(), Up: true, LastSuccess: time.Now()}
 	logs := make(fakeLogs, 0, n)
 	for i := range n {
 		name := fmt.Sprintf("ci-runner-%04d", i)
@@ -277,7 +277,7 @@ func manyRunners(n int) *Set {
 		logs = append(logs, listener.Slot{Runner: name, Known: true, State: listener.State{Version: "2.336.0"}, Counts: session.Counts()})
 	}
 	return NewSet(quiet(), NewContainer(&containers), NewHealth(&containers), NewListener(logs, &containers, threeJobs()),
-		NewGitHub(fakeGitHub{Scopes: []Scope{scope}}, &containers, logs))
+		NewGitHub(fakeGitHub{Scopes: []runner.Scope{scope}}, &containers, logs))
 }
 
 // gather reads the set as a scrape does.

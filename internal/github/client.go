@@ -60,21 +60,21 @@ type Client struct {
 	base      *url.URL // ends in a slash
 	transport http.RoundTripper
 	cache     *cache
-	snapshot  atomic.Pointer[Snapshot]
+	snapshot  atomic.Pointer[runner.GitHub]
 	change    chan struct{} // has one place: changes are made one at a time
 
 	mu              sync.Mutex    // guards the fields below
 	scopes          []*scopeState // only Poll replaces the slice, so Poll may read it without mu
-	credential      Credential
+	credential      runner.Credential
 	credentialToken tokenHash // the token that credential is about
-	limits          map[string]RateLimit
+	limits          map[string]runner.RateLimit
 	requests        map[string]uint64
 	failures        map[string]uint64
 	clock           clockEstimate
 }
 
 type scopeState struct {
-	ScopeSnapshot
+	runner.Scope
 	scope      Scope
 	permission permission
 
@@ -106,7 +106,7 @@ func New(opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts, base: base, transport: opts.Transport, cache: newCache(maxCacheEntries, maxCacheBytes),
 		change: make(chan struct{}, 1),
-		limits: map[string]RateLimit{}, requests: map[string]uint64{}, failures: map[string]uint64{},
+		limits: map[string]runner.RateLimit{}, requests: map[string]uint64{}, failures: map[string]uint64{},
 	}
 	if c.transport == nil {
 		c.transport = newTransport()
@@ -201,7 +201,7 @@ func (c *Client) setScopes(scopes []Scope) (added bool) {
 	states := make([]*scopeState, len(scopes))
 	for i, s := range scopes {
 		if states[i] = c.state(s); states[i] == nil {
-			states[i], added = &scopeState{scope: s, ScopeSnapshot: ScopeSnapshot{Scope: s.String()}}, true
+			states[i], added = &scopeState{scope: s, Scope: runner.Scope{Name: s.String()}}, true
 		}
 	}
 	c.scopes = states

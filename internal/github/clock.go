@@ -4,22 +4,9 @@ import (
 	"math"
 	"net/http"
 	"time"
-)
 
-// ClockSample is what GitHub's Date headers say about the local clock.
-//
-// A Date header is GitHub's time cut to the second. If the local time was in [t0, t1] when GitHub
-// wrote the value D, then
-//
-//	t0 - D - 1 s  <  local - GitHub  <=  t1 - D
-//
-// and nothing inside that interval is known. Answers of the last minutes narrow it. Offset is the
-// value nearest to zero in it: 0 if the clock may be right, else the least possible offset. So
-// rounding never causes an alert, and an offset of 3 s is reported as 2 to 3 s.
-type ClockSample struct {
-	Offset time.Duration // > 0: the local clock is ahead
-	At     time.Time     // of the newest answer used; zero: none
-}
+	"github.com/blueguy23/ghostrunner/internal/runner"
+)
 
 const (
 	dateResolution = time.Second
@@ -34,7 +21,15 @@ const (
 	maxAway = math.MaxInt32 * time.Second
 )
 
-// clockEstimate is the interval that the answers since a time leave. Times are wall and monotonic.
+// clockEstimate is what GitHub's Date headers say about the local clock: the interval that the
+// answers since a time leave. Times are wall and monotonic.
+//
+// A Date header is GitHub's time cut to the second. If the local time was in [t0, t1] when GitHub
+// wrote the value D, then
+//
+//	t0 - D - 1 s  <  local - GitHub  <=  t1 - D
+//
+// and nothing inside that interval is known. Answers of the last minutes narrow it.
 type clockEstimate struct {
 	lo, hi    time.Duration
 	since, at time.Time // of the first answer used and the newest; zero: none
@@ -61,8 +56,8 @@ func (c *clockEstimate) add(from, to time.Time, date string) {
 	*c = n
 }
 
-func (c *clockEstimate) sample() ClockSample {
-	out := ClockSample{At: c.at.Round(0)}
+func (c *clockEstimate) sample() runner.ClockSample {
+	out := runner.ClockSample{Source: "github", HasOffset: true, At: c.at.Round(0)}
 	switch {
 	case c.lo > 0:
 		out.Offset = c.lo

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // TestClockNeverExaggerates compares the estimate with a known offset: rounding to seconds and slow
@@ -86,7 +88,7 @@ func TestClockIgnores(t *testing.T) {
 func TestClockOfAnswers(t *testing.T) {
 	f := newFakeGitHub(1)
 	c := newClient(t, f, nil)
-	list := func() ClockSample {
+	list := func() runner.ClockSample {
 		t.Helper()
 		if _, err := c.Runners(t.Context(), mustScope(t, "octo")); err != nil {
 			t.Fatal(err)

@@ -71,7 +71,7 @@ func (c *Client) updateCredential(l *call, list bool, err error) {
 
 // setCredentialToken drops what was known about another token. c.mu is held.
 func (c *Client) setCredentialToken(hash tokenHash) {
-	c.credentialToken, c.credential = hash, Credential{}
+	c.credentialToken, c.credential = hash, runner.Credential{}
 	for _, st := range c.scopes {
 		st.permission = permissionUnknown
 	}

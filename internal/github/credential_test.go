@@ -88,39 +88,39 @@ func TestCredential(t *testing.T) {
 	tests := map[string]struct {
 		scope  string
 		header map[string]string
-		want   Credential
+		want   runner.Credential
 	}{
 		"fine-grained": {
 			"octo/hello", map[string]string{expiryHeader: "2030-01-31 23:00:00 UTC"},
-			Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true, Expiry: expiry},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true, Expiry: expiry},
 		},
 		"app, no expiry": {
 			"octo/hello", nil,
-			Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
 		},
 		"classic": {
 			"octo/hello", map[string]string{"X-OAuth-Scopes": "gist, repo", expiryHeader: "2030-02-01 00:00:00 +0100"},
-			Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true, Expiry: expiry},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true, Expiry: expiry},
 		},
 		"classic, implied": {
 			"octo", map[string]string{"X-OAuth-Scopes": "admin:org", "X-Accepted-OAuth-Scopes": "manage_runners:org"},
-			Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
 		},
 		"classic, enterprise": {
 			"enterprises/acme", map[string]string{"X-OAuth-Scopes": "manage_runners:enterprise"},
-			Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
 		},
 		"classic, too little": {
 			"octo/hello", map[string]string{"X-OAuth-Scopes": "public_repo, read:org"},
-			Credential{Known: true, Valid: true, PermissionKnown: true},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"classic, too little by the endpoint": {
 			"octo", map[string]string{"X-OAuth-Scopes": "repo", "X-Accepted-OAuth-Scopes": "admin:org"},
-			Credential{Known: true, Valid: true, PermissionKnown: true},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"classic without scopes": {
 			"octo/hello", map[string]string{"X-OAuth-Scopes": ""},
-			Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
+			runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true},
 		},
 	}
 	for name, tc := range tests {
@@ -179,7 +179,7 @@ func TestCredentialOverTime(t *testing.T) {
 	token := testToken
 	c := newClient(t, f, func(o *Options) { o.Token = func() (string, error) { return token, nil } })
 	list := func() error { _, err := c.Runners(t.Context(), mustScope(t, "octo/hello")); return err }
-	check := func(what string, want Credential) {
+	check := func(what string, want runner.Credential) {
 		t.Helper()
 		got := c.Snapshot().Credential
 		got.LastCheck = time.Time{}
@@ -190,7 +190,7 @@ func TestCredentialOverTime(t *testing.T) {
 	if err := list(); err != nil {
 		t.Fatal(err)
 	}
-	good := Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true, Expiry: expiry}
+	good := runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true, Expiry: expiry}
 	check("accepted", good)
 	f.do(func() { delete(f.header, expiryHeader) }) // a 304 need not repeat it
 	if err := list(); err != nil || c.Snapshot().Requests["304"] != 1 {
@@ -230,10 +230,10 @@ func TestCredentialOverTime(t *testing.T) {
 	if err := list(); !errors.As(err, &e) || !strings.Contains(e.Hint, "mistyped") {
 		t.Errorf("%v, %+v", err, e)
 	}
-	check("another one rejected", Credential{Known: true})
+	check("another one rejected", runner.Credential{Known: true})
 	token = "another"
 	if err := list(); err != nil {
 		t.Fatal(err)
 	}
-	check("replaced", Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true})
+	check("replaced", runner.Credential{Known: true, Valid: true, PermissionKnown: true, PermissionSufficient: true})
 }

@@ -23,13 +23,13 @@ func TestReasons(t *testing.T) {
 		header     map[string]string // a reset as a duration from the time of the answer
 		body       string
 		reason     string
-		hint       string        // part of it
-		retryAfter time.Duration // within 10 s
-		credential Credential    // without its times
+		hint       string            // part of it
+		retryAfter time.Duration     // within 10 s
+		credential runner.Credential // without its times
 	}{
 		"bad credentials": {
 			status: 401, body: `{"message":"Bad credentials"}`,
-			reason: runner.ReasonAuth, hint: "token file", credential: Credential{Known: true},
+			reason: runner.ReasonAuth, hint: "token file", credential: runner.Credential{Known: true},
 		},
 		"login page": {
 			status: 401, header: map[string]string{"Content-Type": "text/html"}, body: "<html>log in</html>",
@@ -42,32 +42,32 @@ func TestReasons(t *testing.T) {
 		"classic without scope": {
 			status: 403, header: map[string]string{"X-OAuth-Scopes": "gist", "X-Accepted-OAuth-Scopes": "repo"},
 			body:   `{"message":"Must have admin rights to Repository."}`,
-			reason: runner.ReasonPermission, hint: "scope repo", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "scope repo", credential: runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"fine-grained without permission": {
 			status: 403, header: map[string]string{"X-Accepted-GitHub-Permissions": "administration=read"},
 			body:   `{"message":"Resource not accessible by personal access token"}`,
-			reason: runner.ReasonPermission, hint: "administration=read", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "administration=read", credential: runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"app without permission": {
 			status: 403, header: map[string]string{"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4999"},
 			body:   `{"message":"Resource not accessible by integration"}`,
-			reason: runner.ReasonPermission, hint: "Administration", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "Administration", credential: runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"single sign-on": {
 			status: 403, header: map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/o/sso?authorization_request=A"},
 			body:   `{"message":"Resource protected by organization SAML enforcement."}`,
-			reason: runner.ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "Configure SSO", credential: runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"single sign-on, hidden": {
 			status: 404, header: map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/o/sso?authorization_request=A"},
 			body:   `{"message":"Not Found"}`,
-			reason: runner.ReasonPermission, hint: "Configure SSO", credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonPermission, hint: "Configure SSO", credential: runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"rejected after its expiry": {
 			status: 401, header: map[string]string{expiryHeader: "2020-01-31 23:00:00 UTC"}, body: `{"message":"Bad credentials"}`,
 			reason: runner.ReasonAuth, hint: "expired at 2020-01-31T23:00:00Z",
-			credential: Credential{Known: true, Expiry: time.Date(2020, 1, 31, 23, 0, 0, 0, time.UTC)},
+			credential: runner.Credential{Known: true, Expiry: time.Date(2020, 1, 31, 23, 0, 0, 0, time.UTC)},
 		},
 		"server gave up": { // after ten seconds of work
 			status: 504, body: `{"message":"We couldn't respond to your request in time."}`, reason: runner.ReasonServer, hint: "githubstatus",
@@ -81,11 +81,11 @@ func TestReasons(t *testing.T) {
 		},
 		"not found or not visible": {
 			status: 404, header: map[string]string{"X-OAuth-Scopes": "repo"}, body: `{"message":"Not Found"}`,
-			reason: runner.ReasonNotFound, hint: "may not see it", credential: Credential{Known: true, Valid: true},
+			reason: runner.ReasonNotFound, hint: "may not see it", credential: runner.Credential{Known: true, Valid: true},
 		},
 		"not visible for lack of scope": {
 			status: 404, header: map[string]string{"X-OAuth-Scopes": "gist", "X-Accepted-OAuth-Scopes": "repo"}, body: `{"message":"Not Found"}`,
-			reason: runner.ReasonNotFound, credential: Credential{Known: true, Valid: true, PermissionKnown: true},
+			reason: runner.ReasonNotFound, credential: runner.Credential{Known: true, Valid: true, PermissionKnown: true},
 		},
 		"404 of a stranger": {status: 404, body: `no such page`, reason: runner.ReasonNotFound, hint: "/api/v3"},
 		"primary limit": {
@@ -93,13 +93,13 @@ func TestReasons(t *testing.T) {
 				"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "10m",
 			},
 			body:   `{"message":"API rate limit exceeded for user ID 1."}`,
-			reason: runner.ReasonRateLimited, retryAfter: 10 * time.Minute, credential: Credential{Known: true, Valid: true},
+			reason: runner.ReasonRateLimited, retryAfter: 10 * time.Minute, credential: runner.Credential{Known: true, Valid: true},
 		},
 		"primary limit, 429": {
 			status: 429, header: map[string]string{
 				"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "20m",
 			},
-			reason: runner.ReasonRateLimited, retryAfter: 20 * time.Minute, credential: Credential{Known: true, Valid: true},
+			reason: runner.ReasonRateLimited, retryAfter: 20 * time.Minute, credential: runner.Credential{Known: true, Valid: true},
 		},
 		"secondary limit": {
 			status: 403, header: map[string]string{"Retry-After": "90", "X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": "1h"},
@@ -190,7 +190,7 @@ func TestLimitIsNotRemembered(t *testing.T) {
 			t.Fatal(len(got), err)
 		}
 	}
-	want := RateLimit{Resource: "core", Limit: 5000}
+	want := runner.RateLimit{Resource: "core", Limit: 5000}
 	got := c.Snapshot().RateLimits
 	if len(got) != 1 || got[0].Reset.IsZero() || got[0].At.IsZero() {
 		t.Fatal(got)

@@ -68,13 +68,13 @@ func (a *answer) now() time.Time {
 
 // rateLimit reads the quota headers. ok is false if there are none: GitHub Enterprise Server has no
 // limits by default.
-func (a *answer) rateLimit() (r RateLimit, ok bool) {
+func (a *answer) rateLimit() (r runner.RateLimit, ok bool) {
 	limit, err1 := strconv.Atoi(a.header.Get("X-Ratelimit-Limit"))
 	remaining, err2 := strconv.Atoi(a.header.Get("X-Ratelimit-Remaining"))
 	if err1 != nil || err2 != nil || limit < 0 || remaining < 0 {
-		return RateLimit{}, false
+		return runner.RateLimit{}, false
 	}
-	r = RateLimit{Resource: runner.Printable(a.header.Get("X-Ratelimit-Resource"), 64), Limit: limit, Remaining: remaining, At: a.received}
+	r = runner.RateLimit{Resource: runner.Printable(a.header.Get("X-Ratelimit-Resource"), 64), Limit: limit, Remaining: remaining, At: a.received}
 	if r.Resource == "" {
 		r.Resource = "core"
 	}

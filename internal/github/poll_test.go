@@ -93,7 +93,7 @@ func (b *bubble) alsoPoll(scopes ...string) {
 // scopes are the names of what is polled, in order.
 func (b *bubble) scopes() (names []string) {
 	for _, s := range b.c.Snapshot().Scopes {
-		names = append(names, s.Scope)
+		names = append(names, s.Name)
 	}
 	return names
 }
@@ -116,7 +116,7 @@ func (b *bubble) requests() []time.Duration {
 
 func (b *bubble) logged(s string) int { return strings.Count(b.log.String(), s) }
 
-func (b *bubble) scope(i int) ScopeSnapshot { return b.c.Snapshot().Scopes[i] }
+func (b *bubble) scope(i int) runner.Scope { return b.c.Snapshot().Scopes[i] }
 
 func (b *bubble) refuse(status int, message string, header ...string) {
 	b.f.do(func() {

@@ -89,19 +89,9 @@ const (
 // failure is an action that was begun and did not succeed.
 type failure struct {
 	reason string // one of the fail constants
-	hint   string // what follows, or what a person can do; "" if nothing
 	err    error
 }
 
-func (f *failure) Error() string {
-	s := f.reason
-	if f.err != nil {
-		s += ": " + f.err.Error()
-	}
-	if f.hint != "" {
-		s += " (" + f.hint + ")"
-	}
-	return s
-}
+func (f *failure) Error() string { return f.reason + ": " + f.err.Error() }
 
 func (f *failure) Unwrap() error { return f.err }

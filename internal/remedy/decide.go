@@ -21,8 +21,8 @@ type World struct {
 	// Registrations returns GitHub's last answer about a container's slot; false if there is none
 	// that is recent.
 	Registrations func(runner.Container) ([]runner.Registration, bool)
-	// JobIn returns why a job may be running in one of the containers.
-	JobIn   func([]runner.Container) Idle
+	// JobIn refuses if a job may be running in one of the containers.
+	JobIn   func([]runner.Container) Verdict
 	Measure func(prune.Space) (prune.Space, error)
 	// Working reports whether an action on a target is in progress this very moment.
 	Working func(target string) bool
@@ -110,21 +110,16 @@ func decide(w World, alert journal.Alert) Decision {
 	return d
 }
 
-// newWorld is the present world.
-func newWorld(ctx context.Context, r *Remediator, alert journal.Alert) World {
-	return World{
+// decide decides about an alert now. A dry run of a prune lists what would be removed.
+func (r *Remediator) decide(ctx context.Context, alert journal.Alert) Decision {
+	d := decide(World{
 		Now: r.opts.now(), State: r.store.State(), Options: r.opts,
 		List:          func() ([]runner.Container, error) { return r.containers.since(ctx, alert.Received) },
 		Registrations: func(c runner.Container) ([]runner.Registration, bool) { return r.idle.registrations(ctx, c) },
-		JobIn:         func(list []runner.Container) Idle { return r.idle.check(ctx, list) },
+		JobIn:         func(list []runner.Container) Verdict { return r.idle.check(ctx, list) },
 		Measure:       func(s prune.Space) (prune.Space, error) { return r.opts.Pruner.Measured(ctx, s) },
 		Working:       r.reconciler.isClaimed,
-	}
-}
-
-// decide decides about an alert now. A dry run of a prune lists what would be removed.
-func (r *Remediator) decide(ctx context.Context, alert journal.Alert) Decision {
-	d := decide(newWorld(ctx, r, alert), alert)
+	}, alert)
 	if d.Refused == DryRun && d.Plan.Action.Name == ActionPrune {
 		d.Would, d.Detail = r.listPrune(ctx, d.Plan, d.Detail)
 	}

@@ -40,11 +40,6 @@ type GitHub interface {
 	Ask(ctx context.Context, scope string) ([]runner.Registration, error)
 }
 
-// registrationsOf picks the registrations of a container's slot.
-func registrationsOf(list []runner.Registration, c runner.Container, all []runner.Container) []runner.Registration {
-	return runner.NewSlots(append([]runner.Container{c}, all...), "").Registrations(list, c.Runner, c.Scope)
-}
-
 const (
 	// callTimeout bounds a call that only reads from Docker.
 	callTimeout = 10 * time.Second
@@ -55,10 +50,7 @@ const (
 	glanceTimeout = 500 * time.Millisecond
 )
 
-var (
-	errGone        = errors.New("the container no longer exists")
-	errNoProcesses = errors.New("docker lists no process at all")
-)
+var errGone = errors.New("the container no longer exists")
 
 // working reports whether a worker process, and so a job, is in a container. One without processes
 // has none.
@@ -73,7 +65,7 @@ func working(ctx context.Context, d Docker, c runner.Container) (bool, error) {
 		return false, err
 	}
 	if len(commands) == 0 { // a running container has at least its first process
-		return false, errNoProcesses
+		return false, errors.New("docker lists no process at all")
 	}
 	return slices.ContainsFunc(commands, runner.IsWorker), nil
 }
@@ -87,10 +79,9 @@ type containerList struct {
 	last   atomic.Pointer[listing]
 }
 
-// listing is an answer of Docker. After an error list and seen are those of the last one without.
+// listing is an answer of Docker. After an error the list is that of the last one without.
 type listing struct {
 	list      []runner.Container
-	seen      time.Time
 	err       error
 	asked, at time.Time // before and after the last question
 }
@@ -116,14 +107,14 @@ func (l *containerList) since(ctx context.Context, received time.Time) ([]runner
 
 // glance is for people: what Docker says now if it answers soon, else what was last seen. It never
 // waits for another's question.
-func (l *containerList) glance(ctx context.Context) listing {
+func (l *containerList) glance(ctx context.Context) []runner.Container {
 	if l.mu.TryLock() {
 		defer l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 		defer cancel()
 		_, _ = l.look(ctx, time.Time{}) // what it saw is remembered
 	}
-	return l.answer()
+	return l.answer().list
 }
 
 // look asks Docker, if the last answer is not of this moment. Under mu.
@@ -139,7 +130,7 @@ func (l *containerList) look(ctx context.Context, received time.Time) ([]runner.
 		}
 		a.err, a.asked, a.at = err, asked, time.Now()
 		if err == nil {
-			a.list, a.seen = list, a.at
+			a.list = list
 		}
 		l.stale = false
 		l.last.Store(&a)

@@ -77,13 +77,12 @@ func (a *attempt) gaveUp(job bool, err error) error {
 	case !a.open:
 		return nil
 	case job:
-		return &failure{failBusy, "it is restarted when the job is over", nil}
+		return &failure{failBusy, errors.New("it is restarted when the job is over")}
 	default:
-		return &failure{failUnknown, "it is restarted when it is seen to be idle", err}
+		return &failure{failUnknown, fmt.Errorf("%w; it is restarted when it is seen to be idle", err)}
 	}
 }
 
-// terminate sends SIGTERM.
 func (r *reconciler) terminate(ctx context.Context, a *attempt) error {
 	if err := a.call(ctx, changeTimeout, "sent SIGTERM", r.opts.Docker.Terminate); err != nil {
 		// It may have exited between the two calls. If not, it may be unaware that it is to exit,
@@ -162,12 +161,12 @@ func (r *reconciler) restartService(ctx context.Context, a *attempt) (step, erro
 	return stepFinish, nil
 }
 
-// call makes one changing call on Docker, and notes what was done.
+// call makes one changing call on Docker, and notes what it did.
 func (a *attempt) call(ctx context.Context, timeout time.Duration, done string, fn func(context.Context, string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := fn(ctx, a.p.ID); err != nil {
-		return &failure{failDocker, "", fmt.Errorf("not %s: %w", done, err)}
+		return &failure{failDocker, fmt.Errorf("not %s: %w", done, err)}
 	}
 	a.note("%s", done)
 	return nil

@@ -23,9 +23,6 @@ func guardDuplicate(w World, p Plan) Verdict {
 // guardBreaker refuses everything while the breaker is open. On probation a back-off that an alert
 // asks for is the old storm still standing; escalate has already turned a new fire into one.
 func guardBreaker(w World, p Plan) Verdict {
-	if p.Action.Engine {
-		return pass("")
-	}
 	b := w.State.Breakers[p.Target]
 	switch {
 	case b.State == journal.Open:
@@ -34,15 +31,13 @@ func guardBreaker(w World, p Plan) Verdict {
 		return refuse(BreakerOpen, "on probation: only a new fire opens it again")
 	case b.State == journal.HalfOpen:
 		return pass("on probation")
-	default:
-		return pass("closed")
 	}
+	return pass("")
 }
 
-// guardCooldown refuses the same action on the same target within its cooldown, whichever alert
-// asks, and whether the last attempt succeeded or not. Each restart in a row that did not make its
-// target healthy doubles the cooldown, up to the longest back-off: a database that recovers slowly
-// must not be restarted for ever.
+// guardCooldown refuses whichever alert asks, and whether the last attempt succeeded or not. Each
+// restart in a row that did not make its target healthy doubles the cooldown, up to the longest
+// back-off: a database that recovers slowly must not be restarted for ever.
 func guardCooldown(w World, p Plan) Verdict {
 	last, found := w.State.Last(p.Target, func(r journal.Record) bool { return r.Action == p.Action.Name })
 	ago := max(w.Now.Time.Sub(last.At()), 0)
@@ -59,7 +54,7 @@ func guardCooldown(w World, p Plan) Verdict {
 	return pass("")
 }
 
-// unverified counts the last restarts in a row that could not be verified.
+// unverified counts the last restarts in a row.
 func unverified(s *journal.State, target string) int {
 	ofRestart := func(r journal.Record) bool { return r.Action == ActionRestart && r.Outcome != journal.Running }
 	verified, _ := s.Last(target, func(r journal.Record) bool { return ofRestart(r) && r.Reason != failVerify })

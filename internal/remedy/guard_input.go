@@ -9,7 +9,6 @@ import (
 
 // These guards look at the orders of people and at the labels of alert and container.
 
-// guardPaused refuses while a person has paused the remediator.
 func guardPaused(w World, _ Plan) Verdict {
 	holds, left := w.State.Pause.At(w.Now)
 	switch {
@@ -23,7 +22,6 @@ func guardPaused(w World, _ Plan) Verdict {
 	}
 }
 
-// guardWindow refuses outside of the maintenance window.
 func guardWindow(w World, _ Plan) Verdict {
 	if opens := w.Options.windowOpens(w.Now.Time); !opens.IsZero() {
 		return refuse(OutsideWindow, "the maintenance window opens %s", opens.Format("Mon 2006-01-02 15:04 MST"))
@@ -35,8 +33,8 @@ func guardWindow(w World, _ Plan) Verdict {
 // what still stands.
 const maxAge = 15 * time.Minute
 
-// guardAge refuses what was accepted long ago: before the machine went to sleep, or before this
-// program was stopped. It is unknown whether it still stands.
+// guardAge refuses what was accepted before the machine went to sleep, or before this program was
+// stopped: it is unknown whether it still stands.
 func guardAge(w World, p Plan) Verdict {
 	if age := w.Now.Time.Sub(p.Alert.Received); age > maxAge {
 		return refuse(UnknownState, "received %s ago; it comes again if it still stands", age.Round(time.Second))

@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -12,11 +11,10 @@ import (
 
 // These guards look at Docker, GitHub and the disk as they are now.
 
-// guardRecovered looks again at what the alert claims, where its label recheck says so: the health
-// of the container, GitHub's view of the runner; and for a prune always at the free space. For
-// those and for a back-off the container must run at all: one that is down was stopped by a person
-// since the alert began (what we stopped is a pending start, and was refused before), and to start
-// it is the person's decision.
+// guardRecovered looks again at what the alert claims, where its label recheck says so, and for a
+// prune always. For those and for a back-off the container must run at all: one that is down was
+// stopped by a person since the alert began (what we stopped is a pending start, and was refused
+// before), and to start it is the person's decision.
 func guardRecovered(w World, p Plan) Verdict {
 	if p.Action.Engine {
 		if !p.Space.Short() {
@@ -48,14 +46,11 @@ func guardBusy(w World, p Plan) Verdict {
 	if p.Action.Engine {
 		targets = p.Containers
 	}
-	switch idle := w.JobIn(targets); {
-	case idle.Reason == "":
-		return pass("%s", cmp.Or(idle.Ignored, "idle"))
-	case p.Action.Engine && p.Space.AlmostFull():
-		return pass("%s, but the disk is almost full: only what is old is removed", idle.Detail)
-	default:
-		return refuse(idle.Reason, "%s", idle.Detail)
+	v := w.JobIn(targets)
+	if !v.OK && p.Action.Engine && p.Space.AlmostFull() {
+		return pass("%s, but the disk is almost full: only what is old is removed", v.Detail)
 	}
+	return v
 }
 
 // brokenFor is how long a watchdog fire shows that a runner is broken.

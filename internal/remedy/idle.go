@@ -2,7 +2,6 @@ package remedy
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -22,14 +21,6 @@ const (
 	// A job in between has another registration, or is seen at the next look.
 	conflictGap = 3 * time.Minute
 )
-
-// Idle is what is known of the jobs in some containers.
-type Idle struct {
-	// Reason and Detail say why a job may be running; Reason is "" if none is.
-	Reason, Detail string
-	// Ignored is a busy claim of GitHub that no longer counts.
-	Ignored string
-}
 
 // conflict is a registration that GitHub calls busy while no worker process is in the container of
 // its slot.
@@ -53,13 +44,19 @@ func (i *idleCheck) registrations(ctx context.Context, c runner.Container) ([]ru
 		return nil, false
 	}
 	list, ok := i.opts.GitHub.Known(c.Scope)
-	all, _ := i.containers.recent(ctx) // without it a slot may be taken for another with a longer name
-	return registrationsOf(list, c, all), ok
+	return i.ofSlot(ctx, list, c), ok
 }
 
-// check returns why a job may be running in one of the containers. A process list that cannot be
+// ofSlot picks the registrations of a container's slot.
+func (i *idleCheck) ofSlot(ctx context.Context, list []runner.Registration, c runner.Container) []runner.Registration {
+	all, _ := i.containers.recent(ctx) // without it a slot may be taken for another with a longer name
+	return runner.NewSlots(append([]runner.Container{c}, all...), "").Registrations(list, c.Runner, c.Scope)
+}
+
+// check refuses if a job may be running in one of the containers. A process list that cannot be
 // read is a reason. A service runs no jobs and is always idle.
-func (i *idleCheck) check(ctx context.Context, list []runner.Container) (result Idle) {
+func (i *idleCheck) check(ctx context.Context, list []runner.Container) Verdict {
+	result := pass("idle")
 	for _, c := range list {
 		if c.Role != runner.RoleRunner {
 			continue
@@ -72,17 +69,17 @@ func (i *idleCheck) check(ctx context.Context, list []runner.Container) (result 
 			}
 		}
 		since := i.conflict(c, claim.ID, err == nil && !job)
-		switch {
+		switch left := i.opts.scale(conflictLimit) - since; {
 		case err != nil:
-			return Idle{Reason: UnknownState, Detail: "the processes of " + c.Name + " are unknown: " + err.Error()}
+			return refuse(UnknownState, "the processes of %s are unknown: %v", c.Name, err)
 		case job:
-			return Idle{Reason: Busy, Detail: "a " + runner.Worker + " process runs in " + c.Name}
+			return refuse(Busy, "a %s process runs in %s", runner.Worker, c.Name)
 		case claim.ID == 0:
-		case since < i.opts.scale(conflictLimit):
-			return Idle{Reason: Busy, Detail: fmt.Sprintf("GitHub says that %s is busy, and no %s process runs in %s: ignored in %s",
-				claim.Name, runner.Worker, c.Name, (i.opts.scale(conflictLimit) - since).Round(time.Second))}
+		case left > 0:
+			return refuse(Busy, "GitHub says that %s is busy, and no %s process runs in %s: ignored in %s",
+				claim.Name, runner.Worker, c.Name, left.Round(time.Second))
 		default:
-			result.Ignored = fmt.Sprintf("GitHub still says that %s is busy, but no %s process has been in %s for %s: ignored",
+			result = pass("GitHub still says that %s is busy, but no %s process has been in %s for %s: ignored",
 				claim.Name, runner.Worker, c.Name, since.Round(time.Second))
 		}
 	}

@@ -11,12 +11,9 @@ import (
 )
 
 const (
-	// observeInterval is the time between two looks for new containers, and at the age of history.
 	observeInterval = 30 * time.Second
-	// inboxBatch is how many alerts are decided between two writes.
-	inboxBatch = 256
-	// minSetBack is the least step back of the wall clock that is reported.
-	minSetBack = time.Minute
+	inboxBatch      = 256 // alerts that are decided between two writes
+	minSetBack      = time.Minute
 )
 
 // loop is the one place where something is done: it takes the next step for what is unfinished, and
@@ -31,7 +28,7 @@ func (r *Remediator) loop(ctx context.Context) {
 		if r.store.Err() != nil {
 			r.store.Probe()
 		}
-		if observed.IsZero() || time.Since(observed) >= r.opts.scale(observeInterval) {
+		if time.Since(observed) >= r.opts.scale(observeInterval) {
 			observed = time.Now()
 			r.observe(ctx)
 		}
@@ -41,13 +38,9 @@ func (r *Remediator) loop(ctx context.Context) {
 		if from = r.decideSome(ctx, from); from > 0 {
 			continue
 		}
-		wait := observeInterval
-		if state := r.store.State(); r.store.Err() != nil || len(state.Starts)+len(state.Breakers) > 0 {
-			wait = retryInterval
-		}
 		select {
 		case <-r.wake:
-		case <-time.After(max(r.opts.scale(wait), r.opts.PollInterval)):
+		case <-time.After(max(r.opts.scale(retryInterval), r.opts.PollInterval)):
 		case <-ctx.Done():
 		}
 	}
@@ -67,7 +60,7 @@ func (r *Remediator) observe(ctx context.Context) {
 	}
 	r.dockerDown = err != nil
 	state := r.store.State()
-	err = r.store.Update(func(t *journal.Tx) error {
+	_ = r.store.Update(func(t *journal.Tx) error { // what is not written is at the next look
 		for _, c := range list {
 			if _, known := state.Fires[c.Runner]; !known && c.Role == runner.RoleRunner && c.Runner != "" {
 				t.AddFires(c.Runner, 0)
@@ -76,9 +69,6 @@ func (r *Remediator) observe(ctx context.Context) {
 		t.Sweep(time.Now())
 		return nil
 	})
-	if err != nil && ctx.Err() == nil {
-		r.opts.Logger.Warn("Known runners could not be written down", "err", err)
-	}
 	for _, c := range list {
 		for _, name := range c.Heal {
 			if name == ActionRestart && (c.Role == runner.RoleRunner || c.Role == runner.RoleService) || name == ActionBackoff && c.Role == runner.RoleRunner {
@@ -181,7 +171,6 @@ func (r *Remediator) refuse(ctx context.Context, list []journal.Queued, records 
 	}
 }
 
-// refusal is the record of a decision not to act.
 func (d Decision) refusal(alert journal.Alert) journal.Record {
 	now := time.Now()
 	rec := journal.Record{

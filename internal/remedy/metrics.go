@@ -10,8 +10,7 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/remedy/prune"
 )
 
-// metrics are the counters that live in memory only. What is on disk or is state is read at the
-// time of the scrape by stateCollector.
+// metrics are the counters that live in memory only; see stateCollector for the others.
 type metrics struct {
 	actions, failures, refused *prometheus.CounterVec
 	duration, reaction         *prometheus.HistogramVec
@@ -66,7 +65,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // rules know: a runner has several, and with a thousand runners they would be most of all series.
 func (m *metrics) target(action, target string) { m.actions.WithLabelValues(action, target) }
 
-// ended counts an action that has its outcome.
 func (m *metrics) ended(rec journal.Record) {
 	m.duration.WithLabelValues(rec.Action).Observe(rec.Ended.Sub(rec.Began).Seconds())
 	if rec.Outcome == journal.Failed {
@@ -76,7 +74,6 @@ func (m *metrics) ended(rec journal.Record) {
 	m.actions.WithLabelValues(rec.Action, rec.Target).Inc()
 }
 
-// registerState adds what is read from the state at the time of a scrape.
 func registerState(r *Remediator, reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	gauge := func(name, help string, value func() float64) {
@@ -114,10 +111,10 @@ var (
 		[]string{"action", "target", "outcome", "reason"}, nil)
 )
 
-// Describe implements prometheus.Collector. The collector is unchecked: at first it has no metric.
+// Describe makes the collector unchecked: at first it has no metric.
 func (stateCollector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect implements prometheus.Collector. It reads memory only.
+// Collect reads memory only.
 func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -145,5 +142,4 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// seconds is a time as Prometheus writes it.
 func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }

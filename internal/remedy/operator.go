@@ -11,7 +11,7 @@ import (
 // maxPause bounds a pause that ends without a person; a longer one is meant to be ended by one.
 const maxPause = 30 * 24 * time.Hour
 
-// ErrUnknownRunner is a runner that the remediator has never seen.
+// ErrUnknownRunner is a runner that was never seen.
 var ErrUnknownRunner = errors.New("no such runner")
 
 // Pause makes every alert be refused, durably: for that long, or until Resume if it is 0. What was

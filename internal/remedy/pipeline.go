@@ -28,11 +28,7 @@ const (
 	fallbackInterval = 30 * time.Second
 )
 
-// Errors of [Remediator.Accept].
-var (
-	ErrQueueFull = errors.New("queue is full")
-	ErrTooMany   = errors.New("alerts: more than the queue can ever hold")
-)
+var errQueueFull = errors.New("queue is full")
 
 // Notice is an alert as Alertmanager reports it.
 type Notice struct {
@@ -145,16 +141,12 @@ func (r *Remediator) Accept(list []Notice, missing uint64) (int, error) {
 
 // enqueue makes alerts durable and wakes the loop.
 func (r *Remediator) enqueue(alerts []journal.Alert) error {
-	limit := r.opts.QueueLimit
-	switch {
-	case len(alerts) == 0:
+	if len(alerts) == 0 {
 		return nil
-	case len(alerts) > limit:
-		return ErrTooMany
 	}
 	err := r.store.Update(func(t *journal.Tx) error {
-		if t.State().Queue+len(alerts) > limit {
-			return ErrQueueFull
+		if t.State().Queue+len(alerts) > r.opts.QueueLimit {
+			return errQueueFull
 		}
 		for _, a := range alerts {
 			t.Enqueue(a)
@@ -192,25 +184,16 @@ func (r *Remediator) restartUnhealthy(ctx context.Context) {
 		for _, c := range list {
 			if c.Health == runner.HealthUnhealthy && c.Running() && c.Allows(ActionRestart) {
 				still[c.ID] = cmp.Or(since[c.ID], time.Now())
-				_ = r.enqueue([]journal.Alert{fallbackAlert(c, still[c.ID])}) // asked for again at the next look
+				alert := journal.Alert{
+					Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: still[c.ID], Received: time.Now(),
+					Labels: map[string]string{
+						"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name, labelRecheck: recheckHealth,
+					},
+					Summary: "Docker calls the container unhealthy, and the alert pipeline is silent.",
+				}
+				_ = r.enqueue([]journal.Alert{alert}) // asked for again at the next look
 			}
 		}
 		since = still
-	}
-}
-
-// fallbackAlert is what Alertmanager would have sent.
-func fallbackAlert(c runner.Container, since time.Time) journal.Alert {
-	severity := "warning"
-	if c.Role == runner.RoleService {
-		severity = "critical"
-	}
-	return journal.Alert{
-		Fingerprint: "fallback/" + c.ID[:min(len(c.ID), 12)], StartsAt: since, Received: time.Now(),
-		Labels: map[string]string{
-			"alertname": alertFallback, labelRemediation: ActionRestart, labelContainer: c.Name,
-			labelRecheck: recheckHealth, "severity": severity, "layer": "pipeline",
-		},
-		Summary: "Docker calls the container unhealthy, and the alert pipeline is silent.",
 	}
 }

@@ -12,10 +12,12 @@ import (
 )
 
 const (
-	// pruneTimeout bounds a prune; removing a large image takes a while.
-	pruneTimeout = 10 * time.Minute
-	// listTimeout bounds the listing of what a dry run would remove.
-	listTimeout = time.Minute
+	pruneTimeout = 10 * time.Minute // removing a large image takes a while
+	listTimeout  = time.Minute
+	// usedAgain is how old the time on disk may get while an image is used again and again.
+	usedAgain = time.Minute
+	// followRetry is the pause after the engine broke off.
+	followRetry = 5 * time.Second
 )
 
 // prune carries a prune out and writes its outcome.
@@ -36,15 +38,11 @@ func (r *Remediator) prune(ctx context.Context, p Plan, rec journal.Record) {
 		r.opts.Logger.Warn("Stopped in the middle of an action", "action", rec.Action, "target", rec.Target)
 		return
 	}
-	if err != nil {
-		f := &failure{failDocker, "", err}
-		switch {
-		case errors.Is(err, prune.ErrBusy):
-			f.reason, f.hint = failBusy, "the rest is removed when no job runs"
-		case errors.Is(err, prune.ErrNotEnough):
-			f.reason, f.hint = failNotEnough, "remove something by hand or enlarge the disk"
-		}
-		err = f
+	switch {
+	case errors.Is(err, prune.ErrBusy):
+		err = &failure{failBusy, fmt.Errorf("%w; the rest is removed when no job runs", err)}
+	case errors.Is(err, prune.ErrNotEnough):
+		err = &failure{failNotEnough, fmt.Errorf("%w; remove something by hand or enlarge the disk", err)}
 	}
 	r.reconciler.conclude(ctx, &attempt{rec: rec, open: true}, err, false)
 }
@@ -58,7 +56,10 @@ func (r *Remediator) pruneTask(p Plan) prune.Task {
 			if err != nil {
 				return "the containers are unknown: " + err.Error()
 			}
-			return r.idle.check(ctx, list).Detail
+			if v := r.idle.check(ctx, list); !v.OK {
+				return v.Detail
+			}
+			return ""
 		},
 	}
 	for _, c := range p.Containers {
@@ -67,7 +68,6 @@ func (r *Remediator) pruneTask(p Plan) prune.Task {
 	return task
 }
 
-// listPrune lists what a dry run would remove.
 func (r *Remediator) listPrune(ctx context.Context, p Plan, would string) (lines []string, detail string) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -90,13 +90,6 @@ func (r *Remediator) watchImages(ctx context.Context) {
 		sleep(ctx, followRetry)
 	}
 }
-
-const (
-	// usedAgain is how old the time on disk may get while an image is used again and again.
-	usedAgain = time.Minute
-	// followRetry is the pause after the engine broke off.
-	followRetry = 5 * time.Second
-)
 
 // usedImage notes that an image is used now. A write that fails is made up for by the next use.
 func (r *Remediator) usedImage(id string) {

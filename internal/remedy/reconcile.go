@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	// retryInterval is the least time between two looks at a pending start.
-	retryInterval = 2 * time.Second
-	// maxRetryDelay bounds the doubling pause after steps that failed.
-	maxRetryDelay = time.Minute
+	retryInterval = 2 * time.Second // the least between two looks at a pending start
+	maxRetryDelay = time.Minute     // bounds the doubling pause after steps that failed
 	// shutdownGrace is how long a step in progress may go on after the program was told to stop;
 	// shorter than the 10 s after which Docker kills it.
 	shutdownGrace = 6 * time.Second
@@ -103,7 +101,6 @@ func (a *attempt) note(format string, args ...any) {
 	}
 }
 
-// change changes what is remembered of a target.
 func (r *reconciler) change(target string, fn func(*task)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,16 +132,15 @@ func (r *reconciler) lookAgain(target string) {
 }
 
 // schedule sets when the target is looked at again: soon, and after failures later and later.
-func (r *reconciler) schedule(target string, failed bool) (delay time.Duration) {
+func (r *reconciler) schedule(target string, failed bool) {
 	r.change(target, func(t *task) {
-		delay = r.opts.scale(retryInterval)
+		delay := r.opts.scale(retryInterval)
 		if failed {
 			t.delay = min(max(2*t.delay, delay), r.opts.scale(maxRetryDelay))
 			delay = t.delay
 		}
 		t.at = time.Now().Add(delay)
 	})
-	return delay
 }
 
 // reconcile takes the next step of every pending start that is ready, the oldest first.
@@ -183,10 +179,11 @@ func (r *reconciler) advance(ctx context.Context, p journal.PendingStart) {
 	do := stepWait
 	c, err := r.find(act, p.ID)
 	if err == nil {
-		if now := r.opts.now(); c.Down() || startedSince(p, c, now) {
+		now := r.opts.now()
+		if c.Down() || startedSince(p, c, now) {
 			r.setPhase(a, journal.PhaseDown)
 		}
-		do = next(a.p, c, r.opts.now())
+		do = next(a.p, c, now)
 	}
 	if do == stepTakeDown {
 		r.onlineBefore(act, a, c)
@@ -218,7 +215,7 @@ func (r *reconciler) finishStep(ctx context.Context, a *attempt, done step, err 
 		r.opts.Logger.Warn("Stopped in the middle of an action; it is finished at the next start", "action", a.p.Action, "target", a.p.Target)
 		return
 	case errors.Is(err, errGone):
-		r.conclude(ctx, a, &failure{failGone, "", errGone}, true)
+		r.conclude(ctx, a, &failure{failGone, errGone}, true)
 		return
 	case done == stepFinish:
 		r.conclude(ctx, a, err, true)
@@ -227,8 +224,8 @@ func (r *reconciler) finishStep(ctx context.Context, a *attempt, done step, err 
 		r.conclude(ctx, a, err, false)
 	}
 	if err != nil {
-		delay := r.schedule(a.p.Target, true)
-		r.opts.Logger.Warn("Not started yet; trying again", "target", a.p.Target, "err", err, "in", delay)
+		r.schedule(a.p.Target, true)
+		r.opts.Logger.Warn("Not started yet; trying again", "target", a.p.Target, "err", err)
 	}
 }
 
@@ -253,7 +250,7 @@ func (r *reconciler) hold(ctx context.Context, a *attempt) error {
 	case err != nil:
 		return err
 	case !c.Down():
-		return &failure{failVerify, "", fmt.Errorf("state %s", c.State)}
+		return &failure{failVerify, fmt.Errorf("state %s", c.State)}
 	}
 	now := r.opts.now()
 	a.note("is %s, to be started at %s", c.State, now.Time.Add(now.Left(a.p.Instant, a.p.Length)).UTC().Format(timeFormat))
@@ -268,16 +265,13 @@ func (r *reconciler) setPhase(a *attempt, phase journal.Phase) {
 		return
 	}
 	a.p.Phase = phase
-	err := r.store.Update(func(t *journal.Tx) error {
+	_ = r.store.Update(func(t *journal.Tx) error {
 		if p, ok := t.State().Starts[a.p.Target]; ok { // with a length that a reset may have changed
 			p.Phase = phase
 			t.PutStart(p)
 		}
 		return nil
 	})
-	if err != nil {
-		r.opts.Logger.Warn("Phase not written", "target", a.p.Target, "phase", phase, "err", err)
-	}
 	r.opts.Failpoint(string(phase))
 }
 
@@ -334,9 +328,6 @@ func (r *reconciler) conclude(ctx context.Context, a *attempt, err error, finish
 // outlive lets a step go on for a moment after ctx ended.
 func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	act, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		sleep(act, shutdownGrace)
-		cancel()
-	})
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(shutdownGrace, cancel) })
 	return act, func() { stop(); cancel() }
 }

@@ -62,7 +62,6 @@ type Target struct {
 	Heal      []string       `json:"heal"`
 	Working   bool           `json:"working,omitempty"` // an action on it is in progress
 	Breaker   *BreakerStatus `json:"breaker,omitempty"` // nil for what has none
-	Seen      time.Time      `json:"seen"`
 }
 
 // Unfinished is a container that was taken down and not yet seen running again.
@@ -133,22 +132,19 @@ func (r *Remediator) Breakers() []BreakerStatus {
 
 // Targets returns what may be acted on, runners first. Docker is asked, but not waited for.
 func (r *Remediator) Targets(ctx context.Context) []Target {
-	last := r.containers.glance(ctx)
-	breakers := map[string]BreakerStatus{}
-	for _, b := range r.Breakers() {
-		breakers[b.Runner] = b
-	}
+	breakers := r.Breakers()
 	out := []Target{}
-	for _, c := range last.list {
+	for _, c := range r.containers.glance(ctx) {
 		if len(c.Heal) == 0 || (c.Role != runner.RoleRunner && c.Role != runner.RoleService) {
 			continue
 		}
 		t := Target{
 			Name: c.Target(), Container: c.Name, Role: c.Role, State: c.State, Health: c.Health, Heal: c.Heal,
-			Working: r.reconciler.isClaimed(c.Target()), Seen: last.seen,
+			Working: r.reconciler.isClaimed(c.Target()),
 		}
-		if b, ok := breakers[t.Name]; ok && c.Role == runner.RoleRunner {
-			t.Breaker = &b
+		i := slices.IndexFunc(breakers, func(b BreakerStatus) bool { return b.Runner == t.Name })
+		if i >= 0 && c.Role == runner.RoleRunner {
+			t.Breaker = &breakers[i]
 		}
 		out = append(out, t)
 	}
@@ -158,8 +154,7 @@ func (r *Remediator) Targets(ctx context.Context) []Target {
 	return out
 }
 
-// Status returns how the remediator is. Its targets are left to [Remediator.Targets], which asks
-// Docker.
+// Status leaves its targets to [Remediator.Targets], which asks Docker.
 func (r *Remediator) Status() Status {
 	state, now := r.store.State(), r.opts.now()
 	s := Status{

@@ -13,8 +13,7 @@ import (
 // that has not changed costs no quota.
 const onlineInterval = 2 * time.Second
 
-// onlineCheck asks GitHub whether a restarted runner is online. What GitHub said before may be
-// older than the restart.
+// onlineCheck asks GitHub whether a restarted runner is online.
 type onlineCheck struct {
 	// before are the registrations that were online before the restart, and have not been seen to
 	// end: a runner that was killed is called online for a while.
@@ -24,7 +23,6 @@ type onlineCheck struct {
 	name   string    // of the registration that is online
 }
 
-// onlineBefore remembers GitHub's view from before the restart.
 func (r *reconciler) onlineBefore(ctx context.Context, a *attempt, c runner.Container) {
 	known, _ := r.idle.registrations(ctx, c)
 	a.online.before = map[int64]bool{}
@@ -51,9 +49,8 @@ func (r *reconciler) isOnline(ctx context.Context, o *onlineCheck, c runner.Cont
 	if o.last, o.err = time.Now(), err; err != nil {
 		return false
 	}
-	all, _ := r.containers.recent(ctx) // without it a slot may be taken for another with a longer name
 	still := map[int64]bool{}
-	for _, reg := range registrationsOf(list, c, all) {
+	for _, reg := range r.idle.ofSlot(ctx, list, c) {
 		if reg.Online() && o.before[reg.ID] {
 			still[reg.ID] = true
 		} else if reg.Online() {
@@ -105,7 +102,7 @@ func (r *reconciler) verify(ctx context.Context, a *attempt) error {
 			if !online.last.IsZero() {
 				err = fmt.Errorf("%w, and GitHub does not see it online", err)
 			}
-			return &failure{failVerify, "look at its log", err}
+			return &failure{failVerify, fmt.Errorf("%w; look at its log", err)}
 		}
 	}
 }

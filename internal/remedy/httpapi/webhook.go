@@ -7,8 +7,6 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/blueguy23/ghostrunner/internal/remedy"
 )
 
 // Webhook returns the handler of POST /webhook, behind auth. It answers as soon as the alerts are
@@ -29,16 +27,13 @@ func (s *Server) webhook(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	n, err := s.remediator.Accept(m.notices(), m.TruncatedAlerts)
-	switch {
-	case errors.Is(err, remedy.ErrTooMany):
-		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
-	case err != nil:
+	if err != nil {
 		unavailable(w, err)
-	default:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(http.StatusAccepted)
-		fmt.Fprintf(w, "accepted %d of %d alerts\n", n, len(m.Alerts))
+		return
 	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintf(w, "accepted %d of %d alerts\n", n, len(m.Alerts))
 }
 
 // readPayload reads and checks a payload, and answers if it is none. Large ones wait for each
