@@ -13,7 +13,7 @@ func TestTable(t *testing.T) {
 		Rows:    [][]string{{"ä-long-name", "ok", "two\nlines\tand \x1b[31mred\u202e"}, {"b", "", "x"}},
 		Colors:  map[string]Color{"ok": Green}, // not for what is no terminal
 	}.Print(&b)
-	const want = "NAME         STATE  DETAIL\nä-long-name  ok     two; lines and \uFFFD[31mred\nb            -      x\n"
+	const want = "NAME         STATE  DETAIL\nä-long-name  ok     two; lines and \uFFFD[31mred\uFFFD\nb            -      x\n"
 	if err != nil || b.String() != want {
 		t.Errorf("%v\n%q, want\n%q", err, b.String(), want)
 	}
