@@ -201,7 +201,7 @@ func TestPage(t *testing.T) {
 	for selector, says := range map[string][]string{
 		"#state":    {"Healing", "1 container is on the way back", "Docker\nanswers", "Sign in"},
 		"#firing":   {"GhostrunnerRunnerOffline · ci-runner-2", "refused · busy", "GhostrunnerWatchdogStorm", evil},
-		"#targets":  {"ci-runner-1", "ci-runner-2", "ci-runner-3", "1 restart", "open, ends in 9 min", "service", "restart, backoff"},
+		"#targets":  {"ci-runner-1", "ci-runner-2", "ci-runner-3", "1 restart", "open, ends in 9m", "service", "restart, backoff"},
 		"#attempts": {"restart ci-runner-1", "completed", "no target", "GhostrunnerRunnerRetryLoop"},
 	} {
 		text := b.text(selector)
