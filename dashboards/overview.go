@@ -88,9 +88,9 @@ func overview(l limits) board {
 				},
 				{
 					kind: bars, title: "Failures of runners", unit: count, width: 8,
-					about: "Attempts to reconnect, refused sessions, and failures with their reason.",
+					about: "Retry loops, refused sessions, and failures with their reason.",
 					queries: []query{
-						{`sum by (host, runner) (increase(ghostrunner_runner_retry_attempts_total{host=~"$host", runner=~"$runner"}[$__rate_interval]))`, "reconnects of {{runner}} {{host}}"},
+						{`sum by (host, runner) (increase(ghostrunner_runner_retry_loop_matches_total{host=~"$host", runner=~"$runner"}[$__rate_interval]))`, "retry loops of {{runner}} {{host}}"},
 						{`sum by (host, runner) (increase(ghostrunner_runner_session_conflicts_total{host=~"$host", runner=~"$runner"}[$__rate_interval]))`, "session conflicts of {{runner}} {{host}}"},
 						{`sum by (host, runner, reason) (increase(ghostrunner_runner_failures_total{host=~"$host", runner=~"$runner"}[$__rate_interval]))`, "{{reason}} of {{runner}} {{host}}"},
 					},

@@ -172,8 +172,8 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 	)
 	synctest.Wait() // what is reclaimable is measured
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(set, versioncollector.NewCollector("ghostrunner_exporter"))
-	return gather(t, registry)
+	registry.MustRegister(versioncollector.NewCollector("ghostrunner_exporter"))
+	return gather(t, prometheus.Gatherers{set, registry})
 }
 
 // exporterWorld stands for every adapter of the exporter. It has one runner with a job and a history.
@@ -213,6 +213,7 @@ func (exporterWorld) Snapshot() runner.GitHub {
 func (exporterWorld) Slots() []listener.Slot {
 	return []listener.Slot{{
 		Runner: slot, Known: true, LastFailures: map[listener.Reason]time.Time{listener.Other: time.Now()},
+		Counts: listener.Counts{Failures: map[listener.Reason]uint64{listener.Other: 1}},
 		State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"},
 	}}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,8 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/shirou/gopsutil/v3/disk"
 
@@ -78,14 +79,16 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // time.
 func exposition(t *testing.T, sources ...Source) string {
 	t.Helper()
-	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(NewSet(quiet(), sources...))
-	families, err := reg.Gather()
+	families, err := NewSet(quiet(), sources...).Gather()
 	if err != nil {
 		t.Errorf("gather: %v", err)
 	}
+	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	var b bytes.Buffer
-	for _, f := range families {
+	for i, f := range families {
+		if i > 0 && families[i-1].GetName() == f.GetName() {
+			t.Errorf("%s belongs to two sources", f.GetName())
+		}
 		if f.GetName() == "ghostrunner_scrape_collector_duration_seconds" {
 			continue
 		}
@@ -93,7 +96,7 @@ func exposition(t *testing.T, sources ...Source) string {
 			t.Fatal(err)
 		}
 	}
-	problems, err := testutil.GatherAndLint(reg)
+	problems, err := testutil.GatherAndLint(NewSet(quiet(), sources...))
 	if err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // The names of all sources, and of the exporter's own metrics (Go runtime, process, build_info,
@@ -46,12 +48,15 @@ func (s *Set) Handler(own *prometheus.Registry, logger *slog.Logger) http.Handle
 				return
 			}
 		}
-		selected := prometheus.NewRegistry()
-		selected.MustRegister(s.only(wanted))
-		if len(wanted) == 0 || slices.Contains(wanted, NameExporter) {
-			selected.MustRegister(own)
+		selected := func() ([]*dto.MetricFamily, error) {
+			families, err := s.only(wanted).Gather()
+			if len(wanted) > 0 && !slices.Contains(wanted, NameExporter) {
+				return families, err
+			}
+			more, moreErr := own.Gather()
+			return append(families, more...), errors.Join(err, moreErr)
 		}
-		promhttp.HandlerFor(selected, promhttp.HandlerOpts{
+		promhttp.HandlerFor(prometheus.GathererFunc(selected), promhttp.HandlerOpts{
 			Registry: own,
 			// A scrape that Prometheus gives up is an error for each metric family.
 			// promhttp_metric_handler_errors_total counts them.

@@ -18,8 +18,6 @@ import (
 var (
 	retryLoopMatches = prometheus.NewDesc("ghostrunner_runner_retry_loop_matches_total",
 		"Lines that say \"Retrying until reconnected.\"; an outage prints one or two, however long it is.", []string{"runner"}, nil)
-	retryAttempts = prometheus.NewDesc("ghostrunner_runner_retry_attempts_total",
-		"Attempts to reconnect, from the runner's diagnostic lines.", []string{"runner"}, nil)
 	retrying = prometheus.NewDesc("ghostrunner_runner_retrying",
 		"Whether the runner is in its retry loop, with no evidence of recovery since.", []string{"runner"}, nil)
 	retryingSince = prometheus.NewDesc("ghostrunner_runner_retrying_since_timestamp_seconds",
@@ -27,7 +25,7 @@ var (
 	sessionConflicts = prometheus.NewDesc("ghostrunner_runner_session_conflicts_total",
 		"Refusals because another session of this runner exists.", []string{"runner"}, nil)
 	runnerFailures = prometheus.NewDesc("ghostrunner_runner_failures_total",
-		"Times that the runner gave up, by the reason that it printed.", []string{"runner", "reason"}, nil)
+		"Times that the runner gave up, by the reason that it printed; absent before the first time.", []string{"runner", "reason"}, nil)
 	lastFailure = prometheus.NewDesc("ghostrunner_runner_last_failure_timestamp_seconds",
 		"When the runner last gave up, by the reason that it printed; absent if it never did.",
 		[]string{"runner", "reason"}, nil)
@@ -77,8 +75,10 @@ func (listenerSource) Name() string { return NameListener }
 // The values of the labels reason and result, sorted.
 var reasons, results = slices.Sorted(slices.Values(listener.Reasons())), slices.Sorted(slices.Values(listener.Results()))
 
-// Collect begins every counter at 0, so that the first event is seen as an increase. It sends the
-// series of each metric sorted: the registry would spend a fifth of a large scrape on sorting them.
+// Collect begins the counters at 0, so that the first event is seen as an increase; those of failures
+// begin with the first one, because they would be a fifth of all series and lastFailure shows it. It
+// sends the series of each metric sorted: the registry would spend a fifth of a large scrape on
+// sorting them.
 func (s listenerSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
 	_, up := s.docker.Observed()
 	slots := s.logs.Slots()
@@ -90,7 +90,6 @@ func (s listenerSource) Collect(_ context.Context, ch chan<- prometheus.Metric) 
 			gauge(ch, jobRunning, boolean(slot.State.JobRunning), slot.Runner)
 		}
 		counter(ch, retryLoopMatches, slot.Counts.RetryLoopMatches, slot.Runner)
-		counter(ch, retryAttempts, slot.Counts.RetryAttempts, slot.Runner)
 		counter(ch, sessionConflicts, slot.Counts.SessionConflicts, slot.Runner)
 		counter(ch, jobsStarted, slot.Counts.JobsStarted, slot.Runner)
 		counter(ch, logLines, slot.Counts.LogLines, slot.Runner)
@@ -98,7 +97,9 @@ func (s listenerSource) Collect(_ context.Context, ch chan<- prometheus.Metric) 
 	}
 	for _, reason := range reasons {
 		for i := range slots {
-			counter(ch, runnerFailures, slots[i].Counts.Failures[reason], slots[i].Runner, string(reason))
+			if n := slots[i].Counts.Failures[reason]; n > 0 {
+				counter(ch, runnerFailures, n, slots[i].Runner, string(reason))
+			}
 			timestamp(ch, lastFailure, slots[i].LastFailures[reason], slots[i].Runner, string(reason))
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Timeout is what one source may take of a scrape. Prometheus gives the whole of it ten seconds by
@@ -59,25 +60,64 @@ func NewSet(logger *slog.Logger, sources ...Source) *Set {
 	return s
 }
 
-// Describe sends nothing: which metrics there are depends on what is known.
-func (s *Set) Describe(chan<- *prometheus.Desc) {}
-
-// Collect reads every source. It returns after Timeout at the latest.
-func (s *Set) Collect(ch chan<- prometheus.Metric) {
+// Gather reads every source at the same time. It returns after Timeout at the latest. Each source
+// has a registry for the scrape: no metric belongs to two sources, so their families are joined
+// without another check of each metric.
+func (s *Set) Gather() ([]*dto.MetricFamily, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
+	families := make([][]*dto.MetricFamily, len(s.guards))
+	errs := make([]error, len(s.guards))
+	results := make([]metrics, len(s.guards))
 	var wg sync.WaitGroup
-	for _, g := range s.guards {
+	for i, g := range s.guards {
 		wg.Go(func() {
 			begin := time.Now()
-			err := g.collect(ctx, ch)
-			g.report(s.logger, err)
-			ch <- prometheus.MustNewConstMetric(scrapeDuration, prometheus.GaugeValue, time.Since(begin).Seconds(), g.source.Name())
-			ch <- prometheus.MustNewConstMetric(scrapeSuccess, prometheus.GaugeValue, boolean(err == nil), g.source.Name())
+			r := &reading{guard: g, ctx: ctx}
+			families[i], errs[i] = gather(r)
+			g.report(s.logger, r.err)
+			results[i] = metrics{
+				prometheus.MustNewConstMetric(scrapeDuration, prometheus.GaugeValue, time.Since(begin).Seconds(), g.source.Name()),
+				prometheus.MustNewConstMetric(scrapeSuccess, prometheus.GaugeValue, boolean(r.err == nil), g.source.Name()),
+			}
 		})
 	}
 	wg.Wait()
+	own, err := gather(metrics(slices.Concat(results...)))
+	return slices.Concat(append(families, own)...), errors.Join(append(errs, err)...)
 }
+
+func gather(c prometheus.Collector) ([]*dto.MetricFamily, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	return registry.Gather()
+}
+
+// metrics is a Collector of metrics that are known.
+type metrics []prometheus.Metric
+
+// Describe sends nothing, so the registry checks each metric instead.
+func (metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the metrics.
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, metric := range m {
+		ch <- metric
+	}
+}
+
+// reading is one source as a Collector, for one scrape.
+type reading struct {
+	*guard
+	ctx context.Context //nolint:containedctx // a Collector is not passed one
+	err error
+}
+
+// Describe sends nothing: which metrics there are depends on what is known.
+func (*reading) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the source.
+func (r *reading) Collect(ch chan<- prometheus.Metric) { r.err = r.collect(r.ctx, ch) }
 
 // only returns the Set of the named sources; all of them if there are no names.
 func (s *Set) only(names []string) *Set {

