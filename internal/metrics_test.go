@@ -214,7 +214,7 @@ func (exporterWorld) Slots() []listener.Slot {
 	return []listener.Slot{{
 		Runner: slot, Known: true, LastFailures: map[listener.Reason]time.Time{listener.Other: time.Now()},
 		Counts: listener.Counts{Failures: map[listener.Reason]uint64{listener.Other: 1}},
-		State: listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"},
+		State:  listener.State{Retrying: true, RetryingSince: time.Now(), JobRunning: true, Version: "2"},
 	}}
 }
 

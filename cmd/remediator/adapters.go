@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+
+	"github.com/shirou/gopsutil/v3/disk"
 
 	"github.com/blueguy23/ghostrunner/internal/docker"
 	"github.com/blueguy23/ghostrunner/internal/remedy"
@@ -29,3 +32,12 @@ func (a dockerAdapter) Containers(ctx context.Context) ([]runner.Container, erro
 }
 
 var _ remedy.Docker = dockerAdapter{}
+
+// diskUsage measures the file system of a path in bytes.
+func diskUsage(path string) (free, size uint64, err error) {
+	usage, err := disk.Usage(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("free space of %s: %w", path, err)
+	}
+	return usage.Free, usage.Total, nil
+}

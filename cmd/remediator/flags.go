@@ -34,7 +34,7 @@ type config struct {
 	pruneLabel                                    string
 	pruneMinAge, pruneCooldown                    time.Duration
 	diskPath                                      string
-	measure                                       prune.Measure // nil: the disk; tests set it
+	measure                                       prune.Measure // of the disk
 	timeScale                                     float64
 	durations                                     map[string]*time.Duration // by flag
 	pruneKeep                                     *regexp.Regexp
@@ -60,7 +60,7 @@ type config struct {
 // was asked for.
 func parse(args []string, stdout io.Writer) (cfg config, done bool, err error) {
 	app := cli.New(program, "Heals self-hosted GitHub Actions runners on this machine, as Alertmanager asks for it.", stdout)
-	cfg.app = app
+	cfg.app, cfg.measure = app, diskUsage
 	window, keep := cfg.flags(app)
 	cfg.commands(app)
 	cfg.command, done, err = app.Parse(args)

@@ -83,7 +83,7 @@ func (s *Set) Gather() ([]*dto.MetricFamily, error) {
 		})
 	}
 	wg.Wait()
-	own, err := gather(metrics(slices.Concat(results...)))
+	own, err := gather(slices.Concat(results...))
 	return slices.Concat(append(families, own)...), errors.Join(append(errs, err)...)
 }
 

@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/internal/runner"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 func TestActions(t *testing.T) {

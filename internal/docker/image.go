@@ -8,13 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/blueguy23/ghostrunner/internal/runner"
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+
+	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
 // Images lists the images that carry the label (KEY=VALUE), or all of them if it is empty, oldest

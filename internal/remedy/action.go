@@ -13,7 +13,6 @@ const (
 // cannot make series.
 const actionUnknown = "unknown"
 
-// targetEngine is the target of actions on the engine as a whole.
 const targetEngine = "engine"
 
 // Action is something that can be done to the world.
@@ -86,7 +85,6 @@ const (
 	failNotEnough   = "not_enough"   // everything that may be removed is gone, and space is still short
 )
 
-// failure is an action that was begun and did not succeed.
 type failure struct {
 	reason string // one of the fail constants
 	err    error

@@ -141,7 +141,6 @@ func (l *containerList) look(ctx context.Context, received time.Time) ([]runner.
 	return a.list, nil
 }
 
-// forget makes the next call ask Docker.
 func (l *containerList) forget() {
 	l.mu.Lock()
 	l.stale = true

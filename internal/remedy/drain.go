@@ -135,7 +135,6 @@ func (r *reconciler) drain(ctx context.Context, a *attempt) (down, job bool, err
 	}
 }
 
-// start starts a container that is down, and restarts an idle one that is not.
 func (r *reconciler) start(ctx context.Context, a *attempt, down bool) error {
 	start := r.opts.Docker.Start
 	if !down {
@@ -161,7 +160,6 @@ func (r *reconciler) restartService(ctx context.Context, a *attempt) (step, erro
 	return stepFinish, nil
 }
 
-// call makes one changing call on Docker, and notes what it did.
 func (a *attempt) call(ctx context.Context, timeout time.Duration, done string, fn func(context.Context, string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -72,7 +72,6 @@ func nextLength(b journal.Breaker, base, limit time.Duration) time.Duration {
 	return min(2*b.Length, limit)
 }
 
-// onProbation is a breaker after its runner was started again now.
 func onProbation(b journal.Breaker, now journal.Instant) journal.Breaker {
 	b.Instant, b.State = now, journal.HalfOpen
 	return b

@@ -54,7 +54,6 @@ func guardCooldown(w World, p Plan) Verdict {
 	return pass("")
 }
 
-// unverified counts the last restarts in a row.
 func unverified(s *journal.State, target string) int {
 	ofRestart := func(r journal.Record) bool { return r.Action == ActionRestart && r.Outcome != journal.Running }
 	verified, _ := s.Last(target, func(r journal.Record) bool { return ofRestart(r) && r.Reason != failVerify })

@@ -64,7 +64,6 @@ func guardAllowed(w World, p Plan) Verdict {
 	return pass("")
 }
 
-// guardDryRun is the last one: all others passed.
 func guardDryRun(w World, p Plan) Verdict {
 	if !w.Options.DryRun {
 		return pass("")

@@ -29,7 +29,6 @@ type conflict struct {
 	since, seen time.Time
 }
 
-// idleCheck finds out whether a job runs.
 type idleCheck struct {
 	opts       *Options
 	containers *containerList
@@ -47,7 +46,6 @@ func (i *idleCheck) registrations(ctx context.Context, c runner.Container) ([]ru
 	return i.ofSlot(ctx, list, c), ok
 }
 
-// ofSlot picks the registrations of a container's slot.
 func (i *idleCheck) ofSlot(ctx context.Context, list []runner.Registration, c runner.Container) []runner.Registration {
 	all, _ := i.containers.recent(ctx) // without it a slot may be taken for another with a longer name
 	return runner.NewSlots(append([]runner.Container{c}, all...), "").Registrations(list, c.Runner, c.Scope)
@@ -104,7 +102,6 @@ func (i *idleCheck) conflict(c runner.Container, claim int64, empty bool) time.D
 	return now.Sub(found.since)
 }
 
-// sleep waits for d; false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

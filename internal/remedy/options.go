@@ -82,9 +82,6 @@ func (o Options) withDefaults() *Options {
 	if o.Pruner.MinAge <= 0 {
 		o.Pruner.MinAge = 24 * time.Hour
 	}
-	if o.Pruner.Measure == nil {
-		o.Pruner.Measure = prune.Statfs
-	}
 	o.Pruner.Docker, o.Pruner.PollInterval = o.Docker, o.PollInterval
 	if o.QueueLimit <= 0 {
 		o.QueueLimit = 50_000
@@ -98,12 +95,10 @@ func (o Options) withDefaults() *Options {
 	return &o
 }
 
-// scale returns a delay of the program as it is to be waited for.
 func (o *Options) scale(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * o.TimeScale)
 }
 
-// windowOpens is when actions may begin again, zero if they may now.
 func (o *Options) windowOpens(now time.Time) time.Time {
 	if o.Window == nil || o.Window.Open(now) {
 		return time.Time{}
@@ -111,5 +106,4 @@ func (o *Options) windowOpens(now time.Time) time.Time {
 	return o.Window.Next(now)
 }
 
-// now is the present instant.
 func (o *Options) now() journal.Instant { return journal.Instant{Time: time.Now(), Boot: o.BootTime()} }

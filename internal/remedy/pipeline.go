@@ -59,7 +59,6 @@ type pipeline struct {
 	firing    map[string]Firing
 }
 
-// record notes the heartbeat and what else fires.
 func (p *pipeline) record(list []Notice) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,7 +84,6 @@ func (p *pipeline) silent() error {
 	return nil
 }
 
-// lastHeartbeat is when the last heartbeat came, zero if none has.
 func (p *pipeline) lastHeartbeat() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,7 +137,6 @@ func (r *Remediator) Accept(list []Notice, missing uint64) (int, error) {
 	return len(alerts), nil
 }
 
-// enqueue makes alerts durable and wakes the loop.
 func (r *Remediator) enqueue(alerts []journal.Alert) error {
 	if len(alerts) == 0 {
 		return nil

@@ -20,7 +20,6 @@ const (
 	followRetry = 5 * time.Second
 )
 
-// prune carries a prune out and writes its outcome.
 func (r *Remediator) prune(ctx context.Context, p Plan, rec journal.Record) {
 	defer r.reconciler.release(p.Target)
 	act, cancel := outlive(ctx)

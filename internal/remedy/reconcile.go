@@ -40,7 +40,6 @@ type reconciler struct {
 	tasks map[string]task // by target
 }
 
-// task is what is remembered of a target between two steps.
 type task struct {
 	claimed bool          // a step is in progress
 	at      time.Time     // when it is looked at again
@@ -48,7 +47,6 @@ type task struct {
 	look    bool          // also while it waits for the end of its back-off
 }
 
-// step is what to do about a pending start.
 type step int
 
 const (
@@ -86,7 +84,6 @@ func startedSince(p journal.PendingStart, c runner.Container, now journal.Instan
 	return c.Running() && c.Up > 0 && c.Up < now.Since(p.Instant)
 }
 
-// attempt is a pending start that is worked on.
 type attempt struct {
 	p      journal.PendingStart
 	rec    journal.Record
@@ -243,7 +240,6 @@ func (r *reconciler) find(ctx context.Context, id string) (runner.Container, err
 	return runner.Container{}, errGone
 }
 
-// hold sees to it that a back-off has begun.
 func (r *reconciler) hold(ctx context.Context, a *attempt) error {
 	c, err := r.find(ctx, a.p.ID)
 	switch {

@@ -91,7 +91,6 @@ func (r *Remediator) Ready() error {
 	return r.pipeline.silent()
 }
 
-// wakeUp makes the loop look for something to do.
 func (r *Remediator) wakeUp() {
 	select {
 	case r.wake <- struct{}{}:

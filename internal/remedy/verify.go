@@ -13,7 +13,6 @@ import (
 // that has not changed costs no quota.
 const onlineInterval = 2 * time.Second
 
-// onlineCheck asks GitHub whether a restarted runner is online.
 type onlineCheck struct {
 	// before are the registrations that were online before the restart, and have not been seen to
 	// end: a runner that was killed is called online for a while.

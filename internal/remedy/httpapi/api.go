@@ -23,7 +23,6 @@ const (
 	explainTimeout  = 30 * time.Second
 )
 
-// maxForm bounds the body of a request that has only parameters.
 const maxForm = 4 << 10
 
 // api is a handler of the API: fn gets a request whose parameters, from its query or its form, are
@@ -118,7 +117,6 @@ func (s *Server) respond(w http.ResponseWriter, req *http.Request, err error, th
 	}
 }
 
-// fromForm reports whether a browser's form made the request.
 func fromForm(req *http.Request) bool {
 	typ, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	return err == nil && typ == "application/x-www-form-urlencoded"
@@ -138,7 +136,6 @@ func (s *Server) postExplain(w http.ResponseWriter, req *http.Request) {
 	reply(w, s.remediator.Explain(ctx, m.notices()))
 }
 
-// reply answers with JSON that no browser mistakes for a page.
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

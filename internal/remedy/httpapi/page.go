@@ -39,19 +39,12 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"words": func(s any) string { return strings.ReplaceAll(fmt.Sprint(s), "_", " ") },
 }).Parse(pageHTML))
 
-const (
-	// pageAttempts and pageFiring are how many of each the page shows.
-	pageAttempts = 30
-	pageFiring   = 50
-)
+const pageAttempts = 30
 
-// view is what the page shows.
 type view struct {
 	Now      time.Time
 	Status   remedy.Status
 	Attempts []journal.Record
-	// Hidden is how many alerts fire that are not shown.
-	Hidden int
 	// SignedIn shows the buttons, SignIn says why it is asked again.
 	SignedIn bool
 	SignIn   string
@@ -73,9 +66,6 @@ func (s *Server) Page(signedIn func(*http.Request) bool) http.Handler {
 			SignedIn: signedIn(req), SignIn: signInWords[req.URL.Query().Get("signin")],
 		}
 		v.Status.Targets = s.remediator.Targets(req.Context())
-		if n := len(v.Status.Firing) - pageFiring; n > 0 {
-			v.Status.Firing, v.Hidden = v.Status.Firing[:pageFiring], n
-		}
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", pagePolicy)
@@ -110,7 +100,7 @@ func (v view) Headline() headline {
 	case len(s.Unfinished) > 0:
 		return headline{"busy", "Healing", count(len(s.Unfinished), "container is", "containers are") + " on the way back."}
 	case len(s.Firing) > 0:
-		return headline{"wait", count(len(s.Firing)+v.Hidden, "alert fires", "alerts fire"), "What was decided about each stands below."}
+		return headline{"wait", count(len(s.Firing), "alert fires", "alerts fire"), "What was decided about each stands below."}
 	case s.Heartbeat.IsZero():
 		return headline{"wait", "Waiting for a heartbeat", "Nothing has been heard from Alertmanager since the start."}
 	default:
@@ -147,37 +137,6 @@ type when struct {
 	Near string
 }
 
-// tones of what a word means for people, as classes of the style sheet.
-var tones = map[string]string{
-	string(journal.Completed): "good", string(journal.Failed): "bad",
-	string(journal.Closed): "good", string(journal.Open): "bad", string(journal.HalfOpen): "wait",
-	"running": "good", "healthy": "good", "unhealthy": "bad", "starting": "busy", "restarting": "wait", "paused": "wait",
-	"exited": "bad", "dead": "bad", "created": "wait", "critical": "bad", "warning": "wait", "info": "busy",
-}
-
-// Tone is the class of a word.
-func (v view) Tone(word any) string {
-	if word == journal.Running { // a container that runs is well, an action that runs is not over
-		return "busy"
-	}
-	return tones[fmt.Sprint(word)]
-}
-
-// TargetTone is the worst of a target: its breaker, its health, its state.
-func (v view) TargetTone(t remedy.Target) string {
-	switch {
-	case t.Working:
-		return "busy"
-	case t.Breaker != nil && t.Breaker.State != journal.Closed:
-		return v.Tone(t.Breaker.State)
-	case t.Health != "" && v.Tone(t.State) == "good":
-		return v.Tone(t.Health)
-	default:
-		return v.Tone(t.State)
-	}
-}
-
-// span is a length of time as people read it.
 func span(d time.Duration) string {
 	if d = max(d, 0); d < 10*time.Second {
 		return d.Round(100 * time.Millisecond).String()

@@ -28,14 +28,13 @@ func TestHeadline(t *testing.T) {
 		"heals": {func(s *remedy.Status) {
 			s.Firing, s.Unfinished = make([]remedy.Firing, 2), make([]remedy.Unfinished, 1)
 		}, "busy", "Healing"},
-		"dry run":          {func(s *remedy.Status) { s.DryRun, s.Unfinished = true, make([]remedy.Unfinished, 1) }, "wait", "Dry run"},
-		"silence":          {func(s *remedy.Status) { s.Silent, s.DryRun = true, true }, "bad", "No heartbeat"},
-		"window":           {func(s *remedy.Status) { s.WindowOpens, s.DryRun = now.Add(time.Hour), true }, "wait", "Outside of the maintenance window"},
-		"paused":           {func(s *remedy.Status) { s.Paused, s.Silent = true, true }, "wait", "Paused until resumed"},
-		"paused for long":  {func(s *remedy.Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 1d3h"},
-		"no Docker":        {func(s *remedy.Status) { s.DockerUp, s.Paused = false, true }, "bad", "Docker does not answer"},
-		"no journal":       {func(s *remedy.Status) { s.Ready, s.Journal, s.DockerUp = false, false, false }, "bad", "Nothing can be accepted"},
-		"fires, many more": {func(s *remedy.Status) { s.Firing = make([]remedy.Firing, 3) }, "wait", "3 alerts fire"},
+		"dry run":         {func(s *remedy.Status) { s.DryRun, s.Unfinished = true, make([]remedy.Unfinished, 1) }, "wait", "Dry run"},
+		"silence":         {func(s *remedy.Status) { s.Silent, s.DryRun = true, true }, "bad", "No heartbeat"},
+		"window":          {func(s *remedy.Status) { s.WindowOpens, s.DryRun = now.Add(time.Hour), true }, "wait", "Outside of the maintenance window"},
+		"paused":          {func(s *remedy.Status) { s.Paused, s.Silent = true, true }, "wait", "Paused until resumed"},
+		"paused for long": {func(s *remedy.Status) { s.Paused, s.PausedUntil = true, now.Add(27*time.Hour) }, "wait", "Paused for another 1d3h"},
+		"no Docker":       {func(s *remedy.Status) { s.DockerUp, s.Paused = false, true }, "bad", "Docker does not answer"},
+		"no journal":      {func(s *remedy.Status) { s.Ready, s.Journal, s.DockerUp = false, false, false }, "bad", "Nothing can be accepted"},
 	} {
 		s := well()
 		c.change(&s)

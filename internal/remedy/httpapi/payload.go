@@ -38,10 +38,8 @@ const (
 	maxFingerprint = 64
 )
 
-// kept are the labels that are kept.
 var kept = append([]string{"alertname", "severity", "layer", "host"}, remedy.Labels...)
 
-// notices returns the alerts of a message, bounded.
 func (m *message) notices() []remedy.Notice {
 	now := time.Now()
 	out := make([]remedy.Notice, len(m.Alerts))

@@ -77,7 +77,6 @@ func limited(places chan struct{}, next http.Handler) http.Handler {
 	})
 }
 
-// unavailable asks the client to try again.
 func unavailable(w http.ResponseWriter, err error) {
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, err.Error(), http.StatusServiceUnavailable)

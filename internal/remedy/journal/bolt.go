@@ -35,7 +35,6 @@ type DiskTx interface {
 	OnCommit(fn func())
 }
 
-// errJournal marks every error of the file.
 var errJournal = errors.New("journal")
 
 // errCorrupt is a file that is no sound journal. It needs a person: bbolt may keep its lock after
@@ -45,7 +44,6 @@ var errCorrupt = errors.New("is corrupt; move it away to start with an empty one
 // batchDelay is how long a transaction waits for others to share its fsync.
 const batchDelay = time.Millisecond
 
-// bolt is a bbolt file.
 type bolt struct{ db *bbolt.DB }
 
 type boltTx struct{ *bbolt.Tx }

@@ -51,19 +51,16 @@ type Record struct {
 	Action string `json:"action"`
 	Asked  string `json:"asked,omitempty"`
 	// Target is the runner slot, the service's name, or "engine" for prune.
-	Target    string `json:"target,omitempty"`
-	Container string `json:"container,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-	Detail    string `json:"detail,omitempty"`
-	Alert     Alert  `json:"alert"`
-	// Verdicts are the results of the stages and guards, in order.
-	Verdicts []Verdict `json:"verdicts,omitempty"`
-	// Evidence is what was seen while acting.
-	Evidence []string `json:"evidence,omitempty"`
-	// Fire says that this restart counted as a watchdog fire.
-	Fire  bool      `json:"fire,omitempty"`
-	Began time.Time `json:"began"`
-	Ended time.Time `json:"ended,omitzero"`
+	Target    string    `json:"target,omitempty"`
+	Container string    `json:"container,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	Detail    string    `json:"detail,omitempty"`
+	Alert     Alert     `json:"alert"`
+	Verdicts  []Verdict `json:"verdicts,omitempty"` // of the stages and guards, in order
+	Evidence  []string  `json:"evidence,omitempty"` // seen while acting
+	Fire      bool      `json:"fire,omitempty"`     // it counted as a watchdog fire
+	Began     time.Time `json:"began"`
+	Ended     time.Time `json:"ended,omitzero"`
 	// Count is how often the same refusal was given, Ended the last time.
 	Count uint64 `json:"count"`
 }
@@ -125,17 +122,15 @@ const (
 // is on disk before the first call to Docker and stays until the container was started. Bucket and
 // keys have the names that an older version gave them.
 type PendingStart struct {
-	// Instant is when it was begun.
-	Instant
+	Instant // when it was begun
 
-	Target    string `json:"target"`
-	Container string `json:"container"`
-	ID        string `json:"id"`
-	Action    string `json:"action"`
-	Record    uint64 `json:"record"`
-	Phase     Phase  `json:"phase"`
-	// Length is how long the container is to stay down; 0: not at all.
-	Length time.Duration `json:"length"`
+	Target    string        `json:"target"`
+	Container string        `json:"container"`
+	ID        string        `json:"id"`
+	Action    string        `json:"action"`
+	Record    uint64        `json:"record"`
+	Phase     Phase         `json:"phase"`
+	Length    time.Duration `json:"length"` // how long it is to stay down; 0: not at all
 }
 
 // BreakerState is the state of a runner's circuit breaker.
@@ -150,14 +145,11 @@ const (
 
 // Breaker is the memory of a runner that was backed off.
 type Breaker struct {
-	// Instant is when the state was entered.
-	Instant
+	Instant // when the state was entered
 
-	State BreakerState `json:"state"`
-	// Length is how long the last opening lasts.
-	Length time.Duration `json:"length"`
-	// Openings counts openings since it was last closed.
-	Openings int `json:"openings"`
+	State    BreakerState  `json:"state"`
+	Length   time.Duration `json:"length"`   // of the last opening
+	Openings int           `json:"openings"` // since it was last closed
 	// Ineffective says that restarts that did not help opened it, and not a storm of them: on
 	// probation any restart that is asked for opens it again.
 	Ineffective bool `json:"ladder,omitempty"`
@@ -167,9 +159,8 @@ type Breaker struct {
 type Pause struct {
 	Instant
 
-	On bool `json:"on"`
-	// Length is how long it lasts; 0: until resumed.
-	Length time.Duration `json:"length"`
+	On     bool          `json:"on"`
+	Length time.Duration `json:"length"` // 0: until resumed
 }
 
 // At reports whether the pause holds, and what is left of it.

@@ -64,7 +64,6 @@ func load(d Disk, now Instant) (State, error) {
 	return s, nil
 }
 
-// readers take one entry each, by bucket.
 func (s *State) readers(now Instant) map[string]func(k string, v []byte) error {
 	return map[string]func(k string, v []byte) error{
 		bucketMeta: func(k string, v []byte) error {
@@ -160,7 +159,6 @@ func (s *State) failInterrupted() {
 	}
 }
 
-// unfinished returns the records of unfinished actions.
 func (s *State) unfinished() map[uint64]bool {
 	out := make(map[uint64]bool, len(s.Starts))
 	for _, p := range s.Starts {

@@ -255,7 +255,6 @@ func (s *Store) Inbox(from uint64, limit int) ([]Queued, error) {
 	return out, err
 }
 
-// sleep waits for d; false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

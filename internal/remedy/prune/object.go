@@ -11,7 +11,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// object is one thing that may be removed.
 type object struct {
 	kind, name string
 	size       uint64

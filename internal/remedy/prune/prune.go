@@ -60,32 +60,24 @@ type Docker interface {
 
 // Pruner removes objects of one engine.
 type Pruner struct {
-	Docker Docker
-	// Measure measures the disk.
-	Measure Measure
-	// Path is where it measures. Empty: Docker's root.
-	Path string
-	// Label (KEY=VALUE) confines a prune to objects that carry it. Empty: every unused image.
-	Label string
-	// MinAge is the least time since an unused image that has a name was last used.
-	MinAge time.Duration
-	// Keep matches the names and ids of images that are never removed. Nil: none.
-	Keep *regexp.Regexp
-	// PollInterval is the time between two measurements of a disk that is to change.
-	PollInterval time.Duration
+	Docker  Docker
+	Measure Measure        // of the disk
+	Path    string         // where it is measured; empty: Docker's root
+	Label   string         // KEY=VALUE of the objects to remove; empty: every unused image
+	MinAge  time.Duration  // least time since an unused image that has a name was last used
+	Keep    *regexp.Regexp // names and ids of images that are never removed; nil: none
+
+	PollInterval time.Duration // between two measurements of a disk that is to change
 }
 
 // Task is one prune.
 type Task struct {
-	Space Space
-	// Ours are the images that our containers are made from.
-	Ours []string
-	// LastUse returns the last use of an image that was seen; zero if unknown.
-	LastUse func(id string) time.Time
-	// Busy returns why a job may be running, "" if none is.
-	Busy func(ctx context.Context) string
-	// DryRun only lists: nothing is removed, and the sizes are what Docker says.
-	DryRun bool
+	Space   Space
+	Ours    []string                         // the images that our containers are made from
+	LastUse func(id string) time.Time        // of an image; zero if unknown
+	Busy    func(ctx context.Context) string // why a job may be running, "" if none is
+	DryRun  bool                             // only list: the sizes are what Docker says
+
 	// Note and Removed are called with what happens.
 	Note    func(format string, args ...any)
 	Removed func(kind string, bytes uint64)
@@ -116,7 +108,6 @@ func (p *Pruner) Measured(ctx context.Context, s Space) (Space, error) {
 	return s, nil
 }
 
-// run is a prune in progress.
 type run struct {
 	*Pruner
 	Task

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // Labels of an alert that asks for a prune. CONTRACT: they are public names.
@@ -29,16 +27,6 @@ type Space struct {
 
 // Measure is how much is free and how large the disk below a path is.
 type Measure func(path string) (free, size uint64, err error)
-
-// Statfs measures bytes.
-func Statfs(path string) (free, size uint64, err error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
-		return 0, 0, fmt.Errorf("statfs %s: %w", path, err)
-	}
-	block := uint64(s.Bsize) //nolint:gosec // a block size is positive
-	return s.Bavail * block, s.Blocks * block, nil
-}
 
 // Wanted returns the space that the labels of an alert ask for; nothing is measured yet.
 func Wanted(labels map[string]string) (Space, error) {
