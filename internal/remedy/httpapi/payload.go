@@ -25,7 +25,6 @@ type message struct {
 	TruncatedAlerts uint64 `json:"truncatedAlerts"`
 }
 
-// Statuses of an alert.
 const (
 	statusFiring   = "firing"
 	statusResolved = "resolved"

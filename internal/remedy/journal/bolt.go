@@ -41,8 +41,7 @@ var errJournal = errors.New("journal")
 // such a failure, so the same file is not opened again.
 var errCorrupt = errors.New("is corrupt; move it away to start with an empty one")
 
-// batchDelay is how long a transaction waits for others to share its fsync.
-const batchDelay = time.Millisecond
+const batchDelay = time.Millisecond // for others to share a transaction and its fsync
 
 type bolt struct{ db *bbolt.DB }
 

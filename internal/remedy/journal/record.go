@@ -100,7 +100,6 @@ func (r Record) Note(format string, args ...any) Record {
 	return r
 }
 
-// refusalKey is what makes two refusals the same line of history.
 func (r Record) refusalKey() string {
 	return r.Alert.Fingerprint + "|" + r.Action + "|" + r.Target + "|" + r.Reason
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 )
 
-// The buckets of the file.
 const (
 	bucketMeta     = "meta"     // version, paused
 	bucketInbox    = "inbox"    // seq → Alert: accepted, not yet decided

@@ -18,7 +18,6 @@ type object struct {
 	remove     func(ctx context.Context) (freed uint64, err error)
 }
 
-// lists are what is removed, in order. Each lists its objects when its turn comes.
 func (r *run) lists() []func(context.Context) ([]object, error) {
 	return []func(context.Context) ([]object, error){
 		r.cache,

@@ -25,7 +25,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The kinds of objects, as metrics name them.
 const (
 	buildCache = "build_cache"
 	images     = "images"
