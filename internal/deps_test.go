@@ -110,7 +110,7 @@ func allowed(dep string, exceptions []string) bool {
 func list(t *testing.T, format, pattern string) []string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", format, pattern)
-	var stderr strings.Builder // which also tells of downloads
+	var stderr strings.Builder // it also reports downloads
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -64,8 +64,8 @@ var mutatedMatcher = map[string][]string{"=": {"!="}, "!=": {"="}, "=~": {"!~"},
 
 // equivalent are the mutations that change no alert, with the reason.
 var equivalent = map[string]string{
-	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 0": "an alert fires for each series, whatever its value",
-	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 2": "an alert fires for each series, whatever its value",
+	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 0": "an alert fires for each series, with any value",
+	"GhostrunnerWatchdog: expr: vector(1): 1 becomes 2": "an alert fires for each series, with any value",
 }
 
 // One word of PromQL: a string, a duration, a number, a name, an operator, or a brace.

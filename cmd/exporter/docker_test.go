@@ -210,7 +210,7 @@ func TestFlood(t *testing.T) {
 }
 
 // An exporter that is killed and started again shows the same state from its first page with the
-// slot on, and counts from 0; runners that were restarted or stopped meanwhile begin anew.
+// slot on, and counts from 0; runners that were restarted or stopped meanwhile begin again.
 func TestRestartRestoresState(t *testing.T) {
 	s := newStage(t)
 	c := s.scraper()

@@ -111,7 +111,7 @@ func TestCommands(t *testing.T) {
 		{"history of tomorrow", []string{"history", "--since=tomorrow"}, false, 1, []string{"400 Bad Request: since: want a time such as"}},
 		{"too much history", []string{"history", "--limit=9999"}, false, 1, []string{"400 Bad Request: limit: want a number from 1 to 1500\n"}},
 		{"breakers", []string{"breakers"}, false, 0, []string{"RUNNER  BREAKER  UNTIL  PROBATION ENDS  FIRES\n"}},
-		{"reset of nobody", []string{"breakers", "reset", "no/body"}, false, 1, []string{"404 Not Found: no such runner\n"}},
+		{"reset of an unknown runner", []string{"breakers", "reset", "no/body"}, false, 1, []string{"404 Not Found: no such runner\n"}},
 		{"incident", []string{"incident"}, false, 0, []string{"Nothing was done or refused since 24h.\n"}},
 		{"format", []string{"history", "--format=xml"}, false, 1, []string{"xml"}},
 	} {

@@ -341,7 +341,7 @@ func TestPruneOnDocker(t *testing.T) {
 	leftover := dockerCLI(t, nil, "create", "--label", w.label, "--network=none", used)
 	stranger := dockerCLI(t, nil, "create", "--label", w.label+"-bystander", "--network=none", used)
 	stopped := dockerCLI(t, nil, "create", "--label", w.label, "--label", "ghostrunner.role=runner", "--label", "ghostrunner.runner=ci-2", "--network=none", used)
-	// This disk never has more space, whatever is removed.
+	// This disk never has more space, even after a removal.
 	cfg, _, err := parse([]string{
 		"--web.listen-address=127.0.0.1:0", "--web.bearer-token-file=" + w.token, "--docker.label=" + w.label,
 		"--journal.path=" + filepath.Join(w.dir, "journal.db"), "--prune.label=" + w.label, "--prune.min-age=1ms",

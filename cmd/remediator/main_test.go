@@ -111,7 +111,7 @@ func TestWithoutDocker(t *testing.T) {
 	}
 	clitest.Until(t, "the log to say that Docker is down", func() bool { return strings.Contains(p.log.String(), "Docker does not answer") })
 	if code := p.stop(); code != 0 {
-		t.Errorf("exit %d after it was told to stop: %s", code, p.log.String())
+		t.Errorf("exit %d after SIGTERM: %s", code, p.log.String())
 	}
 }
 

@@ -100,7 +100,7 @@ func TestNewcomer(t *testing.T) {
 			t.Errorf("no page says %q any more (%s)", line, o.because)
 		}
 	}
-	// A page that nobody types is a page whose commands are not tested.
+	// The commands of a page that is missing here are not tested.
 	pages, err := exec.CommandContext(t.Context(), "git", "-C", n.clone, "ls-files", "*.md").Output()
 	if err != nil {
 		t.Fatal(err)

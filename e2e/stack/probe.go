@@ -164,7 +164,7 @@ func (s *Stack) Done(ctx context.Context, since time.Time) (map[string]int, erro
 	return s.attempts(ctx, since, "completed")
 }
 
-// Begun counts the actions that were begun since then, whatever their outcome.
+// Begun counts the actions that were begun since then, with any outcome.
 func (s *Stack) Begun(ctx context.Context, since time.Time) (map[string]int, error) {
 	return s.attempts(ctx, since, "completed", "failed", "running")
 }

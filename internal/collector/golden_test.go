@@ -162,7 +162,7 @@ func TestGolden(t *testing.T) {
 		{ID: 12, Name: "ci-runner-12", OS: "linux"},
 	}}
 	limits := []runner.RateLimit{
-		{Resource: "core", Limit: 5000, Remaining: 4990, Reset: now.Add(time.Hour), At: ago(time.Hour)}, // as it must be: nobody asks
+		{Resource: "core", Limit: 5000, Remaining: 4990, Reset: now.Add(time.Hour), At: ago(time.Hour)}, // no request since
 		{Resource: "over", Limit: 60, Remaining: 0, Reset: ago(time.Minute), At: ago(time.Hour)},
 		{Resource: "search", Limit: 30, Remaining: 7, Reset: ago(time.Second), At: ago(time.Minute)},
 	}

@@ -205,7 +205,7 @@ func TestSameNameInTwoScopes(t *testing.T) {
 			[]string{`runner_online{runner="a"} 1`, `collector_success{collector="github"} 0`},
 			[]string{`runner="b"`},
 		},
-		"a scope that nobody asks": {
+		"a scope that is not polled": {
 			[]runner.Container{running("a", "elsewhere"), running("b", "org")},
 			[]string{`runner_online{runner="b"} 0`, `collector_success{collector="github"} 1`},
 			[]string{`runner="a"`},

@@ -115,7 +115,7 @@ func (d *daemon) end(sig os.Signal) {
 	file := filepath.Join(d.dir, "exec", "containerd", "containerd.pid")
 	pid, err := os.ReadFile(file)
 	if err != nil {
-		return // it was told to end, and removed the file itself
+		return // it was sent SIGTERM, and removed the file itself
 	}
 	for begun := time.Now(); !dead(string(pid)); time.Sleep(10 * time.Millisecond) {
 		if time.Since(begun) > patience {

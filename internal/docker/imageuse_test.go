@@ -25,7 +25,7 @@ func TestFollowImages(t *testing.T) {
 			case err := <-ended:
 				t.Fatalf("%s: ended: %v", what, err)
 			case <-deadline:
-				t.Fatalf("%s: nobody says that %s is used", what, image)
+				t.Fatalf("%s: no report that %s is used", what, image)
 			}
 		}
 	}

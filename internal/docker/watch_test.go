@@ -51,7 +51,7 @@ func TestWatchHealth(t *testing.T) {
 		case err := <-errs:
 			t.Fatal(err)
 		case <-time.After(patience):
-			t.Fatalf("the engine did not tell of %s", step.want)
+			t.Fatalf("the engine did not report %s", step.want)
 		}
 	}
 	w.restart(id)

@@ -24,7 +24,7 @@ type Action struct {
 
 // action returns the action of that name; ok is false if there is none.
 //
-// Restart starts a container anew. A runner is sent SIGTERM; its supervisor deletes its
+// Restart stops a container and starts it again. A runner is sent SIGTERM; its supervisor deletes its
 // registration at GitHub (which GitHub refuses while a job runs) and exits. If it has not exited
 // after the grace and no job runs in it, Docker restarts it; a job that began in the last instant
 // is never killed: the attempt is given up, and the container is started when it has exited. A

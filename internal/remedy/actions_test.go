@@ -87,7 +87,7 @@ func TestRestart(t *testing.T) {
 			}
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"), wait: 4 * time.Minute,
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 failed not_verified"}},
-		{name: "made anew meanwhile", world: func(d *fakeDocker) {
+		{name: "created again meanwhile", world: func(d *fakeDocker) {
 			d.start = func(id string) error { d.set(id, func(c *runner.Container) { c.ID = "id-new" }); return nil }
 		}, alert: alertOf("A", ActionRestart, "runner", "ci-1"),
 			calls: []string{"terminate id-ci-1", "start id-ci-1"}, want: []string{"restart ci-1 failed gone"}},
@@ -161,7 +161,7 @@ func TestJobInTheLastInstant(t *testing.T) {
 				if got := d.state("id-ci-1"); got != "running" || len(d.done()) != 1 {
 					t.Fatalf("the job was cut: %s %v", got, d.done())
 				}
-				// The job is over, and the supervisor leaves as it was told.
+				// The job is over, and the supervisor exits.
 				d.busy("id-ci-1", false)
 				d.set("id-ci-1", func(c *runner.Container) { c.State = "exited" })
 				elapse(5 * time.Second)
@@ -299,11 +299,11 @@ func TestBreaker(t *testing.T) {
 		if got := time.Until(r.Breakers()[0].Until).Round(time.Minute); got != 10*time.Minute {
 			t.Errorf("opens for %s after a reset, want 10m", got)
 		}
-		// Compose made the container anew meanwhile: the old storm does not stop it.
+		// Compose created the container again meanwhile: the old storm does not stop it.
 		d.set("id-ci-1", func(c *runner.Container) { c.ID, c.State = "id-new", "running" })
 		elapse(observeInterval + time.Second)
 		if b := r.Breakers()[0]; b.State != journal.HalfOpen || d.state("id-new") != "running" || len(r.Status().Unfinished) > 0 {
-			t.Errorf("made anew: breaker %s, container %s, unfinished %v", b.State, d.state("id-new"), r.Status().Unfinished)
+			t.Errorf("created again: breaker %s, container %s, unfinished %v", b.State, d.state("id-new"), r.Status().Unfinished)
 		}
 		if err := r.Reset("ci-9"); !errors.Is(err, ErrUnknownRunner) {
 			t.Errorf("reset of an unknown runner: %v", err)

@@ -36,7 +36,7 @@ func TestListIsNotOlderThanItsAlert(t *testing.T) {
 	})
 }
 
-// Whoever waits for a Docker that fails does not wait for it once for each alert.
+// If Docker fails, the alerts that wait for it share one failure.
 func TestListFailsForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0

@@ -212,7 +212,7 @@ func TestKill9(t *testing.T) {
 					t.Fatal(err)
 				}
 				if child(t, crashOrder{Dir: w.dir, Alerts: [][3]string{{c.alert, c.action, "f"}}, Point: point}) {
-					t.Fatalf("nobody came to %s", point)
+					t.Fatalf("%s was not reached", point)
 				}
 				res := finish(t, w.dir)
 				if w.read() != "running" {

@@ -22,7 +22,7 @@ func TestLastDecisions(t *testing.T) {
 		restarted := r.store.State().Records[1].Ended
 		for _, a := range []Notice{
 			alertOf("B", ActionRestart, "runner", "ci-1"), alertOf("B", ActionRestart, "runner", "ci-2"),
-			alertOf("B", ActionRestart, "runner", "nobody"), // has no target, and makes no series
+			alertOf("B", ActionRestart, "runner", "unknown"), // has no target, and makes no series
 		} {
 			send(t, r, a)
 			elapse(time.Second)

@@ -16,7 +16,7 @@ const diskEnv = "GHOSTRUNNER_TEST_DISK"
 
 // onOwnDisk runs this test once more in a process of its own, in whose sight a small tmpfs is
 // mounted on a folder. It returns the folder there, and "" in the process that only waits for it.
-// Nobody else sees the mount.
+// No other process sees the mount.
 func onOwnDisk(t *testing.T, size string) string {
 	t.Helper()
 	if dir := os.Getenv(diskEnv); dir != "" {

@@ -31,7 +31,7 @@ import (
 //	never unlabelled  nothing is done to a container whose labels do not allow it
 //	never twice       no action is done again within its cooldown, no container is taken down more often than was begun
 //	never lost        every alert that was accepted is answered
-//	never stranded    whatever was stopped runs in the end, a back-off is neither cut short nor endless, and no pending start is left
+//	never stranded    each container that was stopped runs in the end, a back-off is neither cut short nor endless, and no pending start is left
 
 var (
 	modelRuns = flag.Int("model.runs", 10_000, "sequences of the model test; the race detector makes it a twentieth")
@@ -113,7 +113,7 @@ type model struct {
 type modelBegin struct {
 	at     time.Time
 	jumped int
-	sure   bool // nobody died in that step, so that the time was not shifted
+	sure   bool // no process died in that step, so that the time was not shifted
 }
 
 // modelSlot is a container of the world.
@@ -219,7 +219,7 @@ func (m *model) crash() {
 	l.stop()
 	m.say("killed")
 	if m.rng.IntN(3) == 0 {
-		<-time.After(time.Duration(m.rng.IntN(1200)) * time.Second) // nobody is there
+		<-time.After(time.Duration(m.rng.IntN(1200)) * time.Second) // without an operator
 	}
 	if m.rng.IntN(4) == 0 {
 		m.reboot()
@@ -369,7 +369,7 @@ func (m *model) job() {
 		s.raced = false // it goes on, and can be seen
 	case s.job:
 		m.endJob(s)
-	case s.State == "running" && !s.leaving: // who was told to leave has no registration any more
+	case s.State == "running" && !s.leaving: // after SIGTERM there is no registration any more
 		s.job = true
 		m.say("a job begins on %s", s.Name)
 	}
@@ -506,7 +506,7 @@ func (l *life) act(call, id string, fn func(s *modelSlot) error) error {
 			l.m.violated("%s of %s, which no label allows", call, s.Name)
 		}
 		err := fn(s)
-		l.point(call) // and nobody hears the answer
+		l.point(call) // and the answer is lost
 		return err
 	})
 }
@@ -554,7 +554,7 @@ func (l *life) Terminate(_ context.Context, id string) error {
 			return errors.New("container is not running")
 		}
 		if s.job && !s.raced {
-			l.m.violated("%s was told to leave although a job runs that could be seen", s.Name)
+			l.m.violated("%s was sent SIGTERM although a job runs that could be seen", s.Name)
 		}
 		s.leaving = true
 		if !s.job && !s.stubborn {
@@ -591,7 +591,7 @@ func (l *life) Restart(_ context.Context, id string, _ time.Duration) error {
 
 func (s *modelSlot) run() { s.State, s.leaving, s.started = "running", false, time.Now() }
 
-// Start knows when a back-off may end: by the clock that nobody sets, as long as the machine was
+// Start knows when a back-off may end: by the clock that cannot be set, as long as the machine was
 // not rebooted.
 func (l *life) Start(_ context.Context, id string) error {
 	return l.act("start", id, func(s *modelSlot) error {

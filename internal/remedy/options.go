@@ -41,7 +41,7 @@ type Options struct {
 	DryRun    bool    // decide and journal, but do nothing
 	TimeScale float64 // a factor on every delay, for demonstrations (1)
 
-	// For tests: the clock that nobody sets, what outlives the process, and what is called with the
+	// For tests: the clock that cannot be set, what outlives the process, and what is called with the
 	// name of each point at which the process may die.
 	BootTime  func() journal.BootTime
 	OpenDisk  func() (journal.Disk, error)

@@ -16,7 +16,7 @@ import (
 const (
 	retryInterval = 2 * time.Second // the least between two looks at a pending start
 	maxRetryDelay = time.Minute     // bounds the doubling pause after steps that failed
-	// shutdownGrace is how long a step in progress may go on after the program was told to stop;
+	// shutdownGrace is how long a step in progress may go on after SIGTERM;
 	// shorter than the 10 s after which Docker kills it.
 	shutdownGrace = 6 * time.Second
 	// timeFormat is how times are written into sentences.

@@ -28,8 +28,8 @@ func TestNextStep(t *testing.T) {
 	}{
 		{"not begun", 0, journal.PhaseIntent, runner.RoleRunner, "running", time.Hour, stepTakeDown},
 		{"not begun, paused", 0, journal.PhaseIntent, runner.RoleRunner, "paused", time.Hour, stepTakeDown},
-		{"was told to exit", 0, journal.PhaseTerminated, runner.RoleRunner, "running", time.Hour, stepTakeDown},
-		{"was told to exit, age unknown", 0, journal.PhaseTerminated, runner.RoleRunner, "running", 0, stepTakeDown},
+		{"was sent SIGTERM", 0, journal.PhaseTerminated, runner.RoleRunner, "running", time.Hour, stepTakeDown},
+		{"was sent SIGTERM, age unknown", 0, journal.PhaseTerminated, runner.RoleRunner, "running", 0, stepTakeDown},
 		{"exited", 0, journal.PhaseTerminated, runner.RoleRunner, "exited", 0, stepStart},
 		{"was started before the phase was written", 0, journal.PhaseTerminated, runner.RoleRunner, "running", time.Minute, stepFinish},
 		{"runs again", 0, journal.PhaseDown, runner.RoleRunner, "running", time.Hour, stepFinish},
@@ -50,7 +50,7 @@ func TestNextStep(t *testing.T) {
 }
 
 // TestRebooted is a machine that was rebooted between the intent and the deed. That has started the
-// runner again: no SIGTERM is sent, whatever the wall clock says.
+// runner again: no SIGTERM is sent, regardless of the wall clock.
 func TestRebooted(t *testing.T) {
 	for _, jump := range []time.Duration{0, 9 * time.Hour, -9 * time.Hour} {
 		t.Run(jump.String(), func(t *testing.T) {

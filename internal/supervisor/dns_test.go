@@ -94,7 +94,7 @@ func TestFallbackNameServers(t *testing.T) {
 	step("the first one says no", false, with)
 	first.code.Store(silence)
 	second.code.Store(int32(dnsmessage.RCodeRefused))
-	step("nobody answers", false, with)
+	step("no answer", false, with)
 	second.code.Store(int32(dnsmessage.RCodeSuccess))
 	step("the second one answers", true, with)
 	first.code.Store(int32(dnsmessage.RCodeSuccess))

@@ -78,7 +78,7 @@ func TestHealth(t *testing.T) {
 		"19 s":                    {State{Phase: Registering}, 19 * time.Second, nil, true, "registering"},
 		"stale":                   {State{Phase: Registering}, 21 * time.Second, nil, false, "stale"},
 		"from the future":         {State{Phase: Registering}, -21 * time.Second, nil, false, "stale"},
-		"worker, whatever":        {State{Phase: Registering, Failures: 9, Failure: "x"}, time.Hour, []string{"/actions-runner/bin/Runner.Worker"}, true, "job running"},
+		"worker, all else wrong":  {State{Phase: Registering, Failures: 9, Failure: "x"}, time.Hour, []string{"/actions-runner/bin/Runner.Worker"}, true, "job running"},
 		"something like a worker": {State{Phase: Registering, Failures: 9, Failure: "x"}, 0, []string{"/bin/grep"}, false, "x"},
 	} {
 		t.Run(name, func(t *testing.T) {

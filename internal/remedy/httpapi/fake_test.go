@@ -51,7 +51,7 @@ func (d *fakeDocker) FollowImages(ctx context.Context, _ func(string)) error {
 }
 
 // hanging is an engine that answers nothing until it is released, which must come before the
-// remediator is stopped. It tells of questions.
+// remediator is stopped. It reports requests.
 func hanging(asked chan<- struct{}) (d *fakeDocker, release func()) {
 	gate := make(chan struct{})
 	return &fakeDocker{hang: func() {

@@ -24,7 +24,7 @@ func (a Alert) Name() string { return a.Labels["alertname"] }
 // Remediation is the name of the action that the alert asks for.
 func (a Alert) Remediation() string { return a.Labels["remediation"] }
 
-// Same reports whether two alerts are one firing that asks for one action, whoever sent them.
+// Same reports whether two alerts are one firing that asks for one action, from any sender.
 func (a Alert) Same(b Alert) bool {
 	return a.Fingerprint == b.Fingerprint && a.StartsAt.Equal(b.StartsAt) && a.Remediation() == b.Remediation()
 }

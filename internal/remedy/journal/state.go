@@ -147,7 +147,7 @@ func (s *State) loadPause(v []byte, now Instant) error {
 	return nil
 }
 
-// failInterrupted gives the actions that nobody will finish their outcome.
+// failInterrupted concludes the actions that were interrupted and have no pending start.
 func (s *State) failInterrupted() {
 	unfinished := s.unfinished()
 	for id, r := range s.Records {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BootTime is a point on a clock that nobody sets: how long the machine had been up, sleep
+// BootTime is a point on a clock that cannot be set: how long the machine had been up, sleep
 // included, and which boot that was. The zero BootTime is unknown.
 type BootTime struct {
 	Boot string        `json:"boot"`
@@ -25,7 +25,7 @@ func ReadBootTime() BootTime {
 	return BootTime{Boot: strings.TrimSpace(string(boot)), Up: time.Duration(up.Nano())}
 }
 
-// Instant is a point in time on the wall clock and on the clock that nobody sets. It tells how long
+// Instant is a point in time on the wall clock and on the clock that cannot be set. It tells how long
 // ago something was although the wall clock was set by hours since, also across processes.
 type Instant struct {
 	Time time.Time `json:"since"`
@@ -46,7 +46,7 @@ func (now Instant) Left(then Instant, length time.Duration) time.Duration {
 	return max(length-now.Since(then), 0)
 }
 
-// rebooted reports whether the machine was started anew since then; false where that is unknown.
+// rebooted reports whether the machine was started again since then; false where that is unknown.
 func (now Instant) rebooted(then Instant) bool {
 	return then.Boot.Boot != "" && now.Boot.Boot != "" && then.Boot.Boot != now.Boot.Boot
 }

@@ -13,7 +13,7 @@ const (
 )
 
 // floor is the free space in bytes below which the disk is all but full: a prune then goes on while
-// a job runs. It is the remediator's own limit, because whoever writes an alert must not be able to
+// a job runs. It is the remediator's own limit, because the author of an alert must not be able to
 // move it.
 const floor uint64 = 2e9
 
