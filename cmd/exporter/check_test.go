@@ -384,8 +384,8 @@ func TestCheckOnATerminal(t *testing.T) {
 		"a       ok     fine\n" +
 		"longer  note   hm\n" +
 		"               → do this\n" +
-		"b       FAIL   bad ]0;title ; and worse?\n" +
-		"               → [2Jrepair\n"
+		"b       FAIL   bad\uFFFD]0;title\uFFFD; and worse\uFFFD\n" +
+		"               → \uFFFD[2Jrepair\n"
 	terminal, screen := pty(t)
 	show := func() string {
 		t.Helper()

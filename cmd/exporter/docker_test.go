@@ -236,10 +236,11 @@ func TestRestartRestoresState(t *testing.T) {
 			}
 		}
 	}
-	since, failed := state("retrying_since_timestamp_seconds", "ci-1"), state("last_failure_timestamp_seconds", "ci-1")
-	if since == "" || failed == "" {
-		t.Fatalf("before the restart: %q, %q", since, failed)
-	}
+	var since, failed string
+	clitest.Until(t, "the state before the restart", func() bool {
+		since, failed = state("retrying_since_timestamp_seconds", "ci-1"), state("last_failure_timestamp_seconds", "ci-1")
+		return since != "" && failed != ""
+	})
 
 	c.kill()
 	s.docker(nil, "restart", ids["ci-2"])

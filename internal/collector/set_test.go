@@ -24,8 +24,6 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-var probe = prometheus.NewDesc("ghostrunner_probe", "A probe.", []string{"source"}, nil)
-
 type fakeSource struct {
 	name    string
 	collect func(ctx context.Context) error
@@ -33,7 +31,7 @@ type fakeSource struct {
 
 func (f fakeSource) Name() string { return f.name }
 func (f fakeSource) Collect(ctx context.Context, ch chan<- prometheus.Metric) error {
-	gauge(ch, probe, 1, f.name)
+	gauge(ch, prometheus.NewDesc("ghostrunner_probe_"+f.name, "A probe.", nil, nil), 1)
 	return f.collect(ctx)
 }
 
@@ -51,7 +49,7 @@ func TestSourcesFailAlone(t *testing.T) {
 			fakeSource{"dead", func(context.Context) error { <-release; return nil }},
 		)
 		for _, line := range []string{
-			`ghostrunner_probe{source="good"} 1`, `ghostrunner_probe{source="bad"} 1`,
+			`ghostrunner_probe_good 1`, `ghostrunner_probe_bad 1`,
 			`ghostrunner_scrape_collector_success{collector="good"} 1`, `ghostrunner_scrape_collector_success{collector="bad"} 0`,
 			`ghostrunner_scrape_collector_success{collector="mad"} 0`, `ghostrunner_scrape_collector_success{collector="dead"} 0`,
 		} {
