@@ -71,10 +71,10 @@ func heading(ctx context.Context, took time.Duration) string {
 	// Docker version 20.10.24+dfsg1, build 5d6db84
 	docker, _, _ := strings.Cut(strings.TrimPrefix(output("dockerd", "--version"), "Docker version "), ",")
 	loads, _ := os.ReadFile("/proc/loadavg")
-	return fmt.Sprintf("%s, commit %s, `go run ./e2e/chaos %s`, in %s: %d cores (%s), %s of memory, Linux %s, Docker %s, load averages at the end %.14s.",
+	return fmt.Sprintf("%s, commit %s, `go run ./e2e/chaos %s`, in %s: %d cores (%s), %s of memory, Linux %s, Docker %s, load averages at the end %s.",
 		time.Now().UTC().Format(time.DateOnly), output("git", "describe", "--always", "--dirty"), strings.Join(os.Args[1:], " "),
 		took.Round(time.Minute), runtime.NumCPU(), measure.Field("/proc/cpuinfo", "model name"), measure.Field("/proc/meminfo", "MemTotal"),
-		output("uname", "-r"), docker, loads)
+		output("uname", "-r"), docker, strings.Join(strings.Fields(string(loads) + " - - -")[:3], ", "))
 }
 
 //go:embed proof.md.tmpl
