@@ -36,8 +36,8 @@ func compose(t *testing.T, env []string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// pinned finds the Compose that make builds. An older one, which a distribution may install, reads these
-// files in another way.
+// pinned finds the Compose that make builds. An older one, which a distribution may install, reads
+// these files in another way.
 var pinned = sync.OnceValues(func() (string, error) {
 	path, err := exec.LookPath("docker-compose")
 	if err != nil {

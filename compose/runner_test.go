@@ -129,8 +129,8 @@ func TestUnpackRunner(t *testing.T) {
 	}
 }
 
-// TestRunnerVersionsArePinned wants the default version of Dockerfile and Compose to be the same, and
-// both of its tarballs to be pinned.
+// TestRunnerVersionsArePinned wants the default version of Dockerfile and Compose to be the same,
+// and both of its tarballs to be pinned.
 func TestRunnerVersionsArePinned(t *testing.T) {
 	read := func(name string) string {
 		text, err := os.ReadFile(name)

@@ -116,8 +116,8 @@ func TestThirdSlot(t *testing.T) {
 
 var slotLine = regexp.MustCompile(`(?m)^  runner-(\d+): \{ extends: runner-1, .*\}\n`)
 
-// TestSlotsDifferByNameAlone wants every further slot to be one line, and to differ from the first one
-// in its name only, with every override.
+// TestSlotsDifferByNameAlone wants every further slot to be one line, and to differ from the first
+// one in its name only, with every override.
 func TestSlotsDifferByNameAlone(t *testing.T) {
 	text, err := os.ReadFile("compose.yaml")
 	if err != nil {
@@ -138,8 +138,8 @@ func TestSlotsDifferByNameAlone(t *testing.T) {
 	})
 }
 
-// TestNinthSlot follows the comment above the lines and docs/scaling.md: a copy of the last line with
-// another number, and its volume.
+// TestNinthSlot follows the comment above the lines and docs/scaling.md: a copy of the last line
+// with another number, and its volume.
 func TestNinthSlot(t *testing.T) {
 	text, err := os.ReadFile("compose.yaml")
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
-// rules/metrics_test.go tests that every metric and label of a query exists, e2e/panels_test.go that
-// every query finds data.
+// rules/metrics_test.go tests that every metric and label of a query exists, e2e/panels_test.go
+// that every query finds data.
 
 func TestCommittedIsGenerated(t *testing.T) {
 	files, err := generate("../rules")

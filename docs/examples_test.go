@@ -86,7 +86,8 @@ func TestAlertmanagerExampleInhibitions(t *testing.T) {
 	}
 }
 
-// TestAlertmanagerExampleRoutes: an alert reaches only the remediator of its own host, with the token.
+// TestAlertmanagerExampleRoutes: an alert reaches only the remediator of its own host, with the
+// token.
 func TestAlertmanagerExampleRoutes(t *testing.T) {
 	var mu sync.Mutex
 	received := map[string]string{} // by host
@@ -127,8 +128,8 @@ func TestAlertmanagerExampleRoutes(t *testing.T) {
 	}
 }
 
-// startAlertmanager runs Alertmanager with the example until ctx ends. The remediators of its two hosts
-// are on a port of this machine, by two names.
+// startAlertmanager runs Alertmanager with the example until ctx ends. The remediators of its two
+// hosts are on a port of this machine, by two names.
 func startAlertmanager(ctx context.Context, t *testing.T, port string) (address string, log *strings.Builder) {
 	t.Helper()
 	dir := t.TempDir()

@@ -22,8 +22,8 @@ var (
 	// fileName matches what may be the name of a file, with or without its folder.
 	fileName = regexp.MustCompile(`[\w./*-]+`)
 	address  = regexp.MustCompile(`https?://\S+`)
-	// checked are the extensions of names without a folder. A name in a folder that is not ours is one of
-	// another project's.
+	// checked are the extensions of names without a folder. A name in a folder that is not ours is
+	// one of another project's.
 	checked = regexp.MustCompile(`\.(go|md|ya?ml|sh|json|tmpl|prom|html|css|hcl)$`)
 	comment = regexp.MustCompile(`(?:^|\s)#(.*)$`)
 	// hashComments are the files whose comments begin with "#".
@@ -72,7 +72,8 @@ func TestMissingFilesAreFound(t *testing.T) {
 	}
 }
 
-// knownFiles holds the paths of all files and folders, and the names of all files without their folder.
+// knownFiles holds the paths of all files and folders, and the names of all files without their
+// folder.
 func knownFiles(t *testing.T) map[string]bool {
 	known := map[string]bool{}
 	for _, file := range tracked(t) {

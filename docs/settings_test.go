@@ -7,12 +7,13 @@ import (
 	"testing"
 )
 
-// undocumented are the variables of the Compose files that only the demo, the tests and unusual hosts set.
+// undocumented are the variables of the Compose files that only the demo, the tests and unusual
+// hosts set.
 var undocumented = regexp.MustCompile(`_IMAGE$|_PORT$|_DIR$|HEALTH_|` +
 	`^(PROMETHEUS_CONFIG|CONTAINER_PREFIX|COMPOSE_PROJECT_NAME|PROMETHEUS_RETENTION|GRAFANA_MEMORY|PROMETHEUS_MEMORY)$`)
 
-// TestSettingsAreDocumented: compose/.env.example lists every variable that the Compose files read, with
-// the same default.
+// TestSettingsAreDocumented: compose/.env.example lists every variable that the Compose files read,
+// with the same default.
 func TestSettingsAreDocumented(t *testing.T) {
 	defaults := map[string]string{} // in .env.example
 	for _, m := range regexp.MustCompile(`(?m)^#?([A-Z_]+)=(.*)$`).FindAllStringSubmatch(read(t, "../compose/.env.example"), -1) {

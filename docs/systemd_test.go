@@ -36,7 +36,8 @@ func TestSystemdUnitsStart(t *testing.T) {
 	}
 }
 
-// unitEnvironment returns the environment that a unit sets, after it made the files that systemd makes.
+// unitEnvironment returns the environment that a unit sets, after it made the files that systemd
+// makes.
 func unitEnvironment(t *testing.T, program, help, port string) []string {
 	t.Helper()
 	options, err := unit.DeserializeOptions(strings.NewReader(read(t, "../examples/systemd/ghostrunner-"+program+".service")))
@@ -72,7 +73,8 @@ func unitEnvironment(t *testing.T, program, help, port string) []string {
 	return env
 }
 
-// knownVariables: the program has every variable of the environment file that is not the other program's.
+// knownVariables: the program has every variable of the environment file that is not the other
+// program's.
 func knownVariables(t *testing.T, program, help string) {
 	t.Helper()
 	other := map[string]string{"exporter": "_REMEDIATOR_|^REMEDIATION_DRY_RUN$", "remediator": "_EXPORTER_|^(CHRONY_ADDRESS|PRUNE_THRESHOLD_GB)$"}[program]

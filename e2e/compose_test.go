@@ -69,7 +69,8 @@ func containers(t *testing.T) (list []container) {
 	return list
 }
 
-// TestEveryContainerIsWell wants every program of the stack to be healthy, and init to have ended well.
+// TestEveryContainerIsWell wants every program of the stack to be healthy, and init to have ended
+// well.
 func TestEveryContainerIsWell(t *testing.T) {
 	await(t, "every container to be healthy", func(context.Context) (bool, error) {
 		var errs []error
@@ -92,7 +93,8 @@ func TestEveryContainerIsWell(t *testing.T) {
 	}
 }
 
-// TestConfinement wants every container to have no more rights than it needs, and bounded resources.
+// TestConfinement wants every container to have no more rights than it needs, and bounded
+// resources.
 func TestConfinement(t *testing.T) {
 	sockets := map[string]string{}
 	for _, c := range containers(t) {
@@ -135,7 +137,8 @@ func TestConfinement(t *testing.T) {
 	}
 }
 
-// TestJobsAreOutside tries to reach all our programs, by address and port, from the network of the jobs.
+// TestJobsAreOutside tries to reach all our programs, by address and port, from the network of the
+// jobs.
 func TestJobsAreOutside(t *testing.T) {
 	ctx := t.Context()
 	image, err := output(ctx, "docker", "inspect", "--format={{.Config.Image}}", system.Container("prometheus-1"))

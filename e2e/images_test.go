@@ -18,7 +18,8 @@ import (
 // maxImage is the maximum size of our images in bytes.
 const maxImage = 25_000_000
 
-// arches: CI builds one architecture, because another takes minutes; `make images-test` builds both.
+// arches: CI builds one architecture, because another takes minutes; `make images-test` builds
+// both.
 var arches = flag.String("arch", runtime.GOARCH, "comma list of the architectures whose images are built")
 
 // built are the images of the shipped Dockerfiles: by architecture and program, chronyd's, and the

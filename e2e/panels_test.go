@@ -20,7 +20,8 @@ import (
 // shown is the time range of the queries, longer than this stack exists.
 const shown = 45 * time.Minute
 
-// absentUntilItHappens matches metrics without a sample before their first event, which no fault here causes.
+// absentUntilItHappens matches metrics without a sample before their first event, which no fault
+// here causes.
 var absentUntilItHappens = regexp.MustCompile(`ghostrunner_(clock_last_jump_seconds|runner_last_failure_timestamp_seconds)`)
 
 func TestDashboardsShowData(t *testing.T) {

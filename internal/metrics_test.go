@@ -36,8 +36,8 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// The table in docs/metrics.md is what the two programs export in a world in which everything can be
-// measured. It is gathered, because a description does not hold the type of a metric.
+// The table in docs/metrics.md is what the two programs export in a world in which everything can
+// be measured. It is gathered, because a description does not hold the type of a metric.
 
 const (
 	metricsPage   = "../docs/metrics.md"
@@ -113,7 +113,8 @@ func everyMetricIsGathered(t *testing.T, families []*dto.MetricFamily) {
 	}
 }
 
-// namesInSource returns every string outside of tests that is the whole name of a metric or of a program.
+// namesInSource returns every string outside of tests that is the whole name of a metric or of a
+// program.
 func namesInSource(t *testing.T, dirs ...string) map[string]token.Position {
 	t.Helper()
 	name := regexp.MustCompile(`^ghostrunner_[a-z_]+$`)
@@ -145,7 +146,8 @@ func namesInSource(t *testing.T, dirs ...string) map[string]token.Position {
 	return found
 }
 
-// exporterMetrics scrapes the exporter's collectors over the fakes below, joined as in cmd/exporter.
+// exporterMetrics scrapes the exporter's collectors over the fakes below, joined as in
+// cmd/exporter.
 func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	w := exporterWorld{}
@@ -176,7 +178,8 @@ func exporterMetrics(t *testing.T) []*dto.MetricFamily {
 	return gather(t, prometheus.Gatherers{set, registry})
 }
 
-// exporterWorld stands for every adapter of the exporter. It has one runner with a job and a history.
+// exporterWorld stands for every adapter of the exporter. It has one runner with a job and a
+// history.
 type exporterWorld struct{}
 
 func (exporterWorld) LookupHost(context.Context, string) ([]string, error) {

@@ -11,7 +11,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// workflow has the parts of a workflow that these tests check; actionlint (`make lint`) checks the syntax.
+// workflow has the parts of a workflow that these tests check; actionlint (`make lint`) checks the
+// syntax.
 type workflow struct {
 	On          map[string]any
 	Permissions any
@@ -40,8 +41,8 @@ func readWorkflow(t *testing.T, path string) (w workflow, text string) {
 	return w, string(b)
 }
 
-// Actions are pinned to commits, jobs have only the permissions that they need and a time limit, no job
-// keeps a token, and no input of outsiders is part of a command.
+// Actions are pinned to commits, jobs have only the permissions that they need and a time limit, no
+// job keeps a token, and no input of outsiders is part of a command.
 func TestWorkflowsAreSafe(t *testing.T) {
 	files, err := filepath.Glob(workflows + "*.yml")
 	if err != nil || len(files) < 2 {

@@ -182,8 +182,8 @@ func (c *checker) readDisk(ctx context.Context) []finding {
 	return out
 }
 
-// readPath abandons a path that hangs in the kernel, as a dead network mount does. It reports whether
-// the path is on a Windows drive, which WSL2 mounts by 9p.
+// readPath abandons a path that hangs in the kernel, as a dead network mount does. It reports
+// whether the path is on a Windows drive, which WSL2 mounts by 9p.
 func (c *checker) readPath(ctx context.Context, path string) (f finding, windows bool) {
 	type answer struct {
 		space *disk.UsageStat

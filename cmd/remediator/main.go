@@ -20,11 +20,11 @@
 //
 // # How it knows that a runner is idle
 //
-// No Runner.Worker is in its container, and GitHub, if --github.token-file is given, does not call it
-// busy, asked at the place that the container's label ghostrunner.scope names, else at --github.owner
-// and --github.repo. GitHub's claim against an empty container counts for ten minutes. A restart is
-// done when the container is healthy and GitHub sees the runner online; one that does not help is
-// followed by a back-off.
+// No Runner.Worker is in its container, and GitHub, if --github.token-file is given, does not call
+// it busy, asked at the place that the container's label ghostrunner.scope names, else at
+// --github.owner and --github.repo. GitHub's claim against an empty container counts for ten
+// minutes. A restart is done when the container is healthy and GitHub sees the runner online; one
+// that does not help is followed by a back-off.
 //
 // # What it prunes
 //

@@ -3,13 +3,14 @@
 //	ghostrunner-setup init     check every value of compose/.env, then write the secrets (the default)
 //	ghostrunner-setup token    print the token that signs a person in to the remediator's page
 //
-// init checks every value that a program of the stack reads, with the parser of that program, and the
-// group of Docker's socket. It prints all problems together, one line each, with the variable and what
-// would be right, and exits with 1 before it writes anything. It needs no network: GitHub is not asked.
-// What Compose itself parses, such as RUNNER_MEMORY, Compose reports before init is started.
+// init checks every value that a program of the stack reads, with the parser of that program, and
+// the group of Docker's socket. It prints all problems together, one line each, with the variable
+// and what would be right, and exits with 1 before it writes anything. It needs no network: GitHub
+// is not asked. What Compose itself parses, such as RUNNER_MEMORY, Compose reports before init is
+// started.
 //
-// At each start it writes the GitHub token for the programs that use it, so that `docker compose up -d`
-// is enough for a new one. It makes the webhook token and the password of Grafana's admin once. The
+// At each start it writes the GitHub token for the programs that use it, so a new one needs only
+// `docker compose up -d`. It makes the webhook token and the password of Grafana's admin once. The
 // paths are those of the service init in compose/compose.yaml.
 package main
 

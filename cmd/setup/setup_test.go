@@ -15,7 +15,8 @@ import (
 
 const goodPAT = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 
-// composeFolder makes the files that the service init sees: Docker's socket with group 105, and a PAT.
+// composeFolder makes the files that the service init sees: Docker's socket with group 105, and a
+// PAT.
 func composeFolder(t *testing.T, pat string) paths {
 	t.Helper()
 	dir := t.TempDir()

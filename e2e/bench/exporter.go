@@ -19,8 +19,8 @@ import (
 // exporter is one that runs.
 type exporter struct{ *measure.Program }
 
-// exporter starts the program as people do: but for where Docker and GitHub are, and what the network would have to answer, all
-// flags have their defaults.
+// exporter starts the program as people do: but for where Docker and GitHub are, and what the
+// network would have to answer, all flags have their defaults.
 func (b *bench) exporter(ctx context.Context, dockerHost, gitHubURL string, more ...string) (exporter, error) {
 	path, err := b.program(ctx, "cmd/exporter")
 	if err != nil {
@@ -35,7 +35,8 @@ func (b *bench) exporter(ctx context.Context, dockerHost, gitHubURL string, more
 	return exporter{p}, err
 }
 
-// simulated starts one with n runners of a simulated Docker and a simulated GitHub. What is returned ends all of it.
+// simulated starts one with n runners of a simulated Docker and a simulated GitHub. What is
+// returned ends all of it.
 func (b *bench) simulated(ctx context.Context, n int) (e exporter, end func() error, err error) {
 	engine, stopEngine, err := serve("unix", filepath.Join(b.dir, strconv.Itoa(n)+".sock"), docker(n))
 	if err != nil {
@@ -52,7 +53,8 @@ func (b *bench) simulated(ctx context.Context, n int) (e exporter, end func() er
 	return e, func() error { return errors.Join(e.Stop(), stopHub(), stopEngine()) }, nil
 }
 
-// scrape asks as Prometheus does, so for a compressed answer, and returns how long it took to the last byte.
+// scrape asks as Prometheus does, so for a compressed answer, and returns how long it took to the
+// last byte.
 func (e exporter) scrape(ctx context.Context) (raw []byte, took time.Duration, err error) {
 	status, raw, took, err := e.Do(ctx, http.MethodGet, "/metrics", http.Header{
 		"Accept":          {"application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"},

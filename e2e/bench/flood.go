@@ -19,7 +19,8 @@ import (
 const (
 	floodRate   = 200_000_000 // bytes a minute
 	floodLength = 30 * time.Second
-	// look is the time between two looks at the other runner: its lines are seen that much late by the measurement itself.
+	// look is the time between two looks at the other runner: its lines are seen that much late by
+	// the measurement itself.
 	look = 50 * time.Millisecond
 	// calm is how long is looked before the flood, and how long scrapes are timed in another one.
 	calm = 10 * time.Second
@@ -87,8 +88,9 @@ func (t *talkers) remove(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// flood measures what a job that prints without measure does to an exporter, and to what it sees of another runner. It is printed by
-// a real container on this machine's Docker, whose log is rotated meanwhile.
+// flood measures what a job that prints without measure does to an exporter, and to what it sees of
+// another runner. It is printed by a real container on this machine's Docker, whose log is rotated
+// meanwhile.
 func (b *bench) flood(ctx context.Context) (all []measure.Figure, err error) {
 	t, err := b.talkers(ctx)
 	if err != nil {
@@ -143,7 +145,8 @@ func (b *bench) flood(ctx context.Context) (all []measure.Figure, err error) {
 	}
 	resident, err := measure.Memory(e.PID, "VmHWM")
 	return []measure.Figure{
-		// 10 % of a core: half of it is what the kernel takes to hand over 20,000 lines a second, each of which the engine sends for itself.
+		// 10 % of a core: half of it is what the kernel takes to hand over 20,000 lines a second,
+		// each of which the engine sends for itself.
 		{Part: "flood", Name: "CPU that it adds", Value: during.cpu - before.cpu, Unit: measure.CPUPerMinute, Budget: measure.AtMost(6)},
 		{Part: "flood", Name: "a line of another runner, longest until told", Value: w.late(during, written), Unit: measure.Seconds, Budget: measure.AtMost(1)},
 		{Part: "flood", Name: "the same without it", Value: w.late(before, written), Unit: measure.Seconds},
@@ -187,7 +190,8 @@ func (w watcher) watch(ctx context.Context, whole time.Duration) (s stretch, err
 	return s, err
 }
 
-// late is the longest time in seconds from the printing of a job's line until it was told of; not a number if none was.
+// late is the longest time in seconds from the printing of a job's line until it was told of; not a
+// number if none was.
 func (w watcher) late(s stretch, printed map[int]time.Time) float64 {
 	var all []float64
 	for n := s.first; n <= s.last; n++ {
@@ -215,7 +219,8 @@ func whileFlooded(ctx context.Context, t *talkers, e exporter) (took []float64, 
 	return took, e.countedAll(ctx, "ci-flood-2", id)
 }
 
-// countedAll waits for the end of a flood, and compares what its program says that it printed with what was counted.
+// countedAll waits for the end of a flood, and compares what its program says that it printed with
+// what was counted.
 func (e exporter) countedAll(ctx context.Context, slot, id string) error {
 	var want float64
 	err := measure.Until(ctx, "the end of the flood", time.Second, func() (bool, error) {

@@ -10,7 +10,8 @@ import (
 	"github.com/blueguy23/ghostrunner/e2e/measure"
 )
 
-// scans are Go benchmarks of the tree, each with the least that it must read of a log in bytes a second.
+// scans are Go benchmarks of the tree, each with the least that it must read of a log in bytes a
+// second.
 var scans = []struct {
 	pkg, benchmark, name string
 	budget               *measure.Budget

@@ -31,9 +31,10 @@ func upTo(n int, few, many float64) *measure.Budget {
 	return nil
 }
 
-// scrape measures exporters to whose runners nothing happens. GitHub is simulated, and Docker too: an engine on a socket that lists
-// the runners, and keeps the log of each open. It stands for the engine to the letter of the API; to the exporter a container more is
-// a line in a list and a connection that stays open.
+// scrape measures exporters to whose runners nothing happens. GitHub is simulated, and Docker too:
+// an engine on a socket that lists the runners, and keeps the log of each open. It stands for the
+// engine to the letter of the API; to the exporter a container more is a line in a list and a
+// connection that stays open.
 func (b *bench) scrape(ctx context.Context) (all []measure.Figure, err error) {
 	for _, n := range b.runners {
 		fmt.Fprintf(b.out, "  · %d runners: idle for %s, then %d scrapes\n", n, b.idle, scrapes)
@@ -100,8 +101,8 @@ func (b *bench) still(ctx context.Context, n int) (all []measure.Figure, err err
 	return all, nil
 }
 
-// whole waits for a scrape in which all that there is to know of each runner is known, and returns the time since the start, to
-// within a pause that leaves the exporter the time for its start.
+// whole waits for a scrape in which all that there is to know of each runner is known, and returns
+// the time since the start, to within a pause that leaves the exporter the time for its start.
 func (e exporter) whole(ctx context.Context, n int) (took time.Duration, err error) {
 	err = measure.Until(ctx, "a whole /metrics", 100*time.Millisecond, func() (bool, error) {
 		p, err := e.read(ctx, "")

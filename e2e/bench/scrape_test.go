@@ -15,7 +15,8 @@ func TestSeries(t *testing.T) {
 	}
 }
 
-// The simulated GitHub has all runners on its pages, once each, and charges nothing for what did not change.
+// The simulated GitHub has all runners on its pages, once each, and charges nothing for what did
+// not change.
 func TestGitHub(t *testing.T) {
 	hub := httptest.NewServer(gitHub(250))
 	defer hub.Close()

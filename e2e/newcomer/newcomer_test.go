@@ -17,9 +17,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/lab"
 )
 
-// A newcomer has a clean clone and the documents. This test is one: it types what they say, page by page and line by line, and
-// every line must succeed. Nothing stands here that a page does not say but the four values, and what a machine without a
-// registry, GitHub and systemd lacks.
+// A newcomer has a clean clone and the documents. This test is one: it types what they say, page by
+// page and line by line, and every line must succeed. Nothing stands here that a page does not say
+// but the four values, and what a machine without a registry, GitHub and systemd lacks.
 
 // A line that is not typed as it stands.
 type otherwise struct {
@@ -50,7 +50,8 @@ var otherwises = map[string]otherwise{
 	"docker compose exec prometheus promtool query instant http://localhost:9090 'time() - ghostrunner_remediator_heartbeat_timestamp_seconds'":    {"", "as above"},
 }
 
-// measured is what takes minutes of a quiet machine, is this test, or is what runs it. That it exists is looked at.
+// measured is what takes minutes of a quiet machine, is this test, or is what runs it. That it
+// exists is looked at.
 func measured(line string) (instead string, ok bool) {
 	words := strings.Fields(line)
 	switch {
@@ -66,7 +67,8 @@ func measured(line string) (instead string, ok bool) {
 	return "", false
 }
 
-// typed are the pages whose lines are typed, in this order. The first one is read from an empty machine to an empty machine.
+// typed are the pages whose lines are typed, in this order. The first one is read from an empty
+// machine to an empty machine.
 var typed = []string{
 	"README.md", "docs/scaling.md", "INCIDENTS.md", "docs/notifications.md", "docs/wsl2.md", "docs/other-images.md", "docs/figures.md", "docs/proof.md", "docs/faq.md",
 	"docs/without-compose.md", "docs/decisions.md", "docs/comparison.md", "docs/threat-model.md", "docs/metrics.md", "docs/alerts.md", "docs/flags.md",
@@ -125,7 +127,8 @@ var (
 	named = []string{"docker compose down", "docker compose stop", "docker compose up --scale", "promtool test rules"}
 )
 
-// commandLines are the lines of the shell blocks of a page and, if wanted, its commands between backticks, in their order.
+// commandLines are the lines of the shell blocks of a page and, if wanted, its commands between
+// backticks, in their order.
 func commandLines(text string, inText bool) []string {
 	var all []string
 	add := func(text string) {
@@ -363,7 +366,8 @@ func setting(t *testing.T, page, name string) string {
 	return m[1]
 }
 
-// third wants the third runner to be one: it registers under its own name, takes a job, and is watched like the others.
+// third wants the third runner to be one: it registers under its own name, takes a job, and is
+// watched like the others.
 func (n *person) third(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

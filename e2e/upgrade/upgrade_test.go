@@ -2,8 +2,9 @@
 //
 //	git pull && docker compose up -d --build --remove-orphans
 //
-// The old stack is recorded in testdata: its services and volumes, and a journal that its remediator
-// wrote. Its programs are not needed, so that the test does not depend on the history of a clone.
+// The old stack is recorded in testdata: its services and volumes, and a journal that its
+// remediator wrote. Its programs are not needed, so that the test does not depend on the history of
+// a clone.
 package upgrade_test
 
 import (
@@ -94,7 +95,8 @@ func TestUpgradeLosesNothing(t *testing.T) {
 		}
 	}
 	history(ctx, t, s)
-	// The old token still connects Alertmanager to the remediator, and the old password opens Grafana.
+	// The old token still connects Alertmanager to the remediator, and the old password opens
+	// Grafana.
 	await(ctx, t, "a heartbeat", func(ctx context.Context) (bool, error) {
 		at, _, err := s.Metric(ctx, s.Ports.Remediator, "ghostrunner_remediator_heartbeat_timestamp_seconds", nil)
 		return at > 0, err
@@ -145,7 +147,8 @@ func history(ctx context.Context, t *testing.T, s *stack.Stack) {
 	}
 	var breakers []struct{ Runner, State string }
 	get("/api/v1/breakers", &breakers)
-	// Compose has replaced the runner's container, which was stopped, and so started it: that is probation.
+	// Compose has replaced the runner's container, which was stopped, and so started it: that is
+	// probation.
 	if !slices.ContainsFunc(breakers, func(b struct{ Runner, State string }) bool {
 		return b.Runner == "ci-runner-1" && (b.State == "open" || b.State == "half_open")
 	}) {
@@ -211,8 +214,8 @@ func read(ctx context.Context, t *testing.T, s *stack.Stack, service, path strin
 
 var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
-// oldJournal is the recorded journal, with its times shifted to now. In testdata the keys of records are
-// hexadecimal; a value that is not JSON begins with "hex:" or "text:".
+// oldJournal is the recorded journal, with its times shifted to now. In testdata the keys of
+// records are hexadecimal; a value that is not JSON begins with "hex:" or "text:".
 func oldJournal(t *testing.T) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/journal.json")

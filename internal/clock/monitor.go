@@ -36,8 +36,8 @@ type Options struct {
 	// ChronyAddress is chronyd's command address, host:port or host (port 323). Empty: chronyd is
 	// not asked.
 	ChronyAddress string
-	// NTPServers are asked by SNTP, each host:port or host (port 123), without repetitions; at most 16
-	// are used.
+	// NTPServers are asked by SNTP, each host:port or host (port 123), without repetitions; at most
+	// 16 are used.
 	NTPServers []string
 	// ChronyInterval and NTPInterval are the times between two requests. Zero: the defaults. Public
 	// NTP servers accept one request a minute.

@@ -75,10 +75,10 @@ func (listenerSource) Name() string { return NameListener }
 // The values of the labels reason and result, sorted.
 var reasons, results = slices.Sorted(slices.Values(listener.Reasons())), slices.Sorted(slices.Values(listener.Results()))
 
-// Collect begins the counters at 0, so that the first event is seen as an increase; those of failures
-// begin with the first one, because they would be a fifth of all series and lastFailure shows it. It
-// sends the series of each metric sorted: the registry would spend a fifth of a large scrape on
-// sorting them.
+// Collect begins the counters at 0, so that the first event is seen as an increase; those of
+// failures begin with the first one, because they would be a fifth of all series and lastFailure
+// shows it. It sends the series of each metric sorted: the registry would spend a fifth of a large
+// scrape on sorting them.
 func (s listenerSource) Collect(_ context.Context, ch chan<- prometheus.Metric) error {
 	_, up := s.docker.Observed()
 	slots := s.logs.Slots()

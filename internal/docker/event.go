@@ -12,8 +12,9 @@ import (
 	"github.com/blueguy23/ghostrunner/internal/runner"
 )
 
-// wanted are the container events that change the table. The filter of health_status makes the engine
-// match all others by prefix too (moby daemon/events/filter.go), so the stream can carry others.
+// wanted are the container events that change the table. The filter of health_status makes the
+// engine match all others by prefix too (moby daemon/events/filter.go), so the stream can carry
+// others.
 var wanted = []events.Action{
 	events.ActionCreate, events.ActionStart, events.ActionDie, events.ActionOOM, events.ActionDestroy, events.ActionRename,
 	events.ActionPause, events.ActionUnPause, events.ActionHealthStatus,

@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Printable bounds s to limit bytes and replaces what could deceive a reader of a terminal, a log or
-// a page: control and format characters (which include those that turn the direction of writing),
-// and invalid UTF-8. A string that was changed equals no name of a container, because those are
-// ASCII.
+// Printable bounds s to limit bytes and replaces what could deceive a reader of a terminal, a log
+// or a page: control and format characters (which include those that turn the direction of
+// writing), and invalid UTF-8. A string that was changed equals no name of a container, because
+// those are ASCII.
 func Printable(s string, limit int) string {
 	const ellipsis = "…"
 	s = strings.Map(func(r rune) rune {

@@ -1,8 +1,8 @@
-// Command govulncheck fails if this project calls code that Go's vulnerability database lists. Findings
-// in frozen libraries are in [accepted], with the reason why they do not affect us.
+// Command govulncheck fails if this project calls code that Go's vulnerability database lists.
+// Findings in frozen libraries are in [accepted], with the reason why they do not affect us.
 //
-// If the database cannot be reached, it prints one line and does not fail, because that says nothing
-// about the code.
+// If the database cannot be reached, it prints one line and does not fail, because that says
+// nothing about the code.
 //
 //	govulncheck [folder of a module]
 package main
@@ -28,8 +28,8 @@ import (
 
 // accepted are findings that do not affect us, by their number in the database.
 //
-// github.com/docker/docker ends with v28.5.2; its successor is another module. We use its client only. These
-// are faults of the daemon, which the machine updates.
+// github.com/docker/docker ends with v28.5.2; its successor is another module. We use its client
+// only. These are faults of the daemon, which the machine updates.
 var accepted = map[string]string{
 	"GO-2026-4883": "how the daemon checks the privileges of a plugin; we neither are the daemon nor install plugins",
 	"GO-2026-4887": "how the daemon asks authorization plugins about large requests; we are not the daemon",
@@ -109,8 +109,8 @@ func reach(ctx context.Context, db string) error {
 	return nil
 }
 
-// finding is one vulnerability on one call path, as govulncheck reports it. The first frame is in the
-// library, and has a function only if we call it.
+// finding is one vulnerability on one call path, as govulncheck reports it. The first frame is in
+// the library, and has a function only if we call it.
 type finding struct {
 	OSV   string
 	Fixed string `json:"fixed_version"`

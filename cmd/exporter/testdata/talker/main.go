@@ -1,11 +1,12 @@
-// Command talker prints what a runner prints, for the tests of the exporter on a real engine. It is built static and put alone
-// into an image.
+// Command talker prints what a runner prints, for the tests of the exporter on a real engine. It is
+// built static and put alone into an image.
 //
 //	talker life N PAUSE       N times: an outage, its end, and a job that prints; then a failure, an outage that lasts, and "done"
 //	talker beat PAUSE         a job after each pause, without end
 //	talker flood RATE TIME    a job that prints RATE bytes a minute, for so long; then the number of lines
 //
-// All of them wait for SIGTERM then. Lines end where they should: on a terminal, half a line would run into the next run.
+// All of them wait for SIGTERM then. Lines end where they should: on a terminal, half a line would
+// run into the next run.
 package main
 
 import (

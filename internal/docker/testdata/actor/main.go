@@ -1,5 +1,5 @@
-// Command actor plays the parts of the containers in the tests of package engine. It is built static and put alone into
-// an image.
+// Command actor plays the parts of the containers in the tests of package engine. It is built
+// static and put alone into an image.
 //
 //	actor sleep                 wait for SIGTERM; SIGUSR2 makes it well, SIGUSR1 sick again; prints a line when it listens
 //	actor stubborn              the same, but ignore SIGTERM
@@ -80,13 +80,15 @@ func main() {
 	}
 }
 
-// count takes the run's number from a file, which outlives a restart, so that no two lines are alike.
+// count takes the run's number from a file, which outlives a restart, so that no two lines are
+// alike.
 func count(n int, pause time.Duration) {
 	const file = "/run-number"
 	old, _ := os.ReadFile(file)
 	run := len(old) + 1
 	_ = os.WriteFile(file, append(old, 'x'), 0o600)
-	// Ends between two lines: on a terminal, half a line would run into the first one of the next run.
+	// Ends between two lines: on a terminal, half a line would run into the first one of the next
+	// run.
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	leave := func() {

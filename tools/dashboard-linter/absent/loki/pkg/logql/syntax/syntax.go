@@ -1,5 +1,6 @@
-// Package syntax stands where Loki's parser of LogQL would be, a thousand packages for what no dashboard here asks: it
-// knows the names that the linter's rules for LogQL use, and refuses every query.
+// Package syntax stands where Loki's parser of LogQL would be, a thousand packages for what no
+// dashboard here asks: it knows the names that the linter's rules for LogQL use, and refuses every
+// query.
 package syntax
 
 import (

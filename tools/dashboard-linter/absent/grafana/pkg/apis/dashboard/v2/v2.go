@@ -1,5 +1,6 @@
-// Package v2 stands where Grafana's schema of that version would be, which no module proxy serves as a module: it knows the
-// names that the linter uses for dashboards of that schema. Those here have the classic one.
+// Package v2 stands where Grafana's schema of that version would be, which no module proxy serves
+// as a module: it knows the names that the linter uses for dashboards of that schema. Those here
+// have the classic one.
 package v2
 
 type DashboardSpec struct {
