@@ -22,7 +22,7 @@ const shown = 45 * time.Minute
 
 // absentUntilItHappens matches metrics without a sample before their first event, which no fault
 // here causes.
-var absentUntilItHappens = regexp.MustCompile(`ghostrunner_(clock_last_jump_seconds|runner_last_failure_timestamp_seconds)`)
+var absentUntilItHappens = regexp.MustCompile(`ghostrunner_(clock_last_jump_seconds|runner_last_failure_timestamp_seconds|runner_failures_total)`)
 
 func TestDashboardsShowData(t *testing.T) {
 	runMissingFaults(t)

@@ -82,7 +82,7 @@ func decode(body io.Reader) (*message, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, errors.New(runner.Printable("body: "+err.Error(), 160)) // it may quote the payload
+		return nil, errors.New(runner.Printable("body: not the JSON of a webhook: "+err.Error(), 160)) // it may quote the payload
 	}
 	if m.Version != "4" {
 		return nil, fmt.Errorf("version: is %q, want \"4\"", runner.Printable(m.Version, 16))
