@@ -95,8 +95,22 @@ func runnerRoot() string {
 	return filepath.Dir(filepath.Dir(abs))
 }
 
-// run runs the command line. release gives the signals back to a listener, which handles them
-// itself.
+// environment is what a subcommand needs beside its flags.
+type environment struct {
+	logger         *slog.Logger
+	stdout, stderr io.Writer
+	release        func() // gives the signals back to a listener, which handles them itself
+}
+
+// command runs a subcommand with its parsed flags.
+type command = func(context.Context, environment) error
+
+// exitCode is the end of a listener, which has printed its reason.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// run runs the command line.
 func run(ctx context.Context, release func(), args []string, stdout, stderr io.Writer) int {
 	app := kingpin.New("ghostrunner-lab", "Simulates the outside world for ghostrunner's demo and tests.")
 	app.DefaultEnvars()
@@ -111,76 +125,89 @@ func run(ctx context.Context, release func(), args []string, stdout, stderr io.W
 	})
 	logging := &promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, logging)
-
-	github := app.Command("github", "Serve the simulated GitHub.")
-	githubOpts := githubFlags{
-		address:  github.Flag("web.listen-address", "Address to listen on.").Default(":10070").String(),
-		token:    github.Flag("token", "Personal access token that is accepted.").String(),
-		file:     github.Flag("token-file", "File with that token; read for each request.").String(),
-		expires:  github.Flag("token-expires-in", "Time from the start until the token expires; 0 for never.").Default("2160h").Duration(),
-		owner:    github.Flag("owner", "The only user, organization and enterprise that exists; empty: all exist.").Envar("REPO_OWNER").String(),
-		repo:     github.Flag("repo", "The only repository that exists; empty: all exist.").Envar("REPO_NAME").String(),
-		every:    github.Flag("jobs.every", "Interval at which a job is queued; 0 for never.").Default("0s").Duration(),
-		duration: github.Flag("jobs.duration", "How long a job runs.").Default("10s").Duration(),
-		offline:  github.Flag("offline-after", "How long after its last poll a runner counts as online.").Default("30s").Duration(),
-		scale:    github.Flag("time-scale", "Factor for the service's own delays.").Default("1").Float64(),
+	commands := map[string]command{
+		"github": githubCommand(app), "ntp": ntpCommand(app), "listener": listenerCommand(app), "fault": faultCommand(app), "service": serviceCommand(app),
 	}
-
-	ntp := app.Command("ntp", "Serve time that can be wrong, over SNTP.")
-	ntpAddress := ntp.Flag("listen-address", "UDP address to listen on.").Default(":123").String()
-	ntpURL := ntp.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
-	ntpOffset := ntp.Flag("offset", "How far clients' clocks appear to be ahead while the fault clock-offset is off.").Default("0s").Duration()
-
-	listener := app.Command("listener", "Simulate a runner's listener in the current folder.")
-	listenerRoot := listener.Flag("root", "The runner's folder.").Default(".").String()
-	listener.Flag("startuptype", "Accepted and ignored.").String()
-	listener.Arg("command", "run, or nothing.").Default("run").Enum("run")
-
-	fault := app.Command("fault", "Turn a fault of the simulated world on or off.")
-	faultName := fault.Arg("name", "The fault's name, or list.").Required().String()
-	faultState := fault.Arg("state", "on or off.").Enum("on", "off")
-	faultRunner := fault.Flag("runner", "Slot to which the fault applies; empty for all.").String()
-	faultValue := fault.Flag("value", "Value of the fault; see list.").String()
-	faultURL := fault.Flag("lab.url", "Address of the simulated GitHub.").Default("http://127.0.0.1:10070").Envar("LAB_URL").String()
-
-	service := app.Command("service", "Simulate a database: answer PONG over TCP.")
-	serviceAddress := service.Flag("listen-address", "TCP address to listen on.").Default(":6380").String()
-	serviceCheck := service.Flag("check", "Check the service on this machine instead: exit code 0 if it answers within 2 s, else 1.").Bool()
-	serviceURL := service.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
-
-	command, err := app.Parse(args)
+	name, err := app.Parse(args)
 	if ended >= 0 { // --help or --version
 		return ended
 	}
-	fail := func(err error) int {
+	if err != nil {
+		err = fmt.Errorf("%w, try --help", err)
+	} else {
+		err = commands[name](ctx, environment{promslog.New(logging), stdout, stderr, release})
+	}
+	if code := exitCode(0); errors.As(err, &code) {
+		return int(code)
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "ghostrunner-lab:", err)
 		return 1
 	}
-	if err != nil {
-		return fail(fmt.Errorf("%w, try --help", err))
-	}
-	logger := promslog.New(logging)
-	switch command {
-	case github.FullCommand():
-		err = serveGitHub(ctx, githubOpts, logger)
-	case ntp.FullCommand():
-		err = serveNTP(ctx, *ntpAddress, lab.NTPOptions{Offset: *ntpOffset, LabURL: *ntpURL, Logger: logger})
-	case listener.FullCommand():
-		release()
-		return lab.Listener(lab.ListenerOptions{Root: *listenerRoot, Stdout: stdout, Stderr: stderr})
-	case fault.FullCommand():
-		err = switchFault(ctx, lab.NewClient(*faultURL), *faultName, *faultState, *faultRunner, *faultValue, stdout)
-	case service.FullCommand():
-		if *serviceCheck {
-			err = checkService(ctx, *serviceAddress)
-			break
-		}
-		err = serveService(ctx, *serviceAddress, lab.ServiceOptions{LabURL: *serviceURL, Logger: logger})
-	}
-	if err != nil {
-		return fail(err)
-	}
 	return 0
+}
+
+func githubCommand(app *kingpin.Application) command {
+	cmd := app.Command("github", "Serve the simulated GitHub.")
+	f := githubFlags{
+		address:  cmd.Flag("web.listen-address", "Address to listen on.").Default(":10070").String(),
+		token:    cmd.Flag("token", "Personal access token that is accepted.").String(),
+		file:     cmd.Flag("token-file", "File with that token; read for each request.").String(),
+		expires:  cmd.Flag("token-expires-in", "Time from the start until the token expires; 0 for never.").Default("2160h").Duration(),
+		owner:    cmd.Flag("owner", "The only user, organization and enterprise that exists; empty: all exist.").Envar("REPO_OWNER").String(),
+		repo:     cmd.Flag("repo", "The only repository that exists; empty: all exist.").Envar("REPO_NAME").String(),
+		every:    cmd.Flag("jobs.every", "Interval at which a job is queued; 0 for never.").Default("0s").Duration(),
+		duration: cmd.Flag("jobs.duration", "How long a job runs.").Default("10s").Duration(),
+		offline:  cmd.Flag("offline-after", "How long after its last poll a runner counts as online.").Default("30s").Duration(),
+		scale:    cmd.Flag("time-scale", "Factor for the service's own delays.").Default("1").Float64(),
+	}
+	return func(ctx context.Context, e environment) error { return serveGitHub(ctx, f, e.logger) }
+}
+
+func ntpCommand(app *kingpin.Application) command {
+	cmd := app.Command("ntp", "Serve time that can be wrong, over SNTP.")
+	address := cmd.Flag("listen-address", "UDP address to listen on.").Default(":123").String()
+	url := cmd.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
+	offset := cmd.Flag("offset", "How far clients' clocks appear to be ahead while the fault clock-offset is off.").Default("0s").Duration()
+	return func(ctx context.Context, e environment) error {
+		return serveNTP(ctx, *address, lab.NTPOptions{Offset: *offset, LabURL: *url, Logger: e.logger})
+	}
+}
+
+func listenerCommand(app *kingpin.Application) command {
+	cmd := app.Command("listener", "Simulate a runner's listener in the current folder.")
+	root := cmd.Flag("root", "The runner's folder.").Default(".").String()
+	cmd.Flag("startuptype", "Accepted and ignored.").String()
+	cmd.Arg("command", "run, or nothing.").Default("run").Enum("run")
+	return func(_ context.Context, e environment) error {
+		e.release()
+		return exitCode(lab.Listener(lab.ListenerOptions{Root: *root, Stdout: e.stdout, Stderr: e.stderr}))
+	}
+}
+
+func faultCommand(app *kingpin.Application) command {
+	cmd := app.Command("fault", "Turn a fault of the simulated world on or off.")
+	name := cmd.Arg("name", "The fault's name, or list.").Required().String()
+	state := cmd.Arg("state", "on or off.").Enum("on", "off")
+	runner := cmd.Flag("runner", "Slot to which the fault applies; empty for all.").String()
+	value := cmd.Flag("value", "Value of the fault; see list.").String()
+	url := cmd.Flag("lab.url", "Address of the simulated GitHub.").Default("http://127.0.0.1:10070").Envar("LAB_URL").String()
+	return func(ctx context.Context, e environment) error {
+		return switchFault(ctx, lab.NewClient(*url), *name, *state, *runner, *value, e.stdout)
+	}
+}
+
+func serviceCommand(app *kingpin.Application) command {
+	cmd := app.Command("service", "Simulate a database: answer PONG over TCP.")
+	address := cmd.Flag("listen-address", "TCP address to listen on.").Default(":6380").String()
+	check := cmd.Flag("check", "Check the service on this machine instead: exit code 0 if it answers within 2 s, else 1.").Bool()
+	url := cmd.Flag("lab.url", "Address of the simulated GitHub; empty: no faults.").Envar("LAB_URL").String()
+	return func(ctx context.Context, e environment) error {
+		if *check {
+			return checkService(ctx, *address)
+		}
+		return serveService(ctx, *address, lab.ServiceOptions{LabURL: *url, Logger: e.logger})
+	}
 }
 
 type githubFlags struct {
@@ -202,17 +229,7 @@ func serveGitHub(ctx context.Context, f githubFlags, logger *slog.Logger) error 
 		JobsEvery: *f.every, JobsDuration: *f.duration, Logger: logger,
 	}
 	if *f.file != "" {
-		opts.Token = func() (string, error) {
-			b, err := os.ReadFile(*f.file)
-			if err != nil {
-				return "", fmt.Errorf("--token-file: %w", err)
-			}
-			token := strings.TrimSpace(string(b))
-			if token == "" {
-				return "", fmt.Errorf("--token-file: %s is empty", *f.file)
-			}
-			return token, nil
-		}
+		opts.Token = func() (string, error) { return readToken(*f.file) }
 		if _, err := opts.Token(); err != nil {
 			return err
 		}
@@ -252,6 +269,18 @@ func serveGitHub(ctx context.Context, f githubFlags, logger *slog.Logger) error 
 		return server.Shutdown(bounded)
 	})
 	return group.Wait()
+}
+
+func readToken(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("--token-file: %s is empty", file)
+	}
+	return token, nil
 }
 
 func serveNTP(ctx context.Context, address string, opts lab.NTPOptions) error {

@@ -207,18 +207,9 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		if s == nil || s.id != query.Get("sessionId") || mine != nil && mine != s {
 			return name, brokerFailure(400, kindSessionInvalid, "session invalid")
 		}
-		dead, again := w.breakPollLocked(reg, s, now)
-		switch {
-		case dead:
-			return name, unavailable()
-		case w.faults.is(faultPollOutageV1, name), w.faults.is(faultPollOutageV2, name):
-			return name, unavailable()
-		case w.faults.is(faultVersionDeprecated, name):
-			v := query.Get("runnerVersion")
-			return name, brokerFailure(403, kindVersionTooOld, "Runner version v"+v[:min(len(v), 20)]+" is deprecated and cannot receive messages.")
-		}
-		if w.faults.is(faultUpdate, name) && query.Get("status") != "Busy" && reg.job == nil {
-			return name, reply{200, messageJSON{0, "RunnerRefresh", `{"target_version":"2.999.0"}`}}
+		again, failure := w.pollFaultLocked(reg, s, query, now)
+		if failure.status != 0 {
+			return name, failure
 		}
 		if mine == nil {
 			mine = s
@@ -231,16 +222,8 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		if !now.Before(end) || r.Context().Err() != nil {
 			return name, reply{202, nil}
 		}
-		if j := reg.job; j != nil && j.cancel && query.Get("status") == "Busy" {
-			j.cancel = false
-			body, _ := json.Marshal(cancelJSON{jobGUID(j.ID), "00:05:00"}) // the default of cancel-timeout-minutes
-			return name, reply{200, messageJSON{j.ID, "JobCancellation", string(body)}}
-		}
-		if query.Get("status") != "Busy" {
-			if j := w.takeLocked(reg, now); j != nil {
-				body, _ := json.Marshal(requestJSON{strconv.FormatInt(j.ID, 10)})
-				return name, reply{200, messageJSON{j.ID, "RunnerJobRequest", string(body)}}
-			}
+		if m := w.messageLocked(reg, query.Get("status") == "Busy", now); m.Type != "" {
+			return name, reply{200, m}
 		}
 		until := end
 		if !again.IsZero() && again.Before(until) {
@@ -257,6 +240,40 @@ func (g *GitHub) nextMessage(r *http.Request) (string, reply) {
 		timer.Stop()
 		w.mu.Lock()
 	}
+}
+
+// pollFaultLocked applies the faults of a poll. Without a failure, again is when to look again (zero:
+// at the next change).
+func (w *world) pollFaultLocked(reg *registration, s *session, query url.Values, now time.Time) (again time.Time, failure reply) {
+	broken, again := w.breakPollLocked(reg, s, now)
+	switch {
+	case broken, w.faults.is(faultPollOutageV1, reg.name), w.faults.is(faultPollOutageV2, reg.name):
+		return again, unavailable()
+	case w.faults.is(faultVersionDeprecated, reg.name):
+		v := query.Get("runnerVersion")
+		return again, brokerFailure(403, kindVersionTooOld, "Runner version v"+v[:min(len(v), 20)]+" is deprecated and cannot receive messages.")
+	case w.faults.is(faultUpdate, reg.name) && query.Get("status") != "Busy" && reg.job == nil:
+		return again, reply{200, messageJSON{0, "RunnerRefresh", `{"target_version":"2.999.0"}`}}
+	}
+	return again, reply{}
+}
+
+// messageLocked returns a cancellation for a busy runner, or a job for an idle one. No type: none.
+func (w *world) messageLocked(reg *registration, busy bool, now time.Time) messageJSON {
+	if j := reg.job; busy && j != nil && j.cancel {
+		j.cancel = false
+		body, _ := json.Marshal(cancelJSON{jobGUID(j.ID), "00:05:00"}) // the default of cancel-timeout-minutes
+		return messageJSON{j.ID, "JobCancellation", string(body)}
+	}
+	if busy {
+		return messageJSON{}
+	}
+	j := w.takeLocked(reg, now)
+	if j == nil {
+		return messageJSON{}
+	}
+	body, _ := json.Marshal(requestJSON{strconv.FormatInt(j.ID, 10)})
+	return messageJSON{j.ID, "RunnerJobRequest", string(body)}
 }
 
 // heldLocked decodes the request and returns the registration that sent it and the job that it

@@ -127,16 +127,40 @@ func (g *GitHub) apiRules(accepts string, h func(*http.Request) reply) http.Hand
 }
 
 // answer handles a request. raw is set where the answer is not JSON.
-func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now time.Time, h func(*http.Request) reply) (reply, []byte) {
-	faults := g.world.faults
-	if st, on := faults.find(faultGitHub500, ""); on {
+func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now time.Time, h func(*http.Request) reply) (out reply, raw []byte) {
+	if out, raw = g.brokenAnswer(r, head); out.status != 0 {
+		return out, raw
+	}
+	for _, refuse := range []func() reply{
+		func() reply { return g.authenticate(r, head, now) },
+		func() reply { return g.charge(r, head, now) },
+		func() reply { return g.permit(r, head, accepts) },
+	} {
+		if out = refuse(); out.status != 0 {
+			return out, nil
+		}
+	}
+	out = h(r)
+	if page, ok := out.body.(paged); ok {
+		if page.link != "" {
+			head.Set("Link", page.link)
+		}
+		out.body = page.body
+	}
+	return out, nil
+}
+
+// brokenAnswer applies the faults of the API, and the checks that precede authentication. A reply
+// without status: none applies.
+func (g *GitHub) brokenAnswer(r *http.Request, head http.Header) (reply, []byte) {
+	if st, on := g.world.faults.find(faultGitHub500, ""); on {
 		status, err := strconv.Atoi(st.Value)
 		if err != nil {
 			status = 500
 		}
 		return reply{status, map[string]string{"message": "Server Error"}}, nil
 	}
-	if st, on := faults.find(faultGitHubGarbage, ""); on {
+	if st, on := g.world.faults.find(faultGitHubGarbage, ""); on {
 		if st.Value == "truncated" {
 			head.Set("Content-Type", "application/json; charset=utf-8")
 			return reply{status: 200}, []byte(`{"total_count":2,"runners":[{"id":1,"name":"ci-run`)
@@ -151,34 +175,42 @@ func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now t
 	if v := r.Header.Get("X-GitHub-Api-Version"); v != "" && v != "2022-11-28" && v != "2026-03-10" {
 		return reply{400, message(fmt.Sprintf("%q is not a supported version", v))}, nil
 	}
+	return reply{}, nil
+}
 
-	expiry := g.opts.TokenExpiry
+// authenticate checks the token. A reply without status: it is valid.
+func (g *GitHub) authenticate(r *http.Request, head http.Header, now time.Time) reply {
+	faults, expiry := g.world.faults, g.opts.TokenExpiry
 	if st, on := faults.find(faultPATExpiring, ""); on {
 		d, _ := time.ParseDuration(st.Value)
 		expiry = st.Since.Add(d)
 	}
 	given := bearer(r)
 	if given == "" {
-		return reply{401, message("Requires authentication")}, nil
+		return reply{401, message("Requires authentication")}
 	}
 	want, err := g.opts.Token()
 	if err != nil {
 		g.opts.Logger.Error("read token", "err", err)
-		return reply{500, map[string]string{"message": "Server Error"}}, nil
+		return reply{500, map[string]string{"message": "Server Error"}}
 	}
 	if faults.is(faultPATLocked, "") {
-		return reply{403, message("Maximum number of login attempts exceeded. Please try again later.")}, nil
+		return reply{403, message("Maximum number of login attempts exceeded. Please try again later.")}
 	}
 	if faults.is(faultPATRejected, "") || subtle.ConstantTimeCompare([]byte(given), []byte(want)) != 1 ||
 		!expiry.IsZero() && !now.Before(expiry) {
-		return reply{401, message("Bad credentials")}, nil
+		return reply{401, message("Bad credentials")}
 	}
 	if !expiry.IsZero() {
 		head.Set("GitHub-Authentication-Token-Expiration", expiry.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
+	return reply{}
+}
 
+// charge applies the rate limits. A reply without status: none was exceeded.
+func (g *GitHub) charge(r *http.Request, head http.Header, now time.Time) reply {
 	free := r.URL.Path == "/rate_limit"
-	if st, on := faults.find(faultRateLimited, ""); on && !free {
+	if st, on := g.world.faults.find(faultRateLimited, ""); on && !free {
 		status, wait, _ := parseRateLimit(st.Value)
 		if status == 403 {
 			until := st.Since.Add(wait)
@@ -186,24 +218,28 @@ func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now t
 				until = until.Add(max(wait, time.Second))
 			}
 			g.rateHeaders(head, 0, until)
-			return reply{403, message("API rate limit exceeded for user ID 1.")}, nil
+			return reply{403, message("API rate limit exceeded for user ID 1.")}
 		}
 		g.chargeHeaders(head, now, 0)
 		head.Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
 		return reply{429, map[string]string{
 			"message":           "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
 			"documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits",
-		}}, nil
+		}}
 	}
 	cost := 1
 	if free {
 		cost = 0
 	}
 	if !g.chargeHeaders(head, now, cost) {
-		return reply{403, message("API rate limit exceeded for user ID 1.")}, nil
+		return reply{403, message("API rate limit exceeded for user ID 1.")}
 	}
+	return reply{}
+}
 
-	st, denied := faults.find(faultPATNoPermission, "")
+// permit checks the token's scope. A reply without status: it suffices.
+func (g *GitHub) permit(r *http.Request, head http.Header, accepts string) reply {
+	st, denied := g.world.faults.find(faultPATNoPermission, "")
 	if st.Value == "read-only" {
 		denied, st.Value = r.Method != http.MethodGet, "fine-grained"
 	}
@@ -215,28 +251,21 @@ func (g *GitHub) answer(r *http.Request, head http.Header, accepts string, now t
 		head.Set("X-OAuth-Scopes", scopes)
 		head.Set("X-Accepted-OAuth-Scopes", accepts)
 	}
-	if denied && accepts != "" {
-		switch st.Value {
-		case "hidden":
-			return notFound(), nil
-		case "fine-grained":
-			access := "read"
-			if r.Method != http.MethodGet {
-				access = "write"
-			}
-			head.Set("X-Accepted-GitHub-Permissions", "administration="+access)
-			return reply{403, message("Resource not accessible by personal access token")}, nil
-		}
-		return reply{403, message("Must have admin rights to Repository.")}, nil
+	if !denied || accepts == "" {
+		return reply{}
 	}
-	out := h(r)
-	if page, ok := out.body.(paged); ok {
-		if page.link != "" {
-			head.Set("Link", page.link)
+	switch st.Value {
+	case "hidden":
+		return notFound()
+	case "fine-grained":
+		access := "read"
+		if r.Method != http.MethodGet {
+			access = "write"
 		}
-		out.body = page.body
+		head.Set("X-Accepted-GitHub-Permissions", "administration="+access)
+		return reply{403, message("Resource not accessible by personal access token")}
 	}
-	return out, nil
+	return reply{403, message("Must have admin rights to Repository.")}
 }
 
 // paged is a body with a Link header.
