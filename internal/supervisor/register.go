@@ -76,7 +76,9 @@ func (s *Supervisor) newRegistration(ctx context.Context) (string, error) {
 		s.update(func(st *State) { st.Name, st.ID = name, jit.ID }) // for loadPrevious, after a kill
 		return jit.Encoded, nil
 	}
-	// A registration whose answer was lost is deleted as a stale one.
+	if !asGitHub(err).Refused() && len(s.unconfirmed) < maxPending {
+		s.unconfirmed = append(s.unconfirmed, name)
+	}
 	s.minWait = min(asGitHub(err).RetryAfter, maxRetryAfter)
 	if causeOf(err) == CausePATInvalid { // GitHub locks out valid tokens too after several invalid ones
 		s.minWait = max(s.minWait, s.t.longestDelay())
@@ -99,6 +101,7 @@ func (s *Supervisor) deleteRegistration(ctx context.Context) {
 // registration itself. A busy one is dropped: it ends with its job, or deleteStale deletes it. The
 // list is in the state file, for loadPrevious.
 func (s *Supervisor) deletePending(ctx context.Context) {
+	s.findUnconfirmed(ctx)
 	for len(s.state.Pending) > 0 {
 		id := s.state.Pending[0]
 		err := s.deleteRunner(ctx, id)
@@ -108,6 +111,28 @@ func (s *Supervisor) deletePending(ctx context.Context) {
 		}
 		s.setPending(s.state.Pending[1:])
 	}
+}
+
+// findUnconfirmed finds registrations that were made although the answer was lost, and adds them to
+// the pending deletions. If it fails, the next deletePending repeats it.
+func (s *Supervisor) findUnconfirmed(ctx context.Context) {
+	if len(s.unconfirmed) == 0 {
+		return
+	}
+	call, cancel := s.callContext(ctx)
+	defer cancel()
+	all, err := s.cfg.Registrar.Runners(call)
+	if err != nil {
+		return
+	}
+	pending := slices.Clone(s.state.Pending)
+	for _, r := range all {
+		if slices.Contains(s.unconfirmed, r.Name) && len(pending) < maxPending {
+			pending = append(pending, r.ID)
+		}
+	}
+	s.setPending(pending)
+	s.unconfirmed = nil
 }
 
 func (s *Supervisor) setPending(ids []int64) { s.update(func(st *State) { st.Pending = ids }) }

@@ -21,6 +21,7 @@ type Supervisor struct {
 	// The following fields belong to Run's goroutine.
 	reg         *registration // in use; nil: none
 	proc        *listenerProcess
+	unconfirmed []string // names of registrations whose answer was lost; at most maxPending
 	minWait     time.Duration
 	listeningAt time.Time
 	workerAt    time.Time // a worker was last seen

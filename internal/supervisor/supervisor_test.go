@@ -297,6 +297,27 @@ func TestReaperLeavesTheListenerToExec(t *testing.T) {
 	}
 }
 
+func TestUnconfirmedRegistrationIsDeleted(t *testing.T) {
+	lost := ""
+	github := &fakeGitHub{}
+	github.onJIT = func(name string) error {
+		if lost == "" {
+			lost = name
+			return errors.New("timeout")
+		}
+		return nil
+	}
+	github.onRunners = func() ([]runner.Registration, error) {
+		return []runner.Registration{{ID: 41, Name: "ci-runner-1-another1234", Status: runner.StatusOnline}, {ID: 42, Name: lost}}, nil
+	}
+	s := startSlot(t, github, func(cfg *Config) { cfg.timing.staleCheck = time.Hour })
+	s.stderr.wait(t, "to=listening", 1)
+	if _, deleted := github.seen(); !slices.Equal(deleted, []int64{42}) {
+		t.Errorf("deleted %v, want the registration whose making was not answered", deleted)
+	}
+	s.stop()
+}
+
 func TestStaleRegistrationsAreDeleted(t *testing.T) {
 	looks := 0
 	connected := make(chan struct{})
