@@ -190,7 +190,7 @@ func (w watcher) watch(ctx context.Context, whole time.Duration) (s stretch, err
 	return s, err
 }
 
-// late is the longest time in seconds from the printing of a job's line until it was told of; not a
+// late is the longest time in seconds from the printing of a job's line until it was counted; not a
 // number if none was.
 func (w watcher) late(s stretch, printed map[int]time.Time) float64 {
 	var all []float64

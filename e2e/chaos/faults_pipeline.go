@@ -134,7 +134,7 @@ func (w *world) setAlertmanagers(addresses string) error {
 	return os.WriteFile(file, fmt.Appendf(nil, "- targets: [%s]\n  labels: { host: local }\n", addresses), 0o600)
 }
 
-// restartedOnce holds when the journal has exactly one restart of the slot since then, whatever its
+// restartedOnce holds when the journal has exactly one restart of the slot since then, with any
 // outcome.
 func (w *world) restartedOnce(slot string, since *time.Time) condition {
 	return func(ctx context.Context) (bool, error) {
